@@ -1,0 +1,324 @@
+# Rustica: build it, boot it, test it.
+#
+# This file reads from top to bottom: what you may set, what the chapters are,
+# how a kernel is made of them, what can be done with it. `make help` prints the
+# lines that begin with two hash marks.
+
+## make           build the kernel: build/BOOTX64.EFI
+## make run       boot it in QEMU; Ctrl-A X leaves
+## make image     a disk image of it, build/rustica.img, which dd puts on a stick
+## make test      run all tests; T=lint only those with "lint" in their names
+## make golden    accept what the chapters print now as what they should print
+## make where     A="0x3a12 0x40ff": which lines a panic's backtrace means
+## make setup     install what is missing (Debian, Ubuntu; as root or by sudo)
+## make doctor    say what is installed and what is missing
+## make clean     remove the folder build/
+##
+## Settings, as in `make run CH=3 CC=tcc`:
+##
+##   CH=            the kernel of chapters 1 to CH, by number or name (CH=pmm)
+##   CC=gcc         compiler: gcc or tcc
+##   OPT=           options for the kernel, as in OPT="pmm=array"
+##   MEM=128M       the machine's memory,
+##   MACHINE=q35      chipset (q35, pc),
+##   CPU=max          processor (max, qemu64, ...),
+##   SMP=1            number of processors,
+##   ACCEL=tcg        and how it is emulated: tcg works everywhere, kvm is faster
+##   DISK=          boot the disk image, from sata, nvme, virtio or usb
+##   GUI=           GUI=1 opens a window with the machine's screen
+##   V=             V=1 shows every command in full
+
+CH      =
+CC      = gcc
+OPT     =
+MEM     = 128M
+MACHINE = q35
+CPU     = max
+SMP     = 1
+ACCEL   = tcg
+DISK    =
+GUI     =
+V       =
+
+SHELL       := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-builtin-rules
+export PATH := $(PATH):/usr/sbin:/sbin
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.PHONY: all run image test golden where setup doctor clean help tools
+all:
+
+# ---- Chapters ----------------------------------------------------------------
+#
+# A chapter begins at its title, `// # Chapter 3. Counting pages {#ch-pmm}`, so
+# rustica.c itself is the list; we keep it as words, `3:pmm`. The kernel of
+# chapter 3 is every line before the title of chapter 4, and chapter 3 ends with
+# its ch03_main(), where that kernel starts.
+
+titles   = sed -n 's|^// [\#] Chapter \([0-9]*\)[.] \(.*\) {[\#]ch-\(.*\)}|$(1)|p' rustica.c 2>&-
+CHAPTERS := $(shell $(call titles,\1:\3))
+chosen   := $(if $(CH),$(filter $(CH):% %:$(CH),$(CHAPTERS)),$(lastword $(CHAPTERS)))
+number   := $(firstword $(subst :, ,$(chosen)))
+next     := $(shell expr 0$(number) + 1)
+chNN     := $(shell printf ch%02d $(number))
+
+ifeq ($(CH)$(chosen),$(CH))
+ifneq ($(CH),)
+$(shell $(call titles,CH=\1 or CH=\3: \2) >&2)
+$(error rustica.c has no chapter "$(CH)", but those above)
+endif
+endif
+
+# ---- Where things are --------------------------------------------------------
+#
+# Each kernel is built in a folder of its own, so that several may be built at
+# the same time:
+#
+#     build/gcc/  build/gcc/ch03/     the whole, and chapters 1 to 3, by gcc
+#     build/tcc/  build/tcc/ch03/     by tcc
+#
+# and its BOOTX64.EFI lies there, except that the whole one by gcc is
+# build/BOOTX64.EFI.
+
+COMPILER := $(if $(findstring tcc,$(CC)),tcc,gcc)
+B        := build/$(notdir $(firstword $(CC)))$(CH:%=/$(chNN))
+OUT      := $(if $(filter build/gcc,$B),build,$B)
+KERNEL   := $(OUT)/BOOTX64.EFI
+IMAGE    := $(OUT)/rustica.img
+
+# Distributions put the files of gnu-efi and OVMF in different folders: we look
+# when we need one, and take the first.
+
+find     = $(shell ls -dU $(foreach f,$(2),$(1:%=%/$f)) 2>&- | head -1)
+efi_dirs = $(addprefix /usr/,lib lib/gnuefi lib/x86_64-linux-gnu lib64 lib64/gnuefi)
+fw_dirs  = $(addprefix /usr/share/,ovmf OVMF qemu edk2/x64 edk2/ovmf edk2-ovmf/x64)
+EFI_INC  = /usr/include/efi
+EFI_CRT  = $(call find,$(efi_dirs),crt0-efi-x86_64.o)
+EFI_LDS  = $(call find,$(efi_dirs),elf_x86_64_efi.lds)
+OVMF     = $(call find,$(fw_dirs),OVMF.fd OVMF_CODE_4M.fd OVMF_CODE.4m.fd OVMF_CODE.fd)
+
+# ---- Compiling ---------------------------------------------------------------
+#
+# The kernel has no operating system below it, must not touch the vector
+# registers, keeps frame pointers for its backtraces, and is position independent
+# because the firmware decides where it is loaded. Nothing in it may depend on the
+# folder it is built in.
+
+CFLAGS.gcc := -std=gnu11 -O2 -g -Wall -Wextra -Werror -ffreestanding -fpic -fvisibility=hidden \
+              -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-strict-aliasing \
+              -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fcf-protection=none \
+              -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$B/= -I.
+CFLAGS.tcc := -g -Wall -mno-sse -I.
+CFLAGS      = $(CFLAGS.$(COMPILER))
+EFI.gcc    := -isystem $(EFI_INC) -isystem $(EFI_INC)/x86_64
+EFI.tcc    := -I$(EFI_INC) -I$(EFI_INC)/x86_64
+
+# One short line for each step; the command itself only when asked.
+Q   = $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
+
+all: $(KERNEL)
+
+# The first lines of the book, and nothing else, are a kernel. By the #line its
+# lines are rustica.c's for the compiler, the debugger and a panic. (tcc believes
+# that only of its standard input.) A prefix that did not change is left alone.
+ifneq ($(CH),)
+source    := $B/rustica.c
+input.tcc := - <
+$B/rustica.c: rustica.c Makefile | tools
+	$(Q)mkdir -p $B
+	$(Q)(echo '#line 1 "rustica.c"'; sed '/^\/\/ # Chapter $(next)[.] /,$$d' $<) >$@.new
+	$(Q)if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+endif
+
+$B/rustica.o: $(or $(source),rustica.c) rustica.h Makefile | tools
+	$(call say,$(COMPILER),"rustica.c$(CH:%=, chapters 1 to $(number))")
+	$(Q)mkdir -p $B
+	$(Q)$(CC) $(CFLAGS) -c $(input.$(COMPILER))$< -o $@
+
+$B/efi_main.o: efi_main.c rustica.h Makefile | tools
+	$(call say,$(COMPILER),$<)
+	$(Q)mkdir -p $B
+	$(Q)$(CC) $(CFLAGS) $(EFI.$(COMPILER)) -c $< -o $@
+
+# ---- User programs -----------------------------------------------------------
+#
+# Each user/NAME.c is one program, a static ELF file that runs on Linux too. The
+# kernel carries it as bytes, on pages of their own, from _binary_NAME_start to
+# _binary_NAME_end. The debugger wants symbols: NAME.elf has them, NAME is what
+# the kernel carries.
+
+PROGRAMS   := $(patsubst user/%.c,%,$(wildcard user/*.c))
+UFLAGS.gcc := -std=gnu11 -O2 -g -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie \
+              -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none \
+              -ffile-prefix-map=$(CURDIR)=. -I.
+UFLAGS.tcc := -g -Wall -I.
+
+$B/user/%.o: user/%.c $(wildcard user/*.h) rustica.h Makefile | tools
+	$(call say,$(COMPILER),$<)
+	$(Q)mkdir -p $B/user
+	$(Q)$(CC) $(UFLAGS.$(COMPILER)) -c $< -o $@
+
+$B/user/%.elf: $B/user/%.o
+	$(Q)ld -static -nostdlib -z noexecstack -z separate-code --build-id=none $< -o $@
+
+$B/user/%: $B/user/%.elf
+	$(Q)strip -o $@ $<
+
+$B/user/%.bin.o: $B/user/%
+	$(Q)cd $(@D) && ld -r -b binary -z noexecstack $* -o $*.bin.o
+	$(Q)objcopy --rename-section .data=.rodata,alloc,load,readonly,data,contents \
+	    --set-section-alignment .data=4096 $@
+
+.PRECIOUS: $B/user/%.o $B/user/%.elf $B/user/%
+
+# ---- Linking -----------------------------------------------------------------
+#
+# ld makes a shared object of it all (BOOTX64.so, with the debugger's symbols), and
+# objcopy turns that into what firmware starts: a PE file. The firmware's side
+# calls kernel_main(); which chapter's main that is, is decided here. Of the
+# programs, a kernel contains those that it mentions. rustica.o is the last of our
+# objects, so that its last constant is the last of all.
+
+mentioned = nm -u $B/rustica.o | sed -n 's|^ *U _binary_\(.*\)_start$$|$B/user/\1.bin.o|p'
+sections  = .text .sdata .data .rodata .dynamic .rel .rela .rel.* .rela.* .reloc
+
+$B/BOOTX64.so: $B/efi_main.o $B/rustica.o $(PROGRAMS:%=$B/user/%.bin.o)
+	$(Q)ld -shared -Bsymbolic -z nocombreloc -z defs -z noexecstack -nostdlib --build-id=none \
+	    --defsym=kernel_main=$(chNN)_main -T $(EFI_LDS) $(EFI_CRT) $B/efi_main.o \
+	    $$($(mentioned)) $B/rustica.o $(efi_dirs:%=-L%) -lefi -lgnuefi -o $@
+
+$(KERNEL): $B/BOOTX64.so
+	$(call say,link,$@)
+	$(Q)objcopy $(sections:%=-j '%') --output-target efi-app-x86_64 $< $@
+
+# ---- Running -----------------------------------------------------------------
+#
+# OVMF, the firmware, starts the kernel that -kernel names and hands it the
+# options of -append. COM1 is our terminal and port 0xe9 goes to a log. A kernel
+# that is content switches the machine off, and QEMU ends with status 0; a panic
+# writes to port 0xf4, and the status is 3. A triple fault only resets the machine,
+# so we look for it in QEMU's own log.
+
+LOG      = $B/debug.log
+FIRMWARE = $(if $(findstring CODE,$(OVMF)),$(pflash),-bios $(OVMF))
+pflash   = -drive if=pflash,format=raw,readonly=on,file=$(OVMF) \
+           -drive if=pflash,format=raw,snapshot=on,file=$(subst CODE,VARS,$(OVMF))
+QEMU     = qemu-system-x86_64 -nodefaults -no-reboot -net none $(FIRMWARE) \
+           -machine $(MACHINE) -cpu $(CPU) -smp $(SMP) -m $(MEM) -accel $(ACCEL) \
+           -chardev file,id=log,path=$(LOG) -device isa-debugcon,iobase=0xe9,chardev=log \
+           -device isa-debug-exit,iobase=0xf4,iosize=4 -d cpu_reset -D $(LOG:.log=.qemu) \
+           $(if $(GUI),-vga std,-display none)
+
+boot.        = -kernel $(KERNEL) -append "$(OPT)"
+boot.sata   := -device ide-hd,drive=disk
+boot.nvme   := -device nvme,drive=disk,serial=rustica
+boot.virtio := -device virtio-blk-pci,drive=disk
+boot.usb    := -device qemu-xhci -device usb-storage,drive=disk
+disk         = -drive id=disk,if=none,format=raw,snapshot=on,file=$(IMAGE)
+
+# The firmware clears the screen several times before it starts us; we keep quiet
+# until the kernel's first line, so that what you typed before stays in view.
+quiet = { IFS= read -r line; printf '%s\n' "$${line\#\#*[0-9]H}"; exec $$clean; }
+
+run: $(if $(DISK),$(IMAGE),$(KERNEL)) | tools
+	@$(call require,qemu-system-x86_64)
+	@$(call exist,$(OVMF),OVMF)
+	@serial=stdio clean="sed -u s/\r$$//" status=0; \
+	[ ! -t 0 ] || { serial=mon:stdio clean=cat; echo "Leave QEMU with Ctrl-A X."; }; \
+	$(QEMU) -serial $$serial $(boot.$(DISK)) $(if $(DISK),$(disk)) | $(quiet) || status=$$?; \
+	! grep -q 'Triple fault' $(LOG:.log=.qemu) || status=9; \
+	case $$status in \
+	0) ;; \
+	3) echo "make run: the kernel panicked (its last words are in $(LOG))";; \
+	9) echo "make run: triple fault (the registers are in $(LOG:.log=.qemu))";; \
+	*) echo "make run: QEMU ended with status $$status";; \
+	esac; exit $$status
+
+# ---- A disk image ------------------------------------------------------------
+#
+# A disk that firmware boots from has a GPT with an EFI system partition, which is
+# a FAT32 file system, in which the kernel is \EFI\BOOT\BOOTX64.EFI. All that could
+# differ from one run to the next (identifiers, dates) is fixed.
+
+image: $(IMAGE)
+
+$(IMAGE): export SOURCE_DATE_EPOCH = 315532800
+$(IMAGE): export TZ = UTC
+$(IMAGE): $(KERNEL) | tools
+	$(call say,image,$@)
+	@$(call require,sgdisk mformat)
+	$(Q)rm -f $@ && truncate -s 48M $@
+	$(Q)sgdisk -a 2048 -n 1:2048:0 -t 1:ef00 -c 1:Rustica \
+	    -U 52555354-4943-4100-8000-000000000000 \
+	    -u 1:52555354-4943-4100-8000-000000000001 $@ >/dev/null
+	$(Q)mformat -i $@@@1M -F -c 1 -T 96223 -h 64 -s 32 -H 2048 -N 52555354 -v RUSTICA ::
+	$(Q)mmd -i $@@@1M ::/EFI ::/EFI/BOOT
+	$(Q)mcopy -i $@@@1M $< ::/EFI/BOOT/BOOTX64.EFI
+
+# ---- Testing -----------------------------------------------------------------
+
+T =
+test: | tools
+	@$(call require,python3)
+	@python3 tests/run.py $(T)
+
+golden: | tools
+	@$(call require,python3)
+	@python3 tests/run.py --golden $(T)
+
+# A backtrace consists of addresses in the image, with or without its base.
+A =
+where: $(KERNEL)
+	@[ "$(A)" ] || { echo 'make where: which addresses? Say A="0x3a12 0x40ff".'; exit 1; }
+	@for a in $(A); do \
+	    echo "$$a: $$(addr2line -pfie $B/BOOTX64.so $$(printf %x $$((a & 0x7fffffff))))"; \
+	done | sed 's|\./||g'
+
+# ---- What must be installed --------------------------------------------------
+#
+# Each is tool:package, by the names of Debian and Ubuntu.
+
+NEEDS := gcc:gcc ld:binutils tcc:tcc qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
+         mformat:mtools python3:python3 gdb:gdb
+FILES  = /usr/include/efi/efi.h:gnu-efi /usr/include/cmocka.h:libcmocka-dev \
+         $(or $(EFI_CRT),crt0-efi-x86_64.o):gnu-efi $(or $(OVMF),OVMF.fd):ovmf
+
+install  = 'make setup' installs it on Debian and Ubuntu, 'make doctor' tells more
+require  = for t in $(1); do command -v $$t >/dev/null || \
+               { echo "make: $$t is missing. $(install)."; exit 1; }; done
+exist    = [ -e "$(1)" ] || { echo "make: $(or $(2),$(1)) is missing. $(install)."; exit 1; }
+
+# Everything that is built waits for this one, and this one for `make setup`.
+tools: $(filter setup,$(MAKECMDGOALS))
+	@$(call require,$(firstword $(CC)) ld objcopy)
+	@$(call exist,$(EFI_CRT),gnu-efi) && $(call exist,$(EFI_INC)/efi.h)
+
+missing = $(shell for n in $(NEEDS) $(FILES); do \
+              command -v $${n%:*} || [ -e $${n%:*} ] || echo missing:$$n; \
+              done | sed -n 's/^missing:.*://p')
+
+setup:
+	@packages="$(sort $(missing))"; \
+	[ "$$packages" ] || { echo "Nothing to install: all that Rustica needs is here."; exit 0; }; \
+	sudo=; [ $$(id -u) = 0 ] || sudo=sudo; \
+	command -v apt-get >/dev/null || { echo "No apt-get here. Please install: $$packages"; exit 1; }; \
+	$$sudo true || { echo "Neither root nor sudo. Please install: $$packages"; exit 1; }; \
+	echo "Installing $$packages"; \
+	export DEBIAN_FRONTEND=noninteractive; \
+	$$sudo apt-get -qq update; \
+	$$sudo apt-get -qq install --no-install-recommends $$packages >/dev/null
+
+doctor:
+	@for n in $(NEEDS) $(FILES); do \
+	    t=$${n%:*} p=$${n#*:}; \
+	    if path=$$(command -v $$t); then version=$$($$t --version </dev/null 2>&1 | head -1); \
+	    elif [ -e $$t ]; then path=$$t version=; else path="MISSING: apt install $$p" version=; fi; \
+	    printf '%-20s %-30s %s\n' "$${t##*/}" "$$path" "$$version"; done
+
+clean:
+	rm -rf build
+
+help:
+	@sed -n 's/^## \{0,1\}//p' Makefile; echo; echo "Chapters:"; $(call titles,  CH=\1 or CH=\3: \2)

@@ -1,0 +1,455 @@
+// # Prologue. Leaving the firmware {#ch-prologue}
+//===========================================================================
+//
+// A computer with UEFI firmware does a great deal before it asks us. It has
+// found its memory and tested it, numbered its buses, lit up the screen and
+// started a small operating system of its own, with memory allocation,
+// drivers and a file system. That system loads our file, `BOOTX64.EFI`, and
+// calls its entry point as a C function with two arguments.
+//
+// This file is what that function does. It asks the firmware everything we
+// shall ever want to know, because there is only one chance; it builds the
+// page tables the kernel starts on; then it tells the firmware to go away
+// and jumps. It is the only part of Rustica that knows what UEFI looks like,
+// and the only one that includes the headers of *gnu-efi*, which describe
+// the firmware's structures and carry the calls from our calling convention
+// to the firmware's.
+//
+// The kernel proper begins with [Chapter 1](#ch-boot). A reader in a hurry
+// may start there and come back when wondering where the structure called
+// `boot_info` came from.
+
+#include <efi.h>
+#undef NULL
+#include "rustica.h"
+
+struct efi_state {
+    EFI_SYSTEM_TABLE *system;
+    EFI_BOOT_SERVICES *boot;
+    u64 *root;           /* the level-4 table under construction */
+    u64 *pool, *pool_next, *pool_end; /* zeroed frames for page tables */
+};
+
+struct efi_state efi;
+
+// ## Complaining {#efi-fail}
+//
+// As long as the firmware lives we can use its console. It wants sixteen-bit
+// characters, so we widen them one at a time. A machine that cannot run
+// Rustica gets a sentence, five seconds to read it, and its power switched off.
+// Port 0xf4 is where our QEMU keeps a device that turns a write into an exit
+// status for the shell; a real machine has nothing there and ignores it.
+
+void efi_print(const char *text)
+{
+    CHAR16 wide[2] = {0, 0};
+
+    for (; *text; text++) {
+        wide[0] = (CHAR16)*text;
+        uefi_call_wrapper(efi.system->ConOut->OutputString, 2, efi.system->ConOut, wide);
+    }
+}
+
+void efi_fail(const char *why)
+{
+    efi_print("\r\nRustica cannot start: ");
+    efi_print(why);
+    efi_print("\r\n");
+    uefi_call_wrapper(efi.boot->Stall, 1, 5000000);
+    cpu_outb(0xf4, 1);
+    uefi_call_wrapper(efi.system->RuntimeServices->ResetSystem, 4,
+                      EfiResetShutdown, EFI_ABORTED, 0, NULL);
+    for (;;)
+        ;
+}
+
+// ## Two things we cannot do without {#efi-cpu}
+//
+// Pages that hold data must not be executable, so the processor must know
+// the no-execute bit (CPUID 80000001h, EDX bit 20); programs are compiled for
+// x86-64 as everybody compiles for it, which includes SSE2 (CPUID 1, EDX bit
+// 26). Both are older than UEFI itself, but an emulator can leave them out.
+
+void efi_check_cpu(void)
+{
+    if (!(cpu_cpuid(0x80000001, 0).edx & (1u << 20)))
+        efi_fail("the processor lacks NX, the no-execute bit of page tables.");
+    if (!(cpu_cpuid(1, 0).edx & (1u << 26)))
+        efi_fail("the processor lacks SSE2, which every x86-64 program expects.");
+}
+
+// ## Memory that stays ours {#efi-alloc}
+//
+// Whatever we allocate here is of the type `EfiLoaderData`: the firmware
+// will not touch it, and the kernel will know it by that name in the memory
+// map. Unlike our own allocators the firmware's does not clear memory.
+
+void *efi_alloc_pages(u64 count)
+{
+    EFI_PHYSICAL_ADDRESS start = 0;
+
+    if (uefi_call_wrapper(efi.boot->AllocatePages, 4, AllocateAnyPages, EfiLoaderData,
+                          count, &start) != EFI_SUCCESS)
+        efi_fail("the firmware has no memory left for page tables.");
+    memset((void *)start, 0, count * FRAME_SIZE);
+    return (void *)start;
+}
+
+void efi_reserve(struct boot_info *info, const char *name, void *start, u64 size)
+{
+    info->reserved[info->reserved_count++] =
+        (struct boot_range){name, (paddr)start, align_up(size, FRAME_SIZE)};
+}
+
+// ## Questions {#efi-questions}
+//
+// *Which image are we, and what did the user type?* The loaded-image
+// protocol knows both. Options are sixteen-bit text too. Some firmware hands
+// a boot entry's private data over in their place, so anything that is not
+// plain text ends the line.
+
+void efi_ask_image(struct boot_info *info, EFI_HANDLE image)
+{
+    EFI_GUID protocol = LOADED_IMAGE_PROTOCOL;
+    EFI_LOADED_IMAGE *loaded = NULL;
+    CHAR16 *text;
+    u64 i, length;
+
+    uefi_call_wrapper(efi.boot->HandleProtocol, 3, image, &protocol, (void **)&loaded);
+    if (!loaded)
+        efi_fail("the firmware does not say where it loaded us.");
+    info->image.name = "image";
+    info->image.start = (paddr)loaded->ImageBase;
+    info->image.size = align_up(loaded->ImageSize, FRAME_SIZE);
+    efi_reserve(info, "image", loaded->ImageBase, loaded->ImageSize);
+
+    text = loaded->LoadOptions;
+    length = text ? loaded->LoadOptionsSize / sizeof *text : 0;
+    for (i = 0; i < length && i < BOOT_OPTIONS_MAX - 1; i++) {
+        if (text[i] < ' ' || text[i] > '~')
+            break;
+        info->options[i] = (char)text[i];
+    }
+}
+
+// *Is there a screen?* The graphics output protocol (UEFI 2.10, 12.9)
+// describes a framebuffer: where it is, how wide, and which bits of a pixel
+// are red. It has two fixed layouts and one given by masks; we turn all
+// into masks. A mode without a framebuffer is as good as no screen.
+
+void efi_ask_screen(struct boot_info *info)
+{
+    EFI_GUID protocol = EFI_GRAPHICS_OUTPUT_PROTOCOL_GUID;
+    EFI_GRAPHICS_OUTPUT_PROTOCOL *gop = NULL;
+    EFI_GRAPHICS_OUTPUT_MODE_INFORMATION *mode;
+    struct boot_framebuffer screen = {0};
+
+    uefi_call_wrapper(efi.boot->LocateProtocol, 3, &protocol, NULL, (void **)&gop);
+    if (!gop || !gop->Mode || !gop->Mode->Info)
+        return;
+    mode = gop->Mode->Info;
+    screen.start = gop->Mode->FrameBufferBase;
+    screen.size = gop->Mode->FrameBufferSize;
+    screen.width = mode->HorizontalResolution;
+    screen.height = mode->VerticalResolution;
+    screen.stride = mode->PixelsPerScanLine;
+    screen.red = 0xff, screen.green = 0xff00, screen.blue = 0xff0000;
+    if (mode->PixelFormat == PixelBlueGreenRedReserved8BitPerColor)
+        screen.red = 0xff0000, screen.blue = 0xff;
+    if (mode->PixelFormat == PixelBitMask) {
+        screen.red = mode->PixelInformation.RedMask;
+        screen.green = mode->PixelInformation.GreenMask;
+        screen.blue = mode->PixelInformation.BlueMask;
+    }
+    if (mode->PixelFormat <= PixelBitMask)
+        info->screen = screen;
+}
+
+// *Where are the tables that describe the machine?* The firmware keeps a
+// list of well-known tables by their GUIDs. We want the ACPI root pointer,
+// the one of ACPI 2.0 and later if there is a choice.
+
+bool efi_same_guid(const EFI_GUID *a, const EFI_GUID *b)
+{
+    const u64 *x = (const u64 *)a, *y = (const u64 *)b;
+
+    return x[0] == y[0] && x[1] == y[1];
+}
+
+void efi_ask_acpi(struct boot_info *info)
+{
+    EFI_GUID acpi1 = ACPI_TABLE_GUID, acpi2 = ACPI_20_TABLE_GUID;
+    EFI_CONFIGURATION_TABLE *table = efi.system->ConfigurationTable;
+    u64 i;
+
+    for (i = 0; i < efi.system->NumberOfTableEntries; i++) {
+        if (efi_same_guid(&table[i].VendorGuid, &acpi2))
+            info->acpi = (paddr)table[i].VendorTable;
+        if (efi_same_guid(&table[i].VendorGuid, &acpi1) && !info->acpi)
+            info->acpi = (paddr)table[i].VendorTable;
+    }
+}
+
+// *Which memory is there?* The firmware writes its map into a buffer of
+// ours. Allocating that buffer changes the map, so we leave room for a few
+// more entries than it asks for now.
+
+#define EFI_MAP_SLACK 32
+
+u64 efi_map_capacity(void)
+{
+    UINTN size = 0, key, stride = 0;
+    UINT32 version;
+
+    uefi_call_wrapper(efi.boot->GetMemoryMap, 5, &size, NULL, &key, &stride, &version);
+    return align_up(size + EFI_MAP_SLACK * stride, FRAME_SIZE);
+}
+
+EFI_STATUS efi_read_map(struct boot_info *info, u64 capacity, UINTN *key)
+{
+    UINT32 version;
+
+    info->map_size = capacity;
+    return uefi_call_wrapper(efi.boot->GetMemoryMap, 5, &info->map_size, info->map,
+                             key, &info->map_stride, &version);
+}
+
+// ## The first page tables {#efi-tables}
+//
+// The firmware runs on page tables of its own, where every virtual address
+// is the physical one. Ours hold three things:
+//
+// 1. the **direct map**: all memory, from `DIRECT_MAP` upward, in pages
+//    of 2 MiB, never executable;
+// 2. the **image** at `KERNEL_BASE` in pages of 4 KiB, with rights to
+//    match: code can be executed but not written, data the other way round;
+// 3. the **identity** of the image, code and data where they are now: we
+//    stand on it while we switch. The kernel takes this plank away as soon
+//    as it has reached the other side.
+//
+// One function makes all of them. It walks down from the root, adding the
+// tables that are missing, to the level where the entry belongs: level 1
+// for a page of 4 KiB, level 2 for one of 2 MiB. The rights in the upper
+// levels are generous, as the processor takes the strictest of all levels.
+
+void efi_map(vaddr virtual, paddr physical, u64 flags, int leaf_level)
+{
+    u64 *table = efi.root, *entry;
+    int level;
+
+    for (level = 4;; level--) {
+        entry = &table[(virtual >> (12 + 9 * (level - 1))) & 511];
+        if (level == leaf_level)
+            break;
+        if (!(*entry & PTE_PRESENT)) {
+            if (efi.pool_next == efi.pool_end)
+                efi_fail("the page tables need more room than was computed.");
+            *entry = (paddr)efi.pool_next | PTE_PRESENT | PTE_WRITE;
+            efi.pool_next += FRAME_SIZE / sizeof *entry;
+        }
+        table = (u64 *)(*entry & PTE_ADDRESS);
+    }
+    *entry = physical | flags | PTE_PRESENT | (leaf_level > 1 ? PTE_LARGE : 0);
+}
+
+// The direct map covers what is memory, whoever owns it: the kernel will
+// read ACPI tables in memory that it must never allocate. It leaves out
+// device registers and what the firmware declares broken.
+
+bool efi_is_memory(const struct efi_descriptor *d)
+{
+    return d->type != EFI_RESERVED && d->type != EFI_UNUSABLE && d->type < EFI_MMIO &&
+           d->start < DIRECT_MAP_SIZE && d->pages <= (DIRECT_MAP_SIZE - d->start) / FRAME_SIZE;
+}
+
+u64 efi_map_direct(struct boot_info *info, bool count_only)
+{
+    const struct efi_descriptor *d;
+    u64 at, page, top = 0;
+
+    for (at = 0; at + sizeof *d <= info->map_size; at += info->map_stride) {
+        d = (const struct efi_descriptor *)(info->map + at);
+        if (!efi_is_memory(d))
+            continue;
+        if (d->start + d->pages * FRAME_SIZE > top)
+            top = d->start + d->pages * FRAME_SIZE;
+        for (page = align_down(d->start, 2 * MIB);
+             !count_only && page < d->start + d->pages * FRAME_SIZE; page += 2 * MIB)
+            efi_map(DIRECT_MAP + page, page, PTE_WRITE | PTE_NX, 2);
+    }
+    return top;
+}
+
+// The linker's script tells where code begins and ends (`_text`, `_etext`)
+// and where data begins (`_data`). Constants come first in the data, and the
+// last of them is `image_constants_end`, which [Chapter 1](#boot-image)
+// aligns to a page: what lies between is neither written nor executed. (tcc
+// puts its constants among the variables; with it, that stretch is short.)
+
+extern u8 _text[], _etext[], _data[], _edata[];
+extern const u8 image_constants_end[];
+
+void efi_map_image(struct boot_info *info)
+{
+    u8 *base = (u8 *)info->image.start, *page;
+    u64 flags, offset;
+
+    for (offset = 0; offset < info->image.size; offset += FRAME_SIZE) {
+        page = base + offset;
+        flags = PTE_NX;
+        if (page >= _text && page < _etext)
+            flags = 0;
+        else if (page >= image_constants_end && page < _edata)
+            flags = PTE_WRITE | PTE_NX;
+        efi_map(KERNEL_BASE + offset, (paddr)page, flags, 1);
+        efi_map((vaddr)page, (paddr)page, flags, 1);
+    }
+}
+
+// The kernel's first stack is mapped with nothing below it. A function that
+// recurses too deeply runs into an unmapped page, which the processor
+// reports, rather than into somebody's variables, which nobody reports.
+
+void efi_map_stack(struct boot_info *info)
+{
+    u8 *stack = efi_alloc_pages(KERNEL_STACK_SIZE / FRAME_SIZE);
+    u64 offset;
+
+    for (offset = 0; offset < KERNEL_STACK_SIZE; offset += FRAME_SIZE)
+        efi_map(KERNEL_STACKS + FRAME_SIZE + offset, (paddr)stack + offset,
+                PTE_WRITE | PTE_NX, 1);
+    info->stack_top = KERNEL_STACKS + FRAME_SIZE + KERNEL_STACK_SIZE;
+    efi_reserve(info, "stack", stack, KERNEL_STACK_SIZE);
+}
+
+// How many tables will that take? One of level 2 for each GiB of physical
+// address space, one of level 3 for every 512 of those, and a handful for
+// image and stack. We ask for the upper bound in one piece; what remains
+// of it the kernel finds among the free memory.
+
+void efi_build_tables(struct boot_info *info)
+{
+    u64 gigabytes = efi_map_direct(info, true) / GIB + 1;
+    u64 count = gigabytes + gigabytes / 512 + info->image.size / MIB + 32;
+
+    efi.pool = efi_alloc_pages(count);
+    efi.pool_end = efi.pool + count * FRAME_SIZE / sizeof *efi.pool;
+    efi.root = efi.pool;
+    efi.pool_next = efi.pool + FRAME_SIZE / sizeof *efi.pool;
+    efi_map_direct(info, false);
+    efi_map_image(info);
+    efi_map_stack(info);
+    info->root = (paddr)efi.root;
+    efi_reserve(info, "page tables", efi.pool, (u8 *)efi.pool_next - (u8 *)efi.pool);
+}
+
+// ## Exit {#efi-exit}
+//
+// The firmware lets us go only if we prove that we know its latest memory
+// map: we pass the key that came with it. Between our asking for the map and
+// our leaving, a timer of the firmware may fire and change the map; then the
+// call fails, and we ask again. After the first attempt nothing else may
+// be called (UEFI 2.10, 7.4.6), which is why the buffer had to have slack.
+
+void efi_exit(EFI_HANDLE image, struct boot_info *info, u64 capacity)
+{
+    UINTN key = 0;
+    int attempt;
+
+    for (attempt = 0; attempt < 8; attempt++) {
+        if (efi_read_map(info, capacity, &key) != EFI_SUCCESS)
+            break;
+        if (uefi_call_wrapper(efi.boot->ExitBootServices, 2, image, key) == EFI_SUCCESS)
+            return;
+    }
+    efi_fail("the firmware does not let go.");
+}
+
+// The image was linked to start at address 0 and has been adjusted by gnu-efi's
+// start code to where the firmware put it. Every place in it that holds an
+// address is listed in a table (gABI, "Relocation"), and every entry is of the
+// simplest kind: *the word at this offset is the base plus this number*. As the
+// number is in the table and not in the word, nothing stops us from doing
+// it a second time with another base.
+//
+// From here on every pointer stored in the image points to addresses that do
+// not exist yet. The function touches nothing but its arguments, and its caller
+// has fetched beforehand what it needs afterwards.
+
+void efi_relocate(u8 *image, struct elf_rela *rela, u64 size, vaddr base)
+{
+    struct elf_rela *end = (struct elf_rela *)((u8 *)rela + size);
+
+    for (; rela < end; rela++)
+        if ((u32)rela->info == R_X86_64_RELATIVE)
+            *(u64 *)(image + rela->offset) = base + (u64)rela->addend;
+}
+
+u64 efi_dynamic(u64 tag)
+{
+    struct elf_dynamic *d;
+
+    for (d = _DYNAMIC; d->tag; d++)
+        if (d->tag == tag)
+            return d->value;
+    return 0;
+}
+
+// ## In order {#efi-main}
+//
+// The names in the hand-over block are pointers into the image too, but this
+// block is not part of the image, so no table lists them: we move them
+// by hand. The same goes for the address we are about to jump to.
+
+void efi_move_names(struct boot_info *info)
+{
+    u64 distance = KERNEL_BASE - info->image.start;
+    u32 i;
+
+    info->image.name += distance;
+    for (i = 0; i < info->reserved_count; i++)
+        info->reserved[i].name += distance;
+    info->map += DIRECT_MAP;
+    info->direct_map = (u8 *)DIRECT_MAP;
+}
+
+EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
+{
+    struct boot_info *info;
+    struct elf_rela *rela;
+    u64 capacity, rela_size;
+    UINTN key;
+    vaddr entry;
+
+    efi.system = system;
+    efi.boot = system->BootServices;
+    efi_check_cpu();
+
+    capacity = efi_map_capacity();
+    info = efi_alloc_pages(1 + capacity / FRAME_SIZE);
+    info->map = (u8 *)info + FRAME_SIZE;
+    efi_ask_image(info, image);
+    efi_ask_screen(info);
+    efi_ask_acpi(info);
+    if (efi_read_map(info, capacity, &key) != EFI_SUCCESS)
+        efi_fail("the firmware does not tell its memory map.");
+    efi_build_tables(info);
+    efi_reserve(info, "hand-over", info, FRAME_SIZE + capacity);
+
+    entry = KERNEL_BASE + ((u64)boot_start - info->image.start);
+    rela = (struct elf_rela *)(info->image.start + efi_dynamic(DT_RELA));
+    rela_size = efi_dynamic(DT_RELASZ);
+    efi_exit(image, info, capacity);
+
+    cpu_cli();
+    cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_NXE);
+    cpu_write_cr0(cpu_read_cr0() | CR0_WP);
+    efi_move_names(info);
+    efi_relocate((u8 *)info->image.start, rela, rela_size, KERNEL_BASE);
+    cpu_enter(info->root, info->stack_top, entry,
+              (struct boot_info *)((u8 *)info + DIRECT_MAP));
+    return EFI_SUCCESS;
+}
+
+_Static_assert(sizeof(struct boot_info) <= FRAME_SIZE, "the hand-over block is one page");
+_Static_assert(BOOT_RESERVED_MAX >= 4, "image, tables, stack, hand-over");

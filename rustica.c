@@ -1,0 +1,1339 @@
+// # Preface {#preface}
+//===========================================================================
+//
+// This is a course about operating systems, and it is an operating system.
+// The file you are reading is compiled, unchanged, into a program that a
+// computer's firmware can start instead of Windows or Linux. Read from the
+// top it explains itself; cut off after any chapter it is still a
+// kernel, which boots and shows what that chapter taught.
+//
+// There is one rule of form. A line that begins in column 1 with two
+// slashes and a space is prose, and belongs to the book. Every other line is
+// C, and belongs to the machine. Line numbers are those of this file
+// everywhere: in your editor, in the book's margin, in the debugger and in
+// the kernel's own error messages.
+//
+// You should know C, and have an idea of what registers and pointers are.
+// You need no knowledge of operating systems and none of x86 beyond
+// that; where the processor's manual is the authority, we name the place.
+// *SDM* is Intel's *Software Developer's Manual*, *UEFI* the
+// *Unified Extensible Firmware Interface Specification* and *ACPI* the
+// *Advanced Configuration and Power Interface Specification*.
+//
+// Facts that cross a boundary (between us and the firmware, a file, or a
+// program) live in [one header](#app-header).
+
+#include "rustica.h"
+
+// # Chapter 1. Alone on the machine {#ch-boot}
+//===========================================================================
+//
+// The [prologue](#ch-prologue) has asked the firmware its last questions and
+// dismissed it. Nobody is left to print a letter for us, to give us
+// memory or to notice when we divide by zero. If something goes wrong now,
+// the processor looks for a handler in tables that are no longer there, fails,
+// looks for a handler for that failure, fails again and resets itself. The
+// screen goes black. Every beginner's kernel does this, many times, and it
+// says nothing about why.
+//
+// So before we build anything we build the means of knowing what happened.
+// At the end of this chapter the kernel can print, and any mistake it makes
+// (a null pointer, a wrong opcode, a runaway recursion, a broken
+// assumption of ours) ends in a report that names the place and shows the
+// registers, and in an exit status that a script can test.
+//
+// ## Theory of operation {#boot-theory}
+//
+// At our first instruction the machine is in this state:
+//
+// - one processor runs, in 64-bit mode, with interrupts disabled; any others
+//   sleep where the firmware parked them, and stay there;
+// - the page tables are those of the prologue: [the direct map, the image
+//   and a stack](#h-layout), and the identity of the image, for a moment more;
+// - the segment registers, and the tables of segments and of interrupt handlers,
+//   are still the firmware's, in memory that we are going to reuse;
+// - `rdi`, the first argument, points to the [hand-over block](#h-handover).
+//
+// We replace what is not ours in the order in which we need it: console,
+// segments, interrupt handlers. The invariant of this chapter: *from the end
+// of `cpu_init_traps()` on, no event resets the machine silently.*
+//
+// **Shortcomings.** The direct map makes the code of the kernel writable
+// through a second address; we trust ourselves not to go there. One processor
+// is enough for this course: nothing here is protected against another one.
+//
+// ## The instructions C has no words for {#boot-instructions}
+//
+// C can express what a program computes, but not how it talks to the machine
+// it runs on. For that there are instructions which no compiler emits on its
+// own. Each gets a function of its name here, and from then on the book is
+// written in C. Privileged registers first.
+
+u64 cpu_read_cr0(void) { u64 v; __asm__ volatile("mov %%cr0, %0" : "=r"(v)); return v; }
+u64 cpu_read_cr2(void) { u64 v; __asm__ volatile("mov %%cr2, %0" : "=r"(v)); return v; }
+u64 cpu_read_cr3(void) { u64 v; __asm__ volatile("mov %%cr3, %0" : "=r"(v)); return v; }
+u64 cpu_read_cr4(void) { u64 v; __asm__ volatile("mov %%cr4, %0" : "=r"(v)); return v; }
+void cpu_write_cr0(u64 v) { __asm__ volatile("mov %0, %%cr0" : : "r"(v) : "memory"); }
+void cpu_write_cr3(u64 v) { __asm__ volatile("mov %0, %%cr3" : : "r"(v) : "memory"); }
+void cpu_write_cr4(u64 v) { __asm__ volatile("mov %0, %%cr4" : : "r"(v) : "memory"); }
+
+u64 cpu_rdmsr(u32 msr)
+{
+    u32 low, high;
+
+    __asm__ volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+    return (u64)high << 32 | low;
+}
+
+void cpu_wrmsr(u32 msr, u64 value)
+{
+    __asm__ volatile("wrmsr" : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
+}
+
+struct cpuid cpu_cpuid(u32 leaf, u32 subleaf)
+{
+    struct cpuid r;
+
+    __asm__ volatile("cpuid" : "=a"(r.eax), "=b"(r.ebx), "=c"(r.ecx), "=d"(r.edx)
+                             : "a"(leaf), "c"(subleaf));
+    return r;
+}
+
+// Interrupts off, on; wait for one; a hint that we spin; forget the cached
+// translation of one page; cause the exception that debuggers use.
+
+void cpu_cli(void) { __asm__ volatile("cli" : : : "memory"); }
+void cpu_sti(void) { __asm__ volatile("sti" : : : "memory"); }
+void cpu_hlt(void) { __asm__ volatile("hlt" : : : "memory"); }
+void cpu_pause(void) { __asm__ volatile("pause"); }
+void cpu_invlpg(vaddr page) { __asm__ volatile("invlpg (%0)" : : "r"(page) : "memory"); }
+void cpu_int3(void) { __asm__ volatile("int3"); }
+
+// A second, older address space leads to devices: 65,536 *ports*.
+
+u8 cpu_inb(u16 port) { u8 v; __asm__ volatile("inb %w1, %b0" : "=a"(v) : "Nd"(port)); return v; }
+u16 cpu_inw(u16 port) { u16 v; __asm__ volatile("inw %w1, %w0" : "=a"(v) : "Nd"(port)); return v; }
+void cpu_outb(u16 port, u8 v) { __asm__ volatile("outb %b0, %w1" : : "a"(v), "Nd"(port)); }
+void cpu_outw(u16 port, u16 v) { __asm__ volatile("outw %w0, %w1" : : "a"(v), "Nd"(port)); }
+
+// The number of the lowest bit set in a word, which must not be 0, and of
+// the highest. C has no operator for these and allocators live by them.
+
+u64 cpu_bsf(u64 word) { u64 n; __asm__("bsfq %1, %0" : "=r"(n) : "r"(word)); return n; }
+u64 cpu_bsr(u64 word) { u64 n; __asm__("bsrq %1, %0" : "=r"(n) : "r"(word)); return n; }
+
+// Loading the tables of segments and interrupt handlers. Both instructions
+// take a pointer to a limit and an address, packed into ten bytes.
+
+struct table_pointer {
+    u16 limit;           /* size in bytes, minus one */
+    u64 base;
+} packed;
+
+void cpu_lidt(const struct table_pointer *p) { __asm__ volatile("lidt (%0)" : : "r"(p) : "memory"); }
+void cpu_lgdt(const struct table_pointer *p) { __asm__ volatile("lgdt (%0)" : : "r"(p) : "memory"); }
+void cpu_ltr(u16 selector) { __asm__ volatile("ltr %w0" : : "r"(selector) : "memory"); }
+
+// Some steps cannot be a C function at all, because they replace the ground
+// a C function stands on. `cpu_enter()` is the one the prologue
+// ends with: new page tables, new stack, jump. The stack is pushed down by
+// eight bytes because C functions expect to find a return address there; it
+// is zero, which ends every backtrace. `cpu_load_segments()` gives every
+// segment register a value from our table. CS can only be loaded by a jump, so
+// we return "far" to the next line; tcc does not know the mnemonic.
+
+#define SEGMENT_KERNEL_CODE 0x08
+#define SEGMENT_KERNEL_DATA 0x10
+
+void cpu_load_segments(void);
+
+__asm__(".text\n"
+        ".globl cpu_enter\n"
+        "cpu_enter:\n"            /* rdi root, rsi stack, rdx entry, rcx info */
+        "    movq %rdi, %cr3\n"
+        "    movq %rsi, %rsp\n"
+        "    pushq $0\n"
+        "    movq %rcx, %rdi\n"
+        "    xorl %ebp, %ebp\n"
+        "    jmp *%rdx\n"
+        ".globl cpu_load_segments\n"
+        "cpu_load_segments:\n"
+        "    movl $0x10, %eax\n"
+        "    movw %ax, %ds\n"
+        "    movw %ax, %es\n"
+        "    movw %ax, %fs\n"
+        "    movw %ax, %gs\n"
+        "    movw %ax, %ss\n"
+        "    popq %rax\n"
+        "    pushq $0x08\n"
+        "    pushq %rax\n"
+        "    .byte 0x48, 0xcb\n"); /* lretq */
+
+// ## Bytes and strings {#boot-bytes}
+//
+// Compilers call four functions even in a program that has no library: to
+// copy, to move, to fill and to compare memory. The processor's string
+// instructions do the work in eight-byte steps.
+
+void *memset(void *to, int byte, u64 n)
+{
+    u64 words = n / 8, rest = n % 8;
+    void *at = to;
+
+    __asm__ volatile("rep stosq" : "+D"(at), "+c"(words)
+                     : "a"((u8)byte * 0x0101010101010101UL) : "memory");
+    __asm__ volatile("rep stosb" : "+D"(at), "+c"(rest) : "a"(byte) : "memory");
+    return to;
+}
+
+void *memcpy(void *to, const void *from, u64 n)
+{
+    u64 words = n / 8, rest = n % 8;
+    void *at = to;
+
+    __asm__ volatile("rep movsq" : "+D"(at), "+S"(from), "+c"(words) : : "memory");
+    __asm__ volatile("rep movsb" : "+D"(at), "+S"(from), "+c"(rest) : : "memory");
+    return to;
+}
+
+// When the areas overlap and the destination is the higher one, the copy must
+// run downward, or it reads what it has just written.
+
+void *memmove(void *to, const void *from, u64 n)
+{
+    u8 *d = to;
+    const u8 *s = from;
+
+    if (d <= s || d >= s + n)
+        return memcpy(to, from, n);
+    while (n--)
+        d[n] = s[n];
+    return to;
+}
+
+int memcmp(const void *a, const void *b, u64 n)
+{
+    const u8 *x = a, *y = b;
+
+    for (; n; n--, x++, y++)
+        if (*x != *y)
+            return *x - *y;
+    return 0;
+}
+
+u64 strlen(const char *s)
+{
+    u64 n = 0;
+
+    while (s[n])
+        n++;
+    return n;
+}
+
+bool string_equal(const char *a, const char *b)
+{
+    return strlen(a) == strlen(b) && memcmp(a, b, strlen(a)) == 0;
+}
+
+// ## What this chapter remembers {#boot-state}
+//
+// Each chapter keeps its state in one structure, so that the debugger's
+// `print boot` shows the chapter. Lists of consoles and options start empty
+// and grow by registration: this is how later chapters extend earlier ones
+// without being named by them.
+
+struct console {
+    const char *name;
+    void (*put)(char c);
+    struct console *next;
+};
+
+struct boot_option {
+    const char *name, *value;
+    bool known;          /* somebody asked for it */
+};
+
+struct provocation {
+    const char *name;
+    void (*provoke)(void);
+    struct provocation *next;
+};
+
+#define BOOT_OPTION_COUNT 16
+
+struct boot_state {
+    struct boot_info *info;          /* from the prologue */
+    struct console *consoles;        /* printf() writes to each of them */
+    struct provocation *provocations; /* what the option provoke= can cause */
+    struct boot_option option[BOOT_OPTION_COUNT];
+    u32 option_count;
+    bool emulated;                   /* QEMU's debug console answers */
+    u32 panics;                      /* more than one: the report itself failed */
+    void (*panic_hook)(const char *file, int line, const char *message);
+};
+
+struct boot_state boot;
+
+// The last constant of the image, on a page of its own: below it lies
+// what the prologue has [mapped read-only](#efi-tables). {#boot-image}
+
+const u8 image_constants_end[] __attribute__((section(".rodata.z"), aligned(4096))) = {0};
+
+// Physical memory is not addressable as such: once paging is on every
+// address is virtual. The direct map gives each physical address a
+// virtual one at a fixed distance.
+
+void *boot_physical(paddr p)
+{
+    return boot.info->direct_map + p;
+}
+
+// ## Two consoles {#boot-console}
+//
+// The simplest output device there is: QEMU's debug port. Writing a byte to
+// port 0xe9 appends it to a file. Reading from the port returns 0xe9, by
+// which we recognize that it is there.
+
+#define DEBUG_PORT 0xe9
+
+void boot_debug_put(char c)
+{
+    cpu_outb(DEBUG_PORT, (u8)c);
+}
+
+// The second one has been on PCs since 1981: the 16550 serial port, still
+// found on servers, on boards for tinkerers and in every emulator. Eight ports
+// from 0x3f8 up; we set 115,200 bits a second, eight data bits, and before each
+// byte wait for "transmitter empty" (bit 5 of port 5), but not for ever. A
+// scratch register that remembers nothing tells that there is no such device.
+
+#define COM1 0x3f8
+
+bool boot_serial_init(void)
+{
+    cpu_outb(COM1 + 7, 0x5a);
+    if (cpu_inb(COM1 + 7) != 0x5a)
+        return false;
+    cpu_outb(COM1 + 1, 0);       /* no interrupts */
+    cpu_outb(COM1 + 3, 0x80);    /* the next two bytes are the divisor */
+    cpu_outb(COM1 + 0, 1);
+    cpu_outb(COM1 + 1, 0);
+    cpu_outb(COM1 + 3, 0x03);    /* 8 bits, no parity, 1 stop bit */
+    cpu_outb(COM1 + 2, 0x07);    /* FIFOs on and empty */
+    cpu_outb(COM1 + 4, 0x0b);    /* ready to talk */
+    return true;
+}
+
+void boot_serial_put(char c)
+{
+    u32 patience = 100000;
+
+    if (c == '\n')
+        boot_serial_put('\r');
+    while (!(cpu_inb(COM1 + 5) & 0x20) && --patience)
+        cpu_pause();
+    cpu_outb(COM1, (u8)c);
+}
+
+// Whoever can show a character registers.
+
+struct console boot_debug_console = {"debug port", boot_debug_put, NULL};
+struct console boot_serial_console = {"serial line", boot_serial_put, NULL};
+
+void boot_add_console(struct console *c)
+{
+    c->next = boot.consoles;
+    boot.consoles = c;
+}
+
+void boot_init_consoles(void)
+{
+    boot.emulated = cpu_inb(DEBUG_PORT) == DEBUG_PORT;
+    if (boot.emulated)
+        boot_add_console(&boot_debug_console);
+    if (boot_serial_init())
+        boot_add_console(&boot_serial_console);
+}
+
+void boot_put(char c)
+{
+    struct console *console;
+
+    for (console = boot.consoles; console; console = console->next)
+        console->put(c);
+}
+
+// ## printf {#boot-printf}
+//
+// The function every C programmer uses first is usually the first one that
+// is missing. Ours knows `%d %i %u %x %p %c %s %%`, the flags `-` and `0`,
+// a width and a precision (also as `*`), and the lengths `l` and `z`; what
+// it knows it does exactly as the C standard says (C11, 7.21.6.1), so that the
+// compiler can check our format strings. It writes to a *sink*, which is
+// either the consoles or a buffer.
+
+struct sink {
+    char *buffer;        /* NULL: the consoles */
+    u64 size, count;     /* bytes of room, characters produced */
+};
+
+struct format {
+    bool left, zero, dotted, wide;
+    int width, precision;
+};
+
+void sink_put(struct sink *to, char c)
+{
+    if (!to->buffer)
+        boot_put(c);
+    else if (to->count + 1 < to->size)
+        to->buffer[to->count] = c;
+    to->count++;
+}
+
+void sink_pad(struct sink *to, char c, int count)
+{
+    for (; count > 0; count--)
+        sink_put(to, c);
+}
+
+void sink_text(struct sink *to, const struct format *f, const char *text, int length)
+{
+    if (!f->left)
+        sink_pad(to, ' ', f->width - length);
+    for (int i = 0; i < length; i++)
+        sink_put(to, text[i]);
+    if (f->left)
+        sink_pad(to, ' ', f->width - length);
+}
+
+// A string with a precision need not end in a zero byte, so its length may
+// not be measured further than the precision allows.
+
+void sink_string(struct sink *to, const struct format *f, const char *text)
+{
+    int length = 0;
+
+    if (!text)
+        text = "(null)";
+    while ((!f->dotted || length < f->precision) && text[length])
+        length++;
+    sink_text(to, f, text, length);
+}
+
+// Numbers are made from the last digit to the first. The zeros of a precision
+// or of the flag `0` stand between the sign and the digits.
+
+void sink_number(struct sink *to, const struct format *f, u64 value, u64 base, const char *sign)
+{
+    char digits[20];
+    int count = 0, zeros, signs = (int)strlen(sign);
+
+    for (; value; value /= base)
+        digits[count++] = "0123456789abcdef"[value % base];
+    if (!count && !(f->dotted && f->precision == 0))
+        digits[count++] = '0';
+    zeros = f->dotted ? f->precision - count : f->zero && !f->left ? f->width - signs - count : 0;
+    if (zeros < 0)
+        zeros = 0;
+    if (!f->left)
+        sink_pad(to, ' ', f->width - signs - zeros - count);
+    for (int i = 0; i < signs; i++)
+        sink_put(to, sign[i]);
+    sink_pad(to, '0', zeros);
+    for (int i = count; i > 0; i--)
+        sink_put(to, digits[i - 1]);
+    if (f->left)
+        sink_pad(to, ' ', f->width - signs - zeros - count);
+}
+
+// What stands between the percent sign and the letter:
+
+const char *format_count(const char *p, int *count, va_list *ap)
+{
+    *count = 0;
+    if (*p == '*') {
+        *count = va_arg(*ap, int);
+        return p + 1;
+    }
+    for (; *p >= '0' && *p <= '9'; p++)
+        *count = *count * 10 + *p - '0';
+    return p;
+}
+
+const char *format_parse(const char *p, struct format *f, va_list *ap)
+{
+    *f = (struct format){0};
+    for (; *p == '-' || *p == '0'; p++)
+        *p == '-' ? (f->left = true) : (f->zero = true);
+    p = format_count(p, &f->width, ap);
+    if (f->width < 0)
+        f->left = true, f->width = -f->width;
+    if (*p == '.') {
+        p = format_count(p + 1, &f->precision, ap);
+        f->dotted = f->precision >= 0;
+    }
+    for (; *p == 'l' || *p == 'z'; p++)
+        f->wide = true;
+    return p;
+}
+
+// And the letter itself. An `int` shorter than a register arrives with rubbish
+// in the upper half, so it must be taken as what it is.
+
+u64 format_unsigned(const struct format *f, va_list *ap)
+{
+    return f->wide ? va_arg(*ap, u64) : va_arg(*ap, u32);
+}
+
+s64 format_signed(const struct format *f, va_list *ap)
+{
+    return f->wide ? va_arg(*ap, s64) : va_arg(*ap, int);
+}
+
+void sink_conversion(struct sink *to, char letter, const struct format *f, va_list *ap)
+{
+    char c;
+    s64 n;
+
+    switch (letter) {
+    case 'd':
+    case 'i':
+        n = format_signed(f, ap);
+        sink_number(to, f, n < 0 ? 0 - (u64)n : (u64)n, 10, n < 0 ? "-" : "");
+        break;
+    case 'u': sink_number(to, f, format_unsigned(f, ap), 10, ""); break;
+    case 'x': sink_number(to, f, format_unsigned(f, ap), 16, ""); break;
+    case 'p': sink_number(to, f, va_arg(*ap, u64), 16, "0x"); break;
+    case 's': sink_string(to, f, va_arg(*ap, const char *)); break;
+    case 'c':
+        c = (char)va_arg(*ap, int);
+        sink_text(to, f, &c, 1);
+        break;
+    case '%': sink_put(to, '%'); break;
+    default:
+        sink_put(to, '%');
+        sink_put(to, letter);
+    }
+}
+
+void sink_format(struct sink *to, const char *text, va_list *ap)
+{
+    struct format f;
+
+    for (; *text; text++) {
+        if (*text != '%') {
+            sink_put(to, *text);
+            continue;
+        }
+        text = format_parse(text + 1, &f, ap);
+        if (!*text)
+            return;
+        sink_conversion(to, *text, &f, ap);
+    }
+}
+
+// The two faces of it. Both return the number of characters the whole
+// text has; `snprintf()` writes at most `size` bytes, with the final zero
+// always among them.
+
+int printf_like(1, 2) printf(const char *text, ...)
+{
+    struct sink to = {NULL, 0, 0};
+    va_list ap;
+
+    va_start(ap, text);
+    sink_format(&to, text, &ap);
+    va_end(ap);
+    return (int)to.count;
+}
+
+int vsnprintf(char *buffer, u64 size, const char *text, va_list *ap)
+{
+    struct sink to = {buffer, size, 0};
+
+    sink_format(&to, text, ap);
+    if (size)
+        buffer[to.count < size ? to.count : size - 1] = 0;
+    return (int)to.count;
+}
+
+int printf_like(3, 4) snprintf(char *buffer, u64 size, const char *text, ...)
+{
+    va_list ap;
+    int count;
+
+    va_start(ap, text);
+    count = vsnprintf(buffer, size, text, &ap);
+    va_end(ap);
+    return count;
+}
+
+// Sizes are for people: three digits and a unit. The text lives in a
+// structure so that a function can return it; `%s` takes its only field.
+
+struct size_text {
+    char s[16];
+};
+
+struct size_text boot_size(u64 bytes)
+{
+    static const char *const unit[] = {"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"};
+    struct size_text text;
+    u64 whole = bytes, tenths = 0;
+    int i = 0;
+
+    for (; whole >= KIB; whole /= KIB, i++)
+        tenths = whole % KIB * 10 / KIB;
+    if (i == 0 || whole >= 100 || tenths == 0)
+        snprintf(text.s, sizeof text.s, "%lu %s", whole, unit[i]);
+    else
+        snprintf(text.s, sizeof text.s, "%lu.%lu %s", whole, tenths, unit[i]);
+    return text;
+}
+
+// ## Where are we? {#boot-backtrace}
+//
+// Every function that our compilers make begins by pushing the caller's frame
+// pointer and pointing `rbp` at it; just above lies the return address. The
+// frames of all callers so form a chain, and walking it answers the
+// first question after any crash: how did we get here?
+//
+// Addresses become names by the image's own symbol table, which the
+// linker left in it for the dynamic loader we do not have. The table of symbols
+// ends where the table of their names begins.
+
+u64 boot_dynamic(u64 tag)
+{
+    struct elf_dynamic *d;
+
+    for (d = _DYNAMIC; d->tag; d++)
+        if (d->tag == tag)
+            return KERNEL_BASE + d->value;
+    return 0;
+}
+
+void boot_print_address(vaddr address)
+{
+    struct elf_symbol *s = (void *)boot_dynamic(DT_SYMTAB), *best = NULL;
+    const char *names = (const char *)boot_dynamic(DT_STRTAB);
+    u64 offset = address - KERNEL_BASE;
+
+    for (; s && (const char *)s < names; s++)
+        if (s->section && s->value <= offset && (!best || s->value > best->value))
+            best = s;
+    printf("  0x%016lx", address);
+    if (address >= KERNEL_BASE && offset < boot.info->image.size && best)
+        printf("  %s+0x%lx", names + best->name, offset - best->value);
+    printf("\n");
+}
+
+// A damaged stack must not lead the walk astray: each frame has to lie above
+// the one before, and not far above. A recursion is told once.
+
+void boot_backtrace(u64 *frame)
+{
+    u64 *next;
+    u64 again = 0;
+    int depth;
+
+    printf("  called from\n");
+    for (depth = 0; depth < 1000 && (u64)frame >= KERNEL_BASE && !((u64)frame & 7); depth++) {
+        next = (u64 *)frame[0];
+        if (!frame[1] || next <= frame || next > frame + KERNEL_STACK_SIZE / sizeof *frame)
+            break;
+        if (next[1] == frame[1]) {
+            again++;
+        } else {
+            boot_print_address(frame[1]);
+            if (again)
+                printf("  (and %lu times more from there)\n", again);
+            again = 0;
+        }
+        frame = next;
+    }
+}
+
+// ## The end {#boot-end}
+//
+// A kernel must also be able to stop. The polite way to switch off is ACPI's:
+// find the register that controls power and write to it the code of the
+// state called S5, "soft off" (ACPI 6.5, 4.8.3 and 7.4.2). The register's
+// port is in the table with the signature FACP. The code is in the DSDT, a
+// program in a language called AML that describes the board; running it
+// takes an interpreter of ten thousand lines. We look for the object's name
+// among its bytes and read the number behind it, which works on all
+// machines we know.
+//
+// Tables are found from the root pointer: a list of physical addresses, of
+// four bytes each in the first version of ACPI, of eight in later ones.
+
+struct acpi_header {
+    char signature[4];
+    u32 length;
+    u8 rest[28];
+} packed;
+
+struct acpi_fadt {
+    struct acpi_header header;
+    u32 facs, dsdt;
+    u8 reserved, profile;
+    u16 sci_interrupt;
+    u32 smi_command;
+    u8 acpi_enable, acpi_disable, s4bios, pstate;
+    u32 pm1a_event, pm1b_event, pm1a_control, pm1b_control;
+} packed;
+
+// A table may lie only in what the memory map calls memory; elsewhere there
+// is nothing mapped, and reading it would be one fault more.
+
+bool boot_is_mapped(paddr start, u64 size)
+{
+    const struct efi_descriptor *d;
+    u64 at;
+
+    for (at = 0; at + sizeof *d <= boot.info->map_size; at += boot.info->map_stride) {
+        d = (const struct efi_descriptor *)(boot.info->map + at);
+        if (d->type != EFI_RESERVED && d->type != EFI_UNUSABLE && d->type < EFI_MMIO &&
+            start >= d->start && start - d->start < d->pages * FRAME_SIZE)
+            return size <= d->pages * FRAME_SIZE - (start - d->start);
+    }
+    return false;
+}
+
+struct acpi_header *acpi_table(paddr p)
+{
+    struct acpi_header *table = boot_physical(p);
+
+    if (!p || !boot_is_mapped(p, sizeof *table) || !boot_is_mapped(p, table->length))
+        return NULL;
+    return table;
+}
+
+// Returns the table with this signature, or NULL.
+
+struct acpi_header *acpi_find(const char *signature)
+{
+    u8 *root = boot_physical(boot.info->acpi);
+    struct acpi_header *list, *table;
+    u64 width, at;
+    paddr entry = 0;
+
+    if (!boot.info->acpi || !boot_is_mapped(boot.info->acpi, 36))
+        return NULL;
+    width = root[15] >= 2 ? 8 : 4;
+    memcpy(&entry, root + (width == 8 ? 24 : 16), width);
+    list = acpi_table(entry);
+    for (at = sizeof *list; list && at + width <= list->length; at += width) {
+        memcpy(&entry, (u8 *)list + at, width);
+        table = acpi_table(entry);
+        if (table && memcmp(table->signature, signature, 4) == 0)
+            return table;
+    }
+    return NULL;
+}
+
+// In AML the object reads: its name `_S5_`, a byte 0x12 for "package", the
+// package's length (one byte here), the number of its elements, and then the
+// number we want, behind a byte 0x0a unless it is 0 or 1.
+
+int acpi_sleep_code(const struct acpi_header *dsdt)
+{
+    const u8 *p = (const u8 *)dsdt + sizeof *dsdt;
+    const u8 *end = (const u8 *)dsdt + dsdt->length - 9;
+
+    for (; p < end; p++)
+        if (memcmp(p, "_S5_\x12", 5) == 0)
+            return p[7] == 0x0a ? p[8] : p[7];
+    return -1;
+}
+
+// Returns only if the machine cannot be switched off.
+
+void acpi_power_off(void)
+{
+    struct acpi_fadt *fadt = (struct acpi_fadt *)acpi_find("FACP");
+    struct acpi_header *dsdt = fadt ? acpi_table(fadt->dsdt) : NULL;
+    int code = dsdt && dsdt->length > 64 ? acpi_sleep_code(dsdt) : -1;
+    u32 patience = 1000000;
+
+    if (code < 0)
+        return;
+    if (!(cpu_inw((u16)fadt->pm1a_control) & 1) && fadt->smi_command)
+        cpu_outb((u16)fadt->smi_command, fadt->acpi_enable);
+    while (!(cpu_inw((u16)fadt->pm1a_control) & 1) && --patience)
+        cpu_pause();
+    cpu_outw((u16)fadt->pm1a_control, (u16)(code << 10 | 1 << 13));
+    if (fadt->pm1b_control)
+        cpu_outw((u16)fadt->pm1b_control, (u16)(code << 10 | 1 << 13));
+}
+
+// The kernel's last function. Success switches the machine off, and QEMU
+// ends with status 0. Failure must leave the report on the screen, so a real
+// machine stops where it is; under QEMU port 0xf4 ends the emulator with a
+// status of twice our number plus one, which no success can have.
+
+#define DEBUG_EXIT_PORT 0xf4
+
+void noreturn boot_exit(int status)
+{
+    cpu_cli();
+    if (status == 0)
+        acpi_power_off();
+    else if (boot.emulated)
+        cpu_outb(DEBUG_EXIT_PORT, (u8)status);
+    for (;;)
+        cpu_hlt();
+}
+
+// ## Panic {#boot-panic}
+//
+// The kernel trusts itself as little as it can, and checks what it
+// believes. A belief that turns out wrong leaves nothing to rely on: the only
+// honest reaction is to say what was found, where, and to stop.
+//
+// `panic()` takes a format like `printf()`. `assert()` is a sentence about
+// the program which is true or else the program is wrong; it is not for
+// errors that the outside world can cause.
+
+#define panic(...) boot_panic(__FILE__, __LINE__, __VA_ARGS__)
+#define assert(truth) (likely(truth) ? (void)0 : panic("assertion failed: %s", #truth))
+
+// What the outside world can cause ends in `boot_refuse()`: a sentence about
+// the machine, not about us, and no backtrace.
+
+void noreturn printf_like(1, 2) boot_refuse(const char *text, ...)
+{
+    struct sink to = {NULL, 0, 0};
+    va_list ap;
+
+    printf("Rustica cannot run here: ");
+    va_start(ap, text);
+    sink_format(&to, text, &ap);
+    va_end(ap);
+    printf("\n");
+    boot_exit(1);
+}
+
+// If making the report causes a panic itself, one is enough.
+
+void noreturn printf_like(3, 4) boot_panic(const char *file, int line, const char *text, ...)
+{
+    char message[256];
+    va_list ap;
+
+    va_start(ap, text);
+    vsnprintf(message, sizeof message, text, &ap);
+    va_end(ap);
+    if (boot.panic_hook)
+        boot.panic_hook(file, line, message);
+    cpu_cli();
+    if (boot.panics++)
+        boot_exit(1);
+    printf("\n*** panic at %s:%d: %s\n", file, line, message);
+    boot_backtrace(__builtin_frame_address(0));
+    boot_exit(1);
+}
+
+// ## Segments {#boot-segments}
+//
+// Segmentation was the processor's first way of protecting memory. In 64-bit
+// mode it does not do that any more, but the tables are still required: the
+// two lowest bits of CS are the privilege level the processor runs at,
+// and they get there by loading a selector whose descriptor (SDM 3A, 3.4.5)
+// says so. Four descriptors: code and data for the kernel, and for programs
+// in the order that the `syscall` instruction of [Chapter
+// 7](#ch-user) prescribes.
+
+#define SEGMENT_USER_DATA 0x1b
+#define SEGMENT_USER_CODE 0x23
+#define SEGMENT_TSS 0x28
+
+struct tss {
+    u32 reserved0;
+    u64 rsp[3];          /* the stack for entering ring 0, 1, 2 */
+    u64 reserved1;
+    u64 ist[7];          /* seven stacks for special occasions */
+    u64 reserved2;
+    u16 reserved3, io_map;
+} packed;
+
+// The *task-state segment* is left from a time when the processor switched
+// tasks by itself. What remains of it are stack pointers. One of them
+// matters at once: when the kernel's stack has overflowed, the handler
+// needs a stack, and it cannot be the one that overflowed. The exceptions
+// that may find the stack unusable run on one of their own.
+
+#define TRAP_VECTORS 64
+
+struct trap_frame;
+typedef void trap_handler(struct trap_frame *frame);
+
+struct idt_gate {
+    u16 offset_low, selector;
+    u8 ist, flags;
+    u16 offset_middle;
+    u32 offset_high, reserved;
+} packed;
+
+struct cpu_state {
+    u64 gdt[7];
+    struct tss tss;
+    struct idt_gate idt[TRAP_VECTORS];
+    trap_handler *handler[TRAP_VECTORS]; /* NULL: report and stop */
+    u8 emergency_stack[3][8 * KIB] aligned_to(16);
+} aligned_to(16);
+
+struct cpu_state cpu;
+
+void cpu_init_segments(void)
+{
+    u64 base = (u64)&cpu.tss, limit = sizeof cpu.tss - 1;
+    struct table_pointer pointer = {sizeof cpu.gdt - 1, (u64)cpu.gdt};
+    u64 i;
+
+    cpu.gdt[1] = 0x00af9b000000ffff;    /* kernel code, 64 bits */
+    cpu.gdt[2] = 0x00cf93000000ffff;    /* kernel data */
+    cpu.gdt[3] = 0x00cff3000000ffff;    /* user data */
+    cpu.gdt[4] = 0x00affb000000ffff;    /* user code, 64 bits */
+    cpu.gdt[5] = limit | (base & 0xffffff) << 16 | 0x89UL << 40 | (base >> 24 & 0xff) << 56;
+    cpu.gdt[6] = base >> 32;
+    for (i = 0; i < array_count(cpu.emergency_stack); i++)
+        cpu.tss.ist[i] = (u64)cpu.emergency_stack[i] + sizeof cpu.emergency_stack[i];
+    cpu.tss.io_map = sizeof cpu.tss;    /* programs may use no ports */
+    cpu_lgdt(&pointer);
+    cpu_load_segments();
+    cpu_ltr(SEGMENT_TSS);
+}
+
+// ## Traps {#boot-traps}
+//
+// When an instruction fails, or a device wants attention, the processor pushes
+// five words on the stack (where it was and with which flags and stack), in
+// some cases a sixth with an error code, and jumps through the gate of the
+// event's number, its *vector* (SDM 3A, 6.14). We want one C function to see
+// all of them in one form. Hence a *stub* for each vector, which pushes a zero
+// where the processor pushed no error code, then the vector, and goes on to a
+// common part which saves all other registers. On the stack this makes:
+
+struct trap_frame {
+    u64 r15, r14, r13, r12, r11, r10, r9, r8;
+    u64 rbp, rdi, rsi, rdx, rcx, rbx, rax;  /* saved by us */
+    u64 vector, error;                      /* by the stub */
+    u64 rip, cs, rflags, rsp, ss;           /* by the processor */
+};
+
+// The stubs are sixteen bytes apart, so that the gate of vector *n* is found by
+// multiplication. Vectors 0 to 31 are the processor's; 32 to 63 are free
+// for devices. The vectors 8, 10 to 14, 17, 21, 29 and 30 bring an error code.
+
+#define STUB(n) ".balign 16\n pushq $0\n pushq $" #n "\n jmp trap_entry\n"
+#define STUB_ERROR(n) ".balign 16\n pushq $" #n "\n jmp trap_entry\n"
+#define STUB8(a, b, c, d, e, f, g, h) \
+    STUB(a) STUB(b) STUB(c) STUB(d) STUB(e) STUB(f) STUB(g) STUB(h)
+
+extern u8 trap_stubs[], trap_return[];
+
+__asm__(".text\n"
+        ".globl trap_stubs\n"
+        ".balign 16\n"
+        "trap_stubs:\n"
+        STUB8(0, 1, 2, 3, 4, 5, 6, 7)
+        STUB_ERROR(8) STUB(9) STUB_ERROR(10) STUB_ERROR(11)
+        STUB_ERROR(12) STUB_ERROR(13) STUB_ERROR(14) STUB(15)
+        STUB(16) STUB_ERROR(17) STUB(18) STUB(19) STUB(20) STUB_ERROR(21) STUB(22) STUB(23)
+        STUB(24) STUB(25) STUB(26) STUB(27) STUB(28) STUB_ERROR(29) STUB_ERROR(30) STUB(31)
+        STUB8(32, 33, 34, 35, 36, 37, 38, 39)
+        STUB8(40, 41, 42, 43, 44, 45, 46, 47)
+        STUB8(48, 49, 50, 51, 52, 53, 54, 55)
+        STUB8(56, 57, 58, 59, 60, 61, 62, 63));
+
+// The common part. `cld` because C code expects string instructions to run
+// upward, whatever the interrupted code had set. On the way out everything is
+// put back and `iretq` pops the five words.
+
+__asm__(".globl trap_entry\n"
+        "trap_entry:\n"
+        "    pushq %rax\n    pushq %rbx\n    pushq %rcx\n    pushq %rdx\n"
+        "    pushq %rsi\n    pushq %rdi\n    pushq %rbp\n"
+        "    pushq %r8\n    pushq %r9\n    pushq %r10\n    pushq %r11\n"
+        "    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "    cld\n"
+        "    movq %rsp, %rdi\n"
+        "    call trap_dispatch\n"
+        ".globl trap_return\n"
+        "trap_return:\n"
+        "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n"
+        "    popq %r11\n    popq %r10\n    popq %r9\n    popq %r8\n"
+        "    popq %rbp\n    popq %rdi\n    popq %rsi\n"
+        "    popq %rdx\n    popq %rcx\n    popq %rbx\n    popq %rax\n"
+        "    addq $16, %rsp\n"
+        "    .byte 0x48, 0xcf\n"); /* iretq */
+
+// A gate (SDM 3A, 6.14.1) is the handler's address in three pieces, its code
+// segment, and a byte that says "present, interrupt gate": on the way in,
+// further interrupts are held off. No gate may be used by a program's `int`
+// instruction, with two exceptions that exist for programs.
+
+#define VECTOR_DOUBLE_FAULT 8
+#define VECTOR_BREAKPOINT 3
+#define VECTOR_OVERFLOW 4
+#define VECTOR_NMI 2
+#define VECTOR_PAGE_FAULT 14
+#define VECTOR_MACHINE_CHECK 18
+
+void cpu_init_traps(void)
+{
+    struct table_pointer pointer = {sizeof cpu.idt - 1, (u64)cpu.idt};
+    u64 i, stub;
+
+    for (i = 0; i < TRAP_VECTORS; i++) {
+        stub = (u64)trap_stubs + 16 * i;
+        cpu.idt[i] = (struct idt_gate){
+            .offset_low = (u16)stub, .offset_middle = (u16)(stub >> 16),
+            .offset_high = (u32)(stub >> 32), .selector = SEGMENT_KERNEL_CODE, .flags = 0x8e};
+    }
+    cpu.idt[VECTOR_BREAKPOINT].flags = cpu.idt[VECTOR_OVERFLOW].flags = 0xee;
+    cpu.idt[VECTOR_DOUBLE_FAULT].ist = 1;
+    cpu.idt[VECTOR_NMI].ist = 2;
+    cpu.idt[VECTOR_MACHINE_CHECK].ist = 3;
+    cpu_lidt(&pointer);
+}
+
+// ## A readable report {#boot-report}
+//
+// The names are the manual's (SDM 3A, table 6-1).
+
+const char *const trap_names[32] = {
+    "#DE divide error", "#DB debug", "NMI", "#BP breakpoint", "#OF overflow",
+    "#BR bound range exceeded", "#UD invalid opcode", "#NM no coprocessor",
+    "#DF double fault", "coprocessor overrun", "#TS invalid TSS", "#NP segment not present",
+    "#SS stack fault", "#GP general protection", "#PF page fault", "reserved",
+    "#MF floating-point error", "#AC alignment check", "#MC machine check",
+    "#XM SIMD error", "#VE virtualization", "#CP control protection",
+    "reserved", "reserved", "reserved", "reserved", "reserved", "reserved",
+    "#HV hypervisor", "#VC VMM communication", "#SX security", "reserved"};
+
+// A page fault's error code tells what was attempted (SDM 3A, 4.7); the other
+// codes name the segment or gate that the processor disliked.
+
+#define FAULT_PRESENT 1
+#define FAULT_WRITE 2
+#define FAULT_USER 4
+#define FAULT_RESERVED 8
+#define FAULT_FETCH 16
+
+const char *trap_access(u64 error)
+{
+    return error & FAULT_FETCH ? "execute" : error & FAULT_WRITE ? "write" : "read";
+}
+
+void trap_print_error(const struct trap_frame *f)
+{
+    static const char *const table[] = {"GDT", "IDT", "LDT", "IDT"};
+
+    if (f->vector == VECTOR_PAGE_FAULT)
+        printf("  attempt to %s 0x%lx, which is %s%s\n", trap_access(f->error),
+               cpu_read_cr2(),
+               f->error & FAULT_PRESENT ? "mapped but forbids it" : "not mapped",
+               f->error & FAULT_RESERVED ? " (reserved bit set in a table)" : "");
+    else if (f->error)
+        printf("  concerns entry %lu of the %s%s\n", f->error >> 3 & 0x1fff,
+               table[f->error >> 1 & 3], f->error & 1 ? ", event from outside" : "");
+}
+
+void trap_print_registers(const struct trap_frame *f)
+{
+    printf("  rax %016lx  rbx %016lx  rcx %016lx\n", f->rax, f->rbx, f->rcx);
+    printf("  rdx %016lx  rsi %016lx  rdi %016lx\n", f->rdx, f->rsi, f->rdi);
+    printf("  rbp %016lx  rsp %016lx  r8  %016lx\n", f->rbp, f->rsp, f->r8);
+    printf("  r9  %016lx  r10 %016lx  r11 %016lx\n", f->r9, f->r10, f->r11);
+    printf("  r12 %016lx  r13 %016lx  r14 %016lx\n", f->r12, f->r13, f->r14);
+    printf("  r15 %016lx  rip %016lx  cs %lx  ss %lx\n", f->r15, f->rip, f->cs, f->ss);
+    printf("  rflags %lx  cr0 %lx  cr2 %lx  cr3 %lx  cr4 %lx\n", f->rflags,
+           cpu_read_cr0(), cpu_read_cr2(), cpu_read_cr3(), cpu_read_cr4());
+}
+
+// Of the stacks, the guard page below the one in use deserves a
+// sentence of its own: it is the most frequent cause of a double fault.
+
+bool trap_hit_guard(vaddr address)
+{
+    vaddr bottom = boot.info->stack_top - KERNEL_STACK_SIZE;
+
+    return address < bottom && address >= bottom - FRAME_SIZE;
+}
+
+void noreturn trap_report(struct trap_frame *f)
+{
+    if (boot.panics++)
+        boot_exit(1);
+    printf("\n*** exception %lu, %s, error code 0x%lx\n", f->vector,
+           f->vector < 32 ? trap_names[f->vector] : "unexpected interrupt", f->error);
+    trap_print_error(f);
+    if (trap_hit_guard(cpu_read_cr2()))
+        printf("  the kernel's stack has overflowed into its guard page\n");
+    boot_print_address(f->rip);
+    trap_print_registers(f);
+    boot_backtrace((u64 *)f->rbp);
+    boot_exit(1);
+}
+
+// The dispatcher calls the handler that is registered for the vector. Later
+// chapters register: for page faults, for the timer, for the keyboard.
+
+void trap_dispatch(struct trap_frame *frame)
+{
+    trap_handler *handler = cpu.handler[frame->vector];
+
+    if (!handler)
+        trap_report(frame);
+    handler(frame);
+}
+
+// ## What the user typed {#boot-options}
+//
+// Options are words separated by blanks, `name` or `name=value`. A chapter
+// that has an option asks for it by `boot_option()`, and by asking makes it
+// known; when all chapters have asked, what nobody wanted is named and
+// ignored. So there is no list of options to keep up to date.
+
+void boot_split_options(void)
+{
+    char *p = boot.info->options;
+    struct boot_option *o;
+
+    for (;;) {
+        while (*p == ' ')
+            *p++ = 0;
+        if (!*p)
+            return;
+        if (boot.option_count == BOOT_OPTION_COUNT) {
+            printf("boot: too many options, ignored from here: %s\n", p);
+            return;
+        }
+        o = &boot.option[boot.option_count++];
+        *o = (struct boot_option){.name = p, .value = ""};
+        for (; *p && *p != ' '; p++)
+            if (*p == '=' && !*o->value)
+                *p = 0, o->value = p + 1;
+    }
+}
+
+// Returns the option's value, "" if it has none, NULL if it was not given.
+// Of several the last one counts.
+
+const char *boot_option(const char *name)
+{
+    const char *value = NULL;
+    u32 i;
+
+    for (i = 0; i < boot.option_count; i++) {
+        if (string_equal(boot.option[i].name, name)) {
+            boot.option[i].known = true;
+            value = boot.option[i].value;
+        }
+    }
+    return value;
+}
+
+// A size in an option: digits and one of the letters K, M, G. Returns 0 for
+// what is not a size.
+
+u64 boot_parse_size(const char *p)
+{
+    u64 n = 0;
+
+    for (; *p >= '0' && *p <= '9' && n < DIRECT_MAP_SIZE; p++)
+        n = n * 10 + (u64)(*p - '0');
+    n *= *p == 'K' ? KIB : *p == 'M' ? MIB : *p == 'G' ? GIB : 1;
+    if (*p == 'K' || *p == 'M' || *p == 'G')
+        p++;
+    return *p ? 0 : n;
+}
+
+// ## Mistakes on purpose {#boot-provoke}
+//
+// A report that has never been seen cannot be trusted. The option
+// `provoke=NAME` makes the kernel commit one of the mistakes that this
+// chapter prepared for. Chapters add theirs.
+
+void boot_add_provocation(struct provocation *p)
+{
+    p->next = boot.provocations;
+    boot.provocations = p;
+}
+
+void provoke_assert(void) { assert(1 + 1 == 3); }
+void provoke_opcode(void) { __asm__ volatile("ud2"); }
+void provoke_null(void) { *(volatile u64 *)(boot.panics * 8UL) = 1; }
+void provoke_text(void) { *(volatile u8 *)(u64)provoke_text = 0xc3; }
+void provoke_data(void) { ((void (*)(void))(u64)cpu.emergency_stack)(); }
+void provoke_canonical(void) { *(volatile u64 *)0x8000000000000000 = 1; }
+
+void provoke_divide(void)
+{
+    volatile int many = 100, zero = 0;
+
+    many = many / zero;
+}
+
+// The recursion must not be one that a compiler turns into a loop.
+
+u64 provoke_recursion(volatile u64 *above)
+{
+    volatile u64 here[32];
+
+    here[0] = *above + 1;
+    return (here[0] ? provoke_recursion(here) : 0) + here[0];
+}
+
+void provoke_stack(void)
+{
+    volatile u64 start = 0;
+
+    provoke_recursion(&start);
+}
+
+struct provocation boot_provocations[] = {
+    {"assert", provoke_assert, NULL}, {"opcode", provoke_opcode, NULL},
+    {"null", provoke_null, NULL}, {"text", provoke_text, NULL},
+    {"data", provoke_data, NULL}, {"canonical", provoke_canonical, NULL},
+    {"divide", provoke_divide, NULL}, {"stack", provoke_stack, NULL}};
+
+// ## Start {#boot-main}
+//
+// When every chapter of this build has set itself up, and has asked for its
+// options, we can tell which options nobody knows.
+
+void boot_check_options(void)
+{
+    const char *wanted = boot_option("provoke");
+    struct provocation *p;
+    u32 i;
+
+    for (i = 0; i < boot.option_count; i++)
+        if (!boot.option[i].known)
+            printf("boot: unknown option \"%s\" ignored\n", boot.option[i].name);
+    if (!wanted)
+        return;
+    for (p = boot.provocations; p; p = p->next)
+        if (string_equal(p->name, wanted))
+            p->provoke();
+    printf("boot: nothing to provoke by the name \"%s\"; there is", wanted);
+    for (p = boot.provocations; p; p = p->next)
+        printf(" %s", p->name);
+    printf("\n");
+}
+
+// The plank on which we came over, the identity map, is the whole lower half
+// of the root table. Taking it away makes null pointers fault. Loading CR3
+// makes the processor forget what it has cached of it.
+
+void boot_drop_identity(void)
+{
+    memset(boot_physical(boot.info->root), 0, FRAME_SIZE / 2);
+    cpu_write_cr3(boot.info->root);
+}
+
+// Chapters call each other in one pattern. `ch05_init()` begins with
+// `ch04_init()` and makes its chapter's services available, with a line or none
+// on the console. `ch05_main()` calls `ch05_init()` and then shows what the
+// chapter teaches. The build makes `kernel_main` another name for the last
+// main there is in the (prefix of the) file.
+
+void ch01_init(void)
+{
+    u64 i;
+
+    boot_init_consoles();
+    printf("Rustica\n");
+    boot_split_options();
+    cpu_init_segments();
+    cpu_init_traps();
+    boot_drop_identity();
+    for (i = 0; i < array_count(boot_provocations); i++)
+        boot_add_provocation(&boot_provocations[i]);
+}
+
+void kernel_main(void);
+
+void noreturn boot_start(struct boot_info *info)
+{
+    boot.info = info;
+    kernel_main();
+    boot_exit(0);
+}
+
+// The chapter shows that an exception no longer ends the world: it takes a
+// breakpoint, looks at the frame and goes on.
+
+void boot_show_trap(struct trap_frame *f)
+{
+    printf("boot: a breakpoint at ring %lu, error code %lu, interrupts %s: we go on\n",
+           f->cs & 3, f->error, f->rflags & 0x200 ? "on" : "off");
+}
+
+void ch01_main(void)
+{
+    struct console *c;
+    struct boot_framebuffer *screen;
+
+    ch01_init();
+    boot_check_options();
+    screen = &boot.info->screen;
+    for (c = boot.consoles; c; c = c->next)
+        printf("boot: a console on the %s\n", c->name);
+    printf("boot: image of %s at 0x%lx, stack below 0x%lx\n",
+           boot_size(boot.info->image.size).s, KERNEL_BASE, boot.info->stack_top);
+    if (screen->start)
+        printf("boot: a screen of %u x %u pixels\n", screen->width, screen->height);
+    printf("boot: ACPI tables %s\n", acpi_find("FACP") ? "found" : "not found");
+    cpu.handler[VECTOR_BREAKPOINT] = boot_show_trap;
+    cpu_int3();
+    printf("boot: nothing left to do, switching off\n");
+}
+
+// ## Try it {#boot-try}
+//
+// `make run CH=1` boots the lines you have just read and nothing else:
+//
+// ::: {.transcript file="tests/golden/ch01.txt"}
+// :::
+//
+// Now make it fail. `make run CH=1 OPT=provoke=stack` lets a function call
+// itself until the stack is full. The report says so, lists the chain of
+// calls, and `make` ends with an error, as QEMU did. Try `null`, `text` and
+// `data` as well, and look at how the error code tells them apart.
+//
+// ### Exercises {#boot-exercises}
+//
+// ::: {#ex-boot-silence .exercise level=1}
+// Comment out the call of `cpu_init_traps()` and provoke a null pointer.
+// What does QEMU show with `-d int,cpu_reset`? *You are done when you can
+// name the three faults that lead to the reset, in order.*
+// :::
+//
+// ::: {#ex-boot-hex .exercise level=1}
+// Add `%X` and the flag `#` to `printf()`. *Your test: the same calls print
+// the same text with the printf of your C library.*
+// :::
+//
+// ::: {#ex-boot-nmi .exercise level=2}
+// Why does the NMI have a stack of its own, although no stack has overflowed
+// when it comes? *Hint: it may come between any two instructions. Look
+// at those of [Chapter 7](#ch-user) that change the stack pointer.*
+// :::
+//
+// ::: {#ex-boot-lines .exercise level=3}
+// Let the backtrace print lines instead of offsets, from a table that the
+// build makes with `addr2line`. *You are done when the line of a
+// provoked assertion in the backtrace is the line in its message.*
+// :::
+//
+// ## What we have {#boot-have}
+//
+// A program that owns the machine, can speak, and does not die silently. It
+// has 32 KiB of stack, its variables, and no way to get one byte more: for
+// that we have to find out what memory there is.
+
