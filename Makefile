@@ -105,7 +105,7 @@ OVMF     = $(call find,$(fw_dirs),OVMF.fd OVMF_CODE_4M.fd OVMF_CODE.4m.fd OVMF_C
 # because the firmware decides where it is loaded. Nothing in it may depend on the
 # folder it is built in.
 
-CFLAGS.gcc := -std=gnu11 -O2 -g -Wall -Wextra -Werror -ffreestanding -fpic -fvisibility=hidden \
+CFLAGS.gcc := -std=gnu11 -O2 -g -Wall -Wextra -Werror -ffreestanding -fpic -fvisibility=protected \
               -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-strict-aliasing \
               -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fcf-protection=none \
               -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$B/= -I.
@@ -182,7 +182,7 @@ $B/user/%.bin.o: $B/user/%
 # objects, so that its last constant is the last of all.
 
 mentioned = nm -u $B/rustica.o | sed -n 's|^ *U _binary_\(.*\)_start$$|$B/user/\1.bin.o|p'
-sections  = .text .sdata .data .rodata .dynamic .rel .rela .rel.* .rela.* .reloc
+sections  = .text .sdata .data .rodata .dynamic .dynsym .dynstr .rel .rela .rel.* .rela.* .reloc
 
 $B/BOOTX64.so: $B/efi_main.o $B/rustica.o $(PROGRAMS:%=$B/user/%.bin.o)
 	$(Q)ld -shared -Bsymbolic -z nocombreloc -z defs -z noexecstack -nostdlib --build-id=none \

@@ -1337,3 +1337,436 @@ void ch01_main(void)
 // has 32 KiB of stack, its variables, and no way to get one byte more: for
 // that we have to find out what memory there is.
 
+// # Chapter 2. Two zones {#ch-zones}
+//===========================================================================
+//
+// We own a machine and not one byte of its memory. Somewhere in it lie our
+// image, the firmware's remains, tables that describe the board, buffers that
+// devices write into; between all these, in pieces, is free memory. Whoever
+// writes to the wrong piece gets no error message. The machine fails later
+// and elsewhere.
+//
+// Rustica has an ancestor, a kernel written in Rust, and an episode of its
+// history is the reason for this chapter. It threw the firmware's map away and
+// wrote down by hand that the kernel's memory was at 2 to 16 MiB. Nothing
+// checked whether there was any memory, or whether somebody lived there. Then
+// data of programs overwrote data of the kernel, and its authors laid down a
+// rule: *kernel metadata must never live in user-visible memory.* They stated it
+// in a document, where it could be admired. We are going to state it in code,
+// where it can be violated only with consequences.
+//
+// ## Theory of operation {#zone-theory}
+//
+// The firmware's map is a list of descriptors: type, first address, number of
+// pages. The specification promises little about the list. It need not be
+// sorted, and on real machines its entries have been seen to overlap, to leave
+// holes, to be empty, and to be of types the specification does not know. We
+// assume nothing and go by three rules:
+//
+// 1. A frame is **usable** if some descriptor of a usable type covers it and
+//    no descriptor of another type does. Usable types are free memory and
+//    what belonged to the firmware's boot services and loaders, since both are
+//    gone. (They are really gone only now: until the last chapter replaced
+//    the firmware's tables the processor was still reading them.)
+// 2. A usable frame is **reserved** if we stand on it: image, stack, page
+//    tables, hand-over block, and frame 0, so that address 0 can mean
+//    "none".
+// 3. All other usable frames belong to a zone. Those below the **boundary** are
+//    the KERNEL zone and hold what the kernel needs for itself. Those above are
+//    the USER zone and hold what programs can see.
+//
+//         0              boundary                                    top
+//         |   KERNEL zone   |               USER zone                  |
+//         |#..#...........#.|..........###...........#.....##..#...####|
+//          # reserved, or not usable at all
+//
+// The boundary is at 16 MiB on a small machine and at an eighth of the
+// memory on a larger one, for page tables and frame tables grow with the memory
+// they describe.
+//
+// The invariants: *ranges ascend, do not touch each other, cross no boundary, and
+// contain only usable frames that are not reserved; every usable frame is
+// counted exactly once.*
+//
+// **Shortcomings.** A fixed boundary can run out on one side while there is
+// plenty on the other. And our image lies where the firmware put it, which is
+// above the boundary: these frames are reserved, so they are in neither zone.
+//
+// ## State {#zone-state}
+
+enum zone {
+    ZONE_KERNEL,
+    ZONE_USER,
+    ZONE_COUNT,
+};
+
+struct zone_range {
+    paddr start, end;    /* both multiples of the frame size */
+    enum zone zone;
+};
+
+#define ZONE_RANGES 512
+
+struct zone_state {
+    paddr boundary;      /* the USER zone begins here */
+    paddr top;           /* end of the highest range */
+    u64 usable;          /* frames that the firmware gives us */
+    u64 reserved;        /* of those: frames that we stand on */
+    u64 withheld;        /* of those: above the option mem=, or in too many pieces */
+    u64 frames[ZONE_COUNT];              /* of those: frames in each zone */
+    u32 count;
+    struct zone_range range[ZONE_RANGES];
+};
+
+struct zone_state zones;
+
+const char *const zone_names[ZONE_COUNT] = {"KERNEL", "USER"};
+
+// ## Reading the map without trusting it {#zone-sweep}
+//
+// Sorting the descriptors and then resolving overlaps is the usual
+// approach, and its special cases fill a page. Here is one without any. Ask of
+// an address: what covers it, and where is the next edge of anything? Between
+// here and that edge the answer cannot change. Then go to the edge and ask
+// again. With n descriptors this takes n questions for each of at most 2n
+// edges; for the hundred entries of a typical map that is nothing.
+//
+// An extent is what a descriptor says, made harmless: an end beyond what the
+// direct map reaches is cut off there.
+
+struct zone_extent {
+    paddr start, end;
+};
+
+struct zone_extent zone_clip(paddr start, u64 size)
+{
+    if (start > DIRECT_MAP_SIZE)
+        start = DIRECT_MAP_SIZE;
+    if (size > DIRECT_MAP_SIZE - start)
+        size = DIRECT_MAP_SIZE - start;
+    return (struct zone_extent){start, start + size};
+}
+
+struct zone_answer {
+    bool usable, other, reserved;
+    paddr edge;          /* the answer holds up to here */
+};
+
+// Takes note of an extent: does it cover the address, and is one of its ends
+// the next edge? Usable memory is rounded inward to whole frames, all else
+// outward, in case the firmware should report half frames.
+
+bool zone_look(struct zone_answer *answer, paddr at, struct zone_extent e, bool inward)
+{
+    paddr start = inward ? align_up(e.start, FRAME_SIZE) : align_down(e.start, FRAME_SIZE);
+    paddr end = inward ? align_down(e.end, FRAME_SIZE) : align_up(e.end, FRAME_SIZE);
+
+    if (start >= end)
+        return false;
+    if (start > at && start < answer->edge)
+        answer->edge = start;
+    if (end > at && end < answer->edge)
+        answer->edge = end;
+    return start <= at && at < end;
+}
+
+bool zone_is_usable(u32 type)
+{
+    return type == EFI_CONVENTIONAL || type == EFI_BOOT_CODE || type == EFI_BOOT_DATA ||
+           type == EFI_LOADER_CODE || type == EFI_LOADER_DATA;
+}
+
+const struct efi_descriptor *zone_descriptor(const struct boot_info *info, u64 n)
+{
+    u64 at = n * info->map_stride;
+
+    if (info->map_stride < sizeof(struct efi_descriptor) ||
+        at + sizeof(struct efi_descriptor) > info->map_size)
+        return NULL;
+    return (const struct efi_descriptor *)(info->map + at);
+}
+
+struct zone_answer zone_ask(const struct boot_info *info, paddr at)
+{
+    struct zone_answer answer = {.edge = DIRECT_MAP_SIZE};
+    const struct efi_descriptor *d;
+    struct zone_extent e;
+    u64 i;
+
+    for (i = 0; (d = zone_descriptor(info, i)); i++) {
+        e = zone_clip(d->start, d->pages > DIRECT_MAP_SIZE >> FRAME_SHIFT
+                                    ? DIRECT_MAP_SIZE : d->pages << FRAME_SHIFT);
+        if (zone_look(&answer, at, e, zone_is_usable(d->type)))
+            zone_is_usable(d->type) ? (answer.usable = true) : (answer.other = true);
+    }
+    for (i = 0; i < info->reserved_count; i++) {
+        e = zone_clip(info->reserved[i].start, info->reserved[i].size);
+        if (zone_look(&answer, at, e, false))
+            answer.reserved = true;
+    }
+    if (zone_look(&answer, at, zone_clip(0, FRAME_SIZE), false))
+        answer.reserved = true;
+    return answer;
+}
+
+// ## From answers to ranges {#zone-ranges}
+//
+// A stretch that continues the last range extends it. A map in more pieces
+// than the table holds costs the rest of the memory, which is counted as
+// withheld; on no machine we know are there more than a few dozen.
+
+void zone_add_range(struct zone_state *z, paddr start, paddr end, enum zone zone)
+{
+    struct zone_range *last = z->count ? &z->range[z->count - 1] : NULL;
+    u64 frames = (end - start) >> FRAME_SHIFT;
+
+    if (start >= end)
+        return;
+    if (last && last->end == start && last->zone == zone) {
+        last->end = end;
+    } else if (z->count < ZONE_RANGES) {
+        z->range[z->count++] = (struct zone_range){start, end, zone};
+    } else {
+        z->withheld += frames;
+        return;
+    }
+    z->frames[zone] += frames;
+    z->top = end;
+}
+
+// One sweep adds up what is there; only then can the boundary be drawn, and
+// a second sweep fills the zones. Memory from `limit` up is withheld.
+
+void zone_sweep(struct zone_state *z, const struct boot_info *info, paddr limit, bool fill)
+{
+    struct zone_answer answer;
+    paddr at, end, middle;
+
+    for (at = 0; at < DIRECT_MAP_SIZE; at = answer.edge) {
+        answer = zone_ask(info, at);
+        if (!answer.usable || answer.other)
+            continue;
+        if (!fill) {
+            z->usable += (answer.edge - at) >> FRAME_SHIFT;
+            z->reserved += answer.reserved ? (answer.edge - at) >> FRAME_SHIFT : 0;
+        } else if (!answer.reserved) {
+            end = answer.edge < limit ? answer.edge : limit > at ? limit : at;
+            middle = z->boundary < at ? at : z->boundary < end ? z->boundary : end;
+            zone_add_range(z, at, middle, ZONE_KERNEL);
+            zone_add_range(z, middle, end, ZONE_USER);
+            z->withheld += (answer.edge - end) >> FRAME_SHIFT;
+        }
+    }
+}
+
+// Fills `z` from the hand-over block. Leaves out what lies at or above the
+// physical address `limit`.
+
+#define ZONE_SMALL_BOUNDARY (16 * MIB)
+
+void zone_build(struct zone_state *z, const struct boot_info *info, paddr limit)
+{
+    u64 share;
+
+    memset(z, 0, sizeof *z);
+    zone_sweep(z, info, limit, false);
+    share = align_down((z->usable << FRAME_SHIFT) / 8, 2 * MIB);
+    z->boundary = share > ZONE_SMALL_BOUNDARY ? share : ZONE_SMALL_BOUNDARY;
+    zone_sweep(z, info, align_down(limit, FRAME_SIZE), true);
+}
+
+// ## The rules as code {#zone-rules}
+//
+// The audit uses none of the code above. It takes the result and holds every
+// range against every descriptor, in the dullest way possible.
+
+bool zone_overlaps(const struct zone_range *r, paddr start, u64 size)
+{
+    return start < r->end && (start >= r->start || size > r->start - start);
+}
+
+void zone_audit_range(const struct zone_range *r, const struct boot_info *info)
+{
+    const struct efi_descriptor *d;
+    u64 i;
+
+    for (i = 0; (d = zone_descriptor(info, i)); i++)
+        if (!zone_is_usable(d->type) && d->pages && d->pages < 1UL << 52)
+            assert(!zone_overlaps(r, d->start, d->pages << FRAME_SHIFT));
+    for (i = 0; i < info->reserved_count; i++)
+        assert(!zone_overlaps(r, info->reserved[i].start, info->reserved[i].size));
+}
+
+void zone_audit(const struct zone_state *z, const struct boot_info *info)
+{
+    paddr last = FRAME_SIZE;
+    u64 sum[ZONE_COUNT] = {0};
+    u32 i;
+
+    for (i = 0; i < z->count; i++) {
+        const struct zone_range *r = &z->range[i];
+
+        assert(r->start >= last && r->start < r->end);
+        assert(r->zone == ZONE_KERNEL ? r->end <= z->boundary : r->start >= z->boundary);
+        zone_audit_range(r, info);
+        sum[r->zone] += (r->end - r->start) >> FRAME_SHIFT;
+        last = r->end;
+    }
+    assert(sum[ZONE_KERNEL] == z->frames[ZONE_KERNEL]);
+    assert(sum[ZONE_USER] == z->frames[ZONE_USER]);
+    assert(z->usable == z->reserved + z->withheld + sum[ZONE_KERNEL] + sum[ZONE_USER]);
+}
+
+// And the ancestor's rule. Whoever keeps something of the kernel's in memory
+// that was allocated passes it through `zone_check_metadata()`: an object that
+// lies in the direct map must lie below the boundary. (The image's own
+// variables and the stacks are mapped elsewhere and are reserved.)
+
+void zone_check_metadata(const void *object, u64 size)
+{
+    u64 start = (u64)object - (u64)boot.info->direct_map;
+
+    if (start < DIRECT_MAP_SIZE && start + size > zones.boundary)
+        panic("kernel metadata at physical 0x%lx lies in the USER zone, which begins at 0x%lx",
+              start, zones.boundary);
+}
+
+// ## Setting up {#zone-init}
+//
+// The option `mem=SIZE` hides the memory above an address, to see how the
+// kernel behaves on a smaller machine. `map` prints the firmware's map and our
+// reservations in full, one entry a line, for those who want to check our
+// sums.
+
+#define ZONE_MINIMUM (4 * MIB >> FRAME_SHIFT)
+
+void zone_print_map(const struct boot_info *info)
+{
+    const struct efi_descriptor *d;
+    u64 i;
+
+    for (i = 0; (d = zone_descriptor(info, i)); i++)
+        printf("map: start 0x%lx pages %lu type %u\n", d->start, d->pages, d->type);
+    for (i = 0; i < info->reserved_count; i++)
+        printf("map: reserved 0x%lx pages %lu %s\n", info->reserved[i].start,
+               info->reserved[i].size >> FRAME_SHIFT, info->reserved[i].name);
+    printf("map: usable %lu reserved %lu withheld %lu kernel %lu user %lu\n", zones.usable,
+           zones.reserved, zones.withheld, zones.frames[ZONE_KERNEL], zones.frames[ZONE_USER]);
+}
+
+void zone_init(void)
+{
+    const char *mem = boot_option("mem");
+    u64 limit = mem ? boot_parse_size(mem) : DIRECT_MAP_SIZE;
+
+    if (!limit) {
+        printf("zones: mem=%s is not a size like 64M, ignored\n", mem);
+        limit = DIRECT_MAP_SIZE;
+    }
+    zone_build(&zones, boot.info, limit);
+    zone_audit(&zones, boot.info);
+    if (boot_option("map"))
+        zone_print_map(boot.info);
+    if (zones.frames[ZONE_KERNEL] < ZONE_MINIMUM || zones.frames[ZONE_USER] < ZONE_MINIMUM)
+        boot_refuse("of %s of memory only %s are for the kernel and %s for programs; "
+                    "each needs %s", boot_size(zones.usable << FRAME_SHIFT).s,
+                    boot_size(zones.frames[ZONE_KERNEL] << FRAME_SHIFT).s,
+                    boot_size(zones.frames[ZONE_USER] << FRAME_SHIFT).s,
+                    boot_size(ZONE_MINIMUM << FRAME_SHIFT).s);
+}
+
+void ch02_init(void)
+{
+    ch01_init();
+    zone_init();
+    printf("zones: %s for the kernel, %s for programs\n",
+           boot_size(zones.frames[ZONE_KERNEL] << FRAME_SHIFT).s,
+           boot_size(zones.frames[ZONE_USER] << FRAME_SHIFT).s);
+}
+
+// ## What there is {#zone-show}
+//
+// The chapter shows the map condensed, a line for each type of memory that
+// occurs, and then what became of it.
+
+const char *const zone_type_names[] = {
+    "reserved by the firmware", "loader code", "loader data", "boot services code",
+    "boot services data", "runtime services code", "runtime services data", "free",
+    "broken", "ACPI tables", "ACPI storage", "device registers", "device ports",
+    "processor firmware", "persistent"};
+
+void zone_show_types(const struct boot_info *info)
+{
+    const struct efi_descriptor *d;
+    u64 type, i, pieces, pages;
+
+    for (type = 0; type < array_count(zone_type_names); type++) {
+        pieces = pages = 0;
+        for (i = 0; (d = zone_descriptor(info, i)); i++)
+            if (d->type == type)
+                pieces++, pages += d->pages;
+        if (pieces)
+            printf("  %-24s %4lu pieces %10s%s\n", zone_type_names[type], pieces,
+                   boot_size(pages << FRAME_SHIFT).s, zone_is_usable((u32)type) ? "  usable" : "");
+    }
+}
+
+void ch02_main(void)
+{
+    u32 i;
+
+    ch02_init();
+    boot_check_options();
+    printf("zones: the firmware's map\n");
+    zone_show_types(boot.info);
+    printf("zones: we stand on\n");
+    for (i = 0; i < boot.info->reserved_count; i++)
+        printf("  %-24s %22s\n", boot.info->reserved[i].name,
+               boot_size(boot.info->reserved[i].size).s);
+    printf("zones: the boundary is at %s\n", boot_size(zones.boundary).s);
+    for (i = 0; i < zones.count; i++)
+        printf("  %-6s 0x%010lx to 0x%010lx %10s\n", zone_names[zones.range[i].zone],
+               zones.range[i].start, zones.range[i].end,
+               boot_size(zones.range[i].end - zones.range[i].start).s);
+    printf("zones: %lu usable frames = %lu reserved + %lu kernel + %lu user + %lu withheld\n",
+           zones.usable, zones.reserved, zones.frames[ZONE_KERNEL],
+           zones.frames[ZONE_USER], zones.withheld);
+}
+
+// ## Try it {#zone-try}
+//
+// `make run CH=2`:
+//
+// ::: {.transcript file="tests/golden/ch02.txt"}
+// :::
+//
+// The firmware here is OVMF, and it keeps tables in the middle of memory, in
+// both zones. With `OPT=map` you see the list as it came; with `OPT=mem=20M`,
+// a machine too small, and a sentence that says so.
+//
+// ### Exercises {#zone-exercises}
+//
+// ::: {#ex-zone-order .exercise level=1}
+// Give the machine 5 GiB (`MEM=5G`). Where is the memory that would be
+// between 2 and 4 GiB, and what lies there? *You are done when the `map` option
+// shows you.*
+// :::
+//
+// ::: {#ex-zone-cost .exercise level=2}
+// `zone_sweep()` asks about every edge, twice. Make the cost grow with n log n
+// by sorting, and count the lines. *The host tests of this chapter must
+// still pass, the one with the overlapping map among them.*
+// :::
+//
+// ::: {#ex-zone-overflow .exercise level=2}
+// What does `zone_overlaps()` compute when a descriptor ends exactly at 2 to the
+// power of 64? Find an input for which the naive `a < d && c < b` is wrong.
+// *You are done when you have a host test that fails with the naive version.*
+// :::
+//
+// ## What we have {#zone-have}
+//
+// A list of ranges that are ours, and a line between what the kernel may use
+// for itself and what programs may see. Nothing yet keeps track of who has
+// which piece: that is the next chapter's business.
+
