@@ -1770,3 +1770,683 @@ void ch02_main(void)
 // for itself and what programs may see. Nothing yet keeps track of who has
 // which piece: that is the next chapter's business.
 
+// # Chapter 3. Counting frames {#ch-pmm}
+//===========================================================================
+//
+// A range of addresses is not yet something one can ask for memory. This
+// chapter builds what one can: a *physical memory manager* which hands out
+// frames of 4 KiB, takes them back, and knows at any time who has what.
+//
+// Rustica's ancestor had a famous bug here. Its allocator handed out exactly one
+// frame and then declared the memory full, with 126 MiB free. Its authors,
+// unable to find out why, made a decision that was better than their
+// debugging: they put the clever allocator aside, wrote the most stupid one
+// that could work, and planned to bring the clever one back when there was
+// something to compare it with. We follow that plan to its end. Three
+// allocators in order of cleverness stand behind one interface, and the last
+// two run in lock step until nobody doubts that they are equal.
+//
+// (The bug itself: the bitmap was an array of 64-bit words; to set a bit
+// atomically, the code turned a word into a pointer. It turned the word's *value*
+// into one, not its address. All words being 0, the bits were set in
+// the word at address 0: the first time with success. In C the compiler would
+// have been just as silent, once the cast is written. [A hunt for it](#ex-pmm-hunt)
+// is among the exercises.)
+//
+// ## Theory of operation {#pmm-theory}
+//
+// 1. **Bump.** At first there is no memory in which to keep books. The first
+//    allocator keeps none: it has a pointer which moves up. It cannot take
+//    anything back. We need it for two allocations, the books of the others.
+// 2. **Array.** A table with an entry for each frame: state, zone, owner, number
+//    of references. To allocate, look at one entry after the other until one
+//    is free. Nobody can get that wrong, and it is slow: on a machine with
+//    4 GiB a full search looks at a million entries.
+// 3. **Bitmap.** Beside the table, one bit for each frame, set if it is free.
+//    One comparison dismisses 64 occupied frames, and one instruction finds
+//    the lowest set bit. A *hint* for each zone remembers below which frame
+//    nothing is free.
+//
+// Both searches find the free run with the lowest address. That is a choice:
+// it makes their answers comparable, not merely equally good.
+//
+// The table stays authoritative in all cases. Each frame is in one of four
+// states, and the arrows are the only ways between them:
+//
+//     absent      reserved           alloc
+//     (no RAM)    (we stand on it)   ------>
+//                              free           used --.
+//                                    <------   ^     | get, put:
+//                                 free, or     '-----' count references
+//                                 last put
+//
+// The invariants: *the counters by state sum to the number of frames; a
+// frame has references if and only if it is used; the bitmap has a bit set if
+// and only if the frame is free; a zone's frames are free or used by those
+// who asked for that zone.*
+//
+// **Shortcomings.** Searching for a run of frames is not bounded in time, and
+// memory fragments. A buddy system would bound the one and reduce the other;
+// we only ask for long runs when the kernel's heap grows, which is rare.
+//
+// ## State {#pmm-state}
+//
+// Everything hangs on one structure, and every function takes it as an
+// argument. The kernel has one, called `pmm`. A test can have another, with
+// 64 frames, and exhaust it.
+
+enum frame_state {
+    FRAME_ABSENT,
+    FRAME_RESERVED,
+    FRAME_FREE,
+    FRAME_USED,
+    FRAME_STATES,
+};
+
+struct frame {
+    u8 state;            /* enum frame_state */
+    u8 zone;             /* enum zone */
+    char owner;          /* a letter each chapter chooses for itself */
+    bool poisoned;       /* free, and filled with the pattern below */
+    u32 references;
+};
+
+struct pmm {
+    paddr base;          /* the address of frame 0 of this instance */
+    u64 count;           /* how many frames it describes */
+    u64 boundary;        /* the USER zone begins with this frame */
+    struct frame *frame; /* NULL as long as we bump */
+    u64 *free_bits;      /* bit set: frame is free */
+    u64 hint[ZONE_COUNT];           /* no frame of the zone below this is free */
+    u64 states[FRAME_STATES];       /* frames in each state */
+    u64 free[ZONE_COUNT];           /* free frames in each zone */
+    const struct pmm_method *method;
+    bool lockstep;       /* search with both methods and compare */
+    bool poison_all;     /* poison every word, not one in 64 */
+    paddr bump;          /* for the bump allocator: the next address */
+    u64 fail_in;         /* for tests: the n-th allocation from now fails */
+};
+
+struct pmm pmm;
+
+// A method is a way of finding a run of free frames: `count` of them, the
+// first a multiple of `align`. It returns the number of the first, or
+// `PMM_NONE`.
+
+#define PMM_NONE (~0UL)
+
+struct pmm_method {
+    const char *name;
+    u64 (*find)(struct pmm *p, enum zone zone, u64 count, u64 align);
+};
+
+u64 pmm_first(const struct pmm *p, enum zone zone)
+{
+    return zone == ZONE_USER ? p->boundary : 0;
+}
+
+u64 pmm_last(const struct pmm *p, enum zone zone)
+{
+    return zone == ZONE_USER ? p->count : p->boundary;
+}
+
+// ## The first: bump {#pmm-bump}
+//
+// It walks through the ranges of [Chapter 2](#zone-ranges) with a pointer that
+// never goes back.
+
+u64 pmm_find_bump(struct pmm *p, enum zone zone, u64 count, u64 align)
+{
+    const struct zone_range *r;
+    paddr start;
+
+    for (r = zones.range; r < zones.range + zones.count; r++) {
+        start = align_up(r->start > p->bump ? r->start : p->bump, align << FRAME_SHIFT);
+        if (r->zone == zone && start < r->end && count <= (r->end - start) >> FRAME_SHIFT) {
+            p->bump = start + (count << FRAME_SHIFT);
+            return start >> FRAME_SHIFT;
+        }
+    }
+    return PMM_NONE;
+}
+
+// ## The second: array {#pmm-array}
+//
+// Counts how many free entries it has seen in a row. Where the run began must
+// have the alignment that was asked for; a free frame that does not is not
+// a beginning.
+
+u64 pmm_find_array(struct pmm *p, enum zone zone, u64 count, u64 align)
+{
+    u64 last = pmm_last(p, zone), run = 0, i;
+
+    for (i = pmm_first(p, zone); i < last; i++) {
+        if (p->frame[i].state != FRAME_FREE || (!run && i % align))
+            run = 0;
+        else if (++run == count)
+            return i + 1 - count;
+    }
+    return PMM_NONE;
+}
+
+// ## The third: bitmap {#pmm-bitmap}
+//
+// One helper does the work: *the first frame from `i` on, below `last`, whose
+// bit is `value`*. Bits of the first word that are below `i` are shifted out;
+// after that, words that contain nothing are skipped in one step each.
+
+u64 pmm_next_bit(const struct pmm *p, u64 i, u64 last, bool value)
+{
+    u64 flip = value ? 0 : ~0UL, word;
+
+    while (i < last) {
+        word = (p->free_bits[i / 64] ^ flip) >> i % 64;
+        if (word) {
+            i += cpu_bsf(word);
+            return i < last ? i : last;
+        }
+        i = align_down(i, 64) + 64;
+    }
+    return last;
+}
+
+// Find a free frame, align it, see how far it is free from there; if that is
+// not far enough, go on behind the obstacle. The hint makes the usual
+// case, a single frame, take the same few instructions however full the zone.
+
+u64 pmm_find_bitmap(struct pmm *p, enum zone zone, u64 count, u64 align)
+{
+    u64 last = pmm_last(p, zone);
+    u64 i = pmm_next_bit(p, p->hint[zone], last, true), end;
+
+    p->hint[zone] = i;
+    while (i + count <= last) {
+        end = count == 1 ? i + 1 : pmm_next_bit(p, i, i + count, false);
+        if (end == i + count && i % align == 0)
+            return i;
+        i = i % align ? align_up(i, align) : end;
+        i = pmm_next_bit(p, i, last, true);
+    }
+    return PMM_NONE;
+}
+
+const struct pmm_method pmm_methods[] = {
+    {"bump", pmm_find_bump}, {"array", pmm_find_array}, {"bitmap", pmm_find_bitmap}};
+
+// ## Poison {#pmm-poison}
+//
+// A program error that is not detected when it happens should at least be
+// detected soon. When a frame is freed we fill it with a pattern, and when it is
+// handed out again the pattern must still be there: otherwise somebody has
+// written to memory that was no longer his.
+//
+// Filling a frame costs as much as clearing it, and freeing is meant to be
+// cheap. So we usually write one word in 64, which catches what overwrites
+// half a kilobyte or has bad luck. With the option `poison=all` it is every
+// word.
+
+#define PMM_POISON 0xf4eef4eef4eef4eeUL
+
+u64 *pmm_memory(const struct pmm *p, u64 index)
+{
+    return boot_physical(p->base + (index << FRAME_SHIFT));
+}
+
+void pmm_poison(struct pmm *p, u64 index)
+{
+    u64 *word = pmm_memory(p, index), step = p->poison_all ? 1 : 64, i;
+
+    for (i = 0; i < FRAME_SIZE / sizeof *word; i += step)
+        word[i] = PMM_POISON;
+    p->frame[index].poisoned = true;
+}
+
+void pmm_check_poison(const struct pmm *p, u64 index)
+{
+    u64 *word = pmm_memory(p, index), step = p->poison_all ? 1 : 64, i;
+
+    for (i = 0; i < FRAME_SIZE / sizeof *word; i += step)
+        if (unlikely(word[i] != PMM_POISON))
+            panic("free frame 0x%lx was written to at offset 0x%lx: found 0x%lx, freed by '%c'",
+                  p->base + (index << FRAME_SHIFT), i * sizeof *word, word[i],
+                  p->frame[index].owner);
+}
+
+// ## Keeping the books {#pmm-books}
+//
+// All changes of state go through one function, which keeps counters,
+// bitmap and hint in step with the table.
+
+void pmm_set_state(struct pmm *p, u64 index, enum frame_state state)
+{
+    struct frame *f = &p->frame[index];
+    u64 bit = 1UL << index % 64;
+
+    p->states[f->state]--;
+    p->states[state]++;
+    if (f->state == FRAME_FREE) {
+        p->free[f->zone]--;
+        p->free_bits[index / 64] &= ~bit;
+    }
+    if (state == FRAME_FREE) {
+        p->free[f->zone]++;
+        p->free_bits[index / 64] |= bit;
+        if (index < p->hint[f->zone])
+            p->hint[f->zone] = index;
+    }
+    f->state = (u8)state;
+}
+
+// Starts an instance over `count` frames from `base` on, all absent. The table
+// and the bitmap are the caller's memory. Frames from number `boundary` on are
+// in the USER zone.
+
+void pmm_start(struct pmm *p, struct frame *frame, u64 *free_bits, paddr base, u64 count,
+               u64 boundary)
+{
+    u64 i;
+
+    *p = (struct pmm){.base = base, .count = count, .boundary = boundary, .frame = frame,
+                      .free_bits = free_bits, .method = &pmm_methods[2]};
+    memset(frame, 0, count * sizeof *frame);
+    memset(free_bits, 0, align_up(count, 64) / 8);
+    p->states[FRAME_ABSENT] = count;
+    p->hint[ZONE_USER] = boundary;
+    for (i = boundary; i < count; i++)
+        frame[i].zone = ZONE_USER;
+}
+
+void pmm_set_states(struct pmm *p, u64 first, u64 count, enum frame_state state)
+{
+    u64 i;
+
+    for (i = first; i < first + count; i++)
+        pmm_set_state(p, i, state);
+}
+
+// ## Allocating {#pmm-alloc}
+//
+// Takes `count` frames in a row, the first at a multiple of `align` frames (a
+// power of two), from a zone. Returns the physical address of the first, or 0
+// if there is no such run. The contents are undefined. The owner's letter is for
+// people who look at the table.
+
+u64 pmm_find(struct pmm *p, enum zone zone, u64 count, u64 align)
+{
+    u64 found = p->method->find(p, zone, count, align), other;
+
+    if (unlikely(p->lockstep)) {
+        other = pmm_methods[p->method == &pmm_methods[1] ? 2 : 1].find(p, zone, count, align);
+        if (found != other)
+            panic("%s finds frame %lu, the other method %lu (zone %s, count %lu, align %lu)",
+                  p->method->name, found, other, zone_names[zone], count, align);
+    }
+    return found;
+}
+
+void pmm_take(struct pmm *p, u64 index, char owner)
+{
+    struct frame *f = &p->frame[index];
+
+    if (f->poisoned)
+        pmm_check_poison(p, index);
+    pmm_set_state(p, index, FRAME_USED);
+    f->poisoned = false;
+    f->owner = owner;
+    f->references = 1;
+}
+
+paddr pmm_alloc_run(struct pmm *p, enum zone zone, char owner, u64 count, u64 align)
+{
+    u64 first, i;
+
+    assert(count && align && (align & (align - 1)) == 0);
+    if (unlikely(p->fail_in) && --p->fail_in == 0)
+        return 0;
+    if (p->frame && count > p->free[zone])
+        return 0;
+    first = pmm_find(p, zone, count, align);
+    if (first == PMM_NONE)
+        return 0;
+    for (i = first; p->frame && i < first + count; i++)
+        pmm_take(p, i, owner);
+    return p->base + (first << FRAME_SHIFT);
+}
+
+// Nearly always one frame is wanted, and often one that is full of zeros.
+
+paddr pmm_alloc(struct pmm *p, enum zone zone, char owner)
+{
+    return pmm_alloc_run(p, zone, owner, 1, 1);
+}
+
+paddr pmm_alloc_zeroed(struct pmm *p, enum zone zone, char owner)
+{
+    paddr frame = pmm_alloc(p, zone, owner);
+
+    if (frame)
+        memset(boot_physical(frame), 0, FRAME_SIZE);
+    return frame;
+}
+
+// ## Freeing {#pmm-free}
+//
+// An address that is handed to us must be that of a frame in use. If it is not,
+// the caller's books differ from ours, one of the two is wrong, and we stop
+// with the facts: there is nothing to be gained by going on.
+
+const char *const frame_state_names[FRAME_STATES] = {"absent", "reserved", "free", "used"};
+
+u64 pmm_index(const struct pmm *p, paddr address)
+{
+    u64 index = (address - p->base) >> FRAME_SHIFT;
+
+    if (unlikely(address % FRAME_SIZE || address < p->base || index >= p->count))
+        panic("0x%lx is not the address of a frame", address);
+    if (unlikely(p->frame[index].state != FRAME_USED))
+        panic("frame 0x%lx is %s, not used (last owner '%c')", address,
+              frame_state_names[p->frame[index].state],
+              p->frame[index].owner ? p->frame[index].owner : '-');
+    return index;
+}
+
+void pmm_free_index(struct pmm *p, u64 index)
+{
+    p->frame[index].references = 0;
+    pmm_set_state(p, index, FRAME_FREE);
+    pmm_poison(p, index);
+}
+
+// Gives back frames that nobody else refers to. The caller says which zone it
+// believes them to be in.
+
+void pmm_free_run(struct pmm *p, enum zone zone, paddr address, u64 count)
+{
+    u64 i, index;
+
+    for (i = 0; i < count; i++) {
+        index = pmm_index(p, address + (i << FRAME_SHIFT));
+        if (p->frame[index].zone != zone)
+            panic("frame 0x%lx of '%c' is in the %s zone, freed as %s",
+                  address + (i << FRAME_SHIFT), p->frame[index].owner,
+                  zone_names[p->frame[index].zone], zone_names[zone]);
+        if (p->frame[index].references != 1)
+            panic("frame 0x%lx of '%c' freed with %u references",
+                  address + (i << FRAME_SHIFT), p->frame[index].owner,
+                  p->frame[index].references);
+        pmm_free_index(p, index);
+    }
+}
+
+void pmm_free(struct pmm *p, enum zone zone, paddr address)
+{
+    pmm_free_run(p, zone, address, 1);
+}
+
+// A frame can have several users who do not know of each other. Each `get`
+// has its `put`; with the last one the frame is free.
+
+void pmm_get(struct pmm *p, paddr address)
+{
+    p->frame[pmm_index(p, address)].references++;
+}
+
+void pmm_put(struct pmm *p, paddr address)
+{
+    u64 index = pmm_index(p, address);
+
+    if (--p->frame[index].references == 0)
+        pmm_free_index(p, index);
+}
+
+u32 pmm_references(const struct pmm *p, paddr address)
+{
+    return p->frame[pmm_index(p, address)].references;
+}
+
+// ## The audit {#pmm-audit}
+//
+// Recounts everything and compares it with what is claimed. Slow, complete,
+// and called after everything that could have gone wrong.
+
+void pmm_audit(const struct pmm *p)
+{
+    u64 states[FRAME_STATES] = {0}, free[ZONE_COUNT] = {0}, i;
+    const struct frame *f;
+
+    for (i = 0; i < p->count; i++) {
+        f = &p->frame[i];
+        assert(f->zone == (i >= p->boundary ? ZONE_USER : ZONE_KERNEL));
+        assert((f->references > 0) == (f->state == FRAME_USED));
+        assert((p->free_bits[i / 64] >> i % 64 & 1) == (f->state == FRAME_FREE));
+        assert(f->state == FRAME_FREE || !f->poisoned);
+        states[f->state]++;
+        if (f->state != FRAME_FREE)
+            continue;
+        assert(i >= p->hint[f->zone]);
+        free[f->zone]++;
+        if (f->poisoned)
+            pmm_check_poison(p, i);
+    }
+    assert(memcmp(states, p->states, sizeof states) == 0);
+    assert(memcmp(free, p->free, sizeof free) == 0);
+    assert(states[0] + states[1] + states[2] + states[3] == p->count);
+}
+
+// ## Setting up {#pmm-init}
+//
+// The bootstrap. The bump allocator gives room for the table and the bitmap;
+// then the ranges become free frames, our reservations reserved ones, and the
+// books enter themselves as used.
+
+void pmm_fill(struct pmm *p, const struct zone_state *z, const struct boot_info *info)
+{
+    const struct zone_range *r;
+    u64 first, last;
+    u32 i;
+
+    for (r = z->range; r < z->range + z->count; r++)
+        pmm_set_states(p, r->start >> FRAME_SHIFT, (r->end - r->start) >> FRAME_SHIFT,
+                       FRAME_FREE);
+    for (i = 0; i < info->reserved_count; i++) {
+        first = info->reserved[i].start >> FRAME_SHIFT;
+        last = first + (info->reserved[i].size >> FRAME_SHIFT);
+        for (; first < last && first < p->count; first++)
+            pmm_set_state(p, first, FRAME_RESERVED);
+    }
+}
+
+void pmm_build(struct pmm *p, const struct zone_state *z, const struct boot_info *info)
+{
+    u64 count = z->top >> FRAME_SHIFT, i;
+    u64 table_frames = align_up(count * sizeof(struct frame), FRAME_SIZE) >> FRAME_SHIFT;
+    u64 bits_frames = align_up(align_up(count, 64) / 8, FRAME_SIZE) >> FRAME_SHIFT;
+    struct pmm bump = {.method = &pmm_methods[0]};
+    paddr table = pmm_alloc_run(&bump, ZONE_KERNEL, 'P', table_frames, 1);
+    paddr bits = pmm_alloc_run(&bump, ZONE_KERNEL, 'P', bits_frames, 1);
+
+    if (!table || !bits)
+        boot_refuse("the table of %lu frames does not fit into the kernel's zone", count);
+    zone_check_metadata(boot_physical(table), table_frames << FRAME_SHIFT);
+    zone_check_metadata(boot_physical(bits), bits_frames << FRAME_SHIFT);
+    pmm_start(p, boot_physical(table), boot_physical(bits), 0, count,
+              z->boundary >> FRAME_SHIFT);
+    pmm_fill(p, z, info);
+    for (i = 0; i < table_frames; i++)
+        pmm_take(p, (table >> FRAME_SHIFT) + i, 'P');
+    for (i = 0; i < bits_frames; i++)
+        pmm_take(p, (bits >> FRAME_SHIFT) + i, 'P');
+}
+
+// Which of the two searches is used, the user may say: `pmm=array`,
+// `pmm=bitmap`, or `pmm=lockstep` for both at once with every answer compared.
+
+void pmm_choose(struct pmm *p)
+{
+    const char *method = boot_option("pmm"), *poison = boot_option("poison");
+
+    if (method && string_equal(method, "array"))
+        p->method = &pmm_methods[1];
+    else if (method && string_equal(method, "lockstep"))
+        p->lockstep = true;
+    else if (method && !string_equal(method, "bitmap"))
+        printf("pmm: pmm=%s is none of array, bitmap, lockstep; using bitmap\n", method);
+    if (poison && string_equal(poison, "all"))
+        p->poison_all = true;
+    else if (poison)
+        printf("pmm: poison=%s is not \"all\", ignored\n", poison);
+}
+
+// Two more mistakes to provoke: freeing twice, and writing to what is free.
+
+void provoke_double_free(void)
+{
+    paddr frame = pmm_alloc(&pmm, ZONE_KERNEL, 'T');
+
+    pmm_free(&pmm, ZONE_KERNEL, frame);
+    pmm_free(&pmm, ZONE_KERNEL, frame);
+}
+
+void provoke_late_write(void)
+{
+    paddr frame = pmm_alloc(&pmm, ZONE_KERNEL, 'T');
+
+    pmm_free(&pmm, ZONE_KERNEL, frame);
+    *(u64 *)boot_physical(frame) = 1;
+    pmm_alloc(&pmm, ZONE_KERNEL, 'T');
+}
+
+struct provocation pmm_provocations[] = {{"double-free", provoke_double_free, NULL},
+                                         {"late-write", provoke_late_write, NULL}};
+
+void ch03_init(void)
+{
+    ch02_init();
+    pmm_build(&pmm, &zones, boot.info);
+    pmm_choose(&pmm);
+    boot_add_provocation(&pmm_provocations[0]);
+    boot_add_provocation(&pmm_provocations[1]);
+    printf("pmm: %s over %lu frames, %lu free\n", pmm.method->name, pmm.count,
+           pmm.states[FRAME_FREE]);
+}
+
+// ## Proving two equal {#pmm-prove}
+//
+// Sixty-four frames of our own are enough to meet every situation: full, empty,
+// and full of holes. We let chance allocate and free, in lock step, and audit
+// after each step. Chance is a linear congruential generator with Knuth's
+// constants, so that a failure can be repeated.
+
+u64 pmm_random(u64 *seed)
+{
+    *seed = *seed * 6364136223846793005UL + 1442695040888963407UL;
+    return *seed >> 33;
+}
+
+struct pmm_trial {
+    struct frame frame[64];
+    u64 bits;
+    struct pmm pmm;
+    u64 allocated, freed, refused;
+};
+
+// One step: three in five times allocate a run of up to eight frames, else free
+// a random frame if it is in use.
+
+void pmm_trial_step(struct pmm_trial *t, u64 *seed)
+{
+    enum zone zone = pmm_random(seed) % ZONE_COUNT;
+    u64 index = pmm_random(seed) % 64, count = 1 + pmm_random(seed) % 8;
+
+    if (pmm_random(seed) % 5 < 3) {
+        if (pmm_alloc_run(&t->pmm, zone, 'T', count, 1UL << pmm_random(seed) % 4))
+            t->allocated += count;
+        else
+            t->refused++;
+    } else if (t->frame[index].state == FRAME_USED) {
+        pmm_free(&t->pmm, t->frame[index].zone, t->pmm.base + (index << FRAME_SHIFT));
+        t->freed++;
+    }
+    pmm_audit(&t->pmm);
+}
+
+void pmm_show_trial(struct pmm_trial *t, u64 steps)
+{
+    paddr memory = pmm_alloc_run(&pmm, ZONE_KERNEL, 'T', 64, 1);
+    u64 seed = 1, i;
+
+    assert(memory);
+    pmm_start(&t->pmm, t->frame, &t->bits, memory, 64, 32);
+    pmm_set_states(&t->pmm, 0, 64, FRAME_FREE);
+    t->pmm.lockstep = t->pmm.poison_all = true;
+    for (i = 0; i < steps; i++)
+        pmm_trial_step(t, &seed);
+    pmm_free_run(&pmm, ZONE_KERNEL, memory, 64);
+}
+
+// The map of the trial's frames at its end, one character a frame, and a count
+// of the real ones by state.
+
+void ch03_main(void)
+{
+    static struct pmm_trial trial;
+    u64 i;
+
+    ch03_init();
+    boot_check_options();
+    for (i = 0; i < FRAME_STATES; i++)
+        printf("pmm: %8lu frames %s\n", pmm.states[i], frame_state_names[i]);
+    pmm_show_trial(&trial, 2000);
+    printf("pmm: 2000 random steps in lock step: %lu frames allocated, %lu freed, "
+           "%lu requests refused\n", trial.allocated, trial.freed, trial.refused);
+    printf("pmm: what they left: ");
+    for (i = 0; i < 64; i++)
+        printf("%c", trial.frame[i].state == FRAME_USED ? trial.frame[i].owner : '.');
+    printf("\n");
+    pmm_audit(&pmm);
+    printf("pmm: array and bitmap never disagreed; all counters sum up\n");
+}
+
+// ## Try it {#pmm-try}
+//
+// `make run CH=3`:
+//
+// ::: {.transcript file="tests/golden/ch03.txt"}
+// :::
+//
+// Then with `OPT=pmm=array`: the same result from the slow search. And with
+// `OPT=provoke=double-free`, for the message that will one day save you an
+// evening.
+//
+// ### Exercises {#pmm-exercises}
+//
+// ::: {#ex-pmm-hunt .exercise level=1}
+// In `pmm_set_state()`, replace `p->free_bits[index / 64] |= bit` by
+// `*(u64 *)boot_physical(p->free_bits[index / 64]) |= bit`, the ancestor's bug.
+// Which check notices it first? *You are done when you can explain why the
+// allocator still returns one frame if that check is removed.*
+// :::
+//
+// ::: {#ex-pmm-nextfit .exercise level=2}
+// Let the search begin where the last one ended (*next fit*). Which invariant
+// of the lock step is lost, and how would you compare the two methods then?
+// *The trial must pass with the comparison you propose.*
+// :::
+//
+// ::: {#ex-pmm-stack .exercise level=2}
+// Write a fourth method that keeps single free frames on a linked list
+// *inside the free frames themselves*. What does it do better than the bitmap,
+// and what becomes of the poison? *Measure with `-icount shift=0`.*
+// :::
+//
+// ::: {#ex-pmm-buddy .exercise level=3}
+// Write a buddy system as a fifth method. *It passes the trial with a
+// comparison that only looks at whether a request succeeds, and you can
+// say for which requests the two differ.*
+// :::
+//
+// ## What we have {#pmm-have}
+//
+// Frames by the thousand, each accounted for. But a frame is 4 KiB, and most
+// of what a kernel keeps is smaller than a hundred bytes.
+

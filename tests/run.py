@@ -1,0 +1,390 @@
+#!/usr/bin/env python3
+"""Run the tests; the last line is "N passed, N failed".
+
+    tests/run.py            all tests
+    tests/run.py WORD ...   those that have one of the words in their names
+    tests/run.py --golden   write tests/golden/ from what the chapters print now
+
+A test is a function that is given a Test and raises Failed, or any other
+exception. What it did is kept in build/test/NAME/. As many tests run at a time as
+there are processors. RUSTICA_SLOW=3 allows everything three times the time.
+"""
+
+import concurrent.futures
+import difflib
+import functools
+import os
+import pathlib
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import lint
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+TESTS = ROOT / "tests"
+OUT = ROOT / "build" / "test"
+LIMIT = 120 * float(os.environ.get("RUSTICA_SLOW", "1"))
+COMPILERS = ["gcc", "tcc"]
+
+# The tests call make as a user would, not as children of the make that runs them.
+ENV = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+
+
+class Failed(Exception):
+    pass
+
+
+class Test:
+    def __init__(self, name):
+        self.name = name
+        self.dir = OUT / name
+        shutil.rmtree(self.dir, ignore_errors=True)
+        self.dir.mkdir(parents=True)
+
+    def run(self, *command, cwd=ROOT, env=None):
+        """Runs a command; returns its exit status and all it wrote."""
+        command = [str(word) for word in command]
+        child = subprocess.Popen(command, cwd=cwd, env={**ENV, **(env or {})},
+                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            output, _ = child.communicate(timeout=LIMIT)
+            ending = ""
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            output, _ = child.communicate()
+            ending = f"(killed after {LIMIT:.0f} s)"
+        text = output.decode("ascii", "backslashreplace")
+        with open(self.dir / "log", "a") as log:
+            log.write(f"$ {' '.join(command)}\n{text}{ending}(status {child.returncode})\n")
+        if ending:
+            raise Failed(f"{' '.join(command)}: no end after {LIMIT:.0f} s; it wrote\n{text}")
+        return child.returncode, text
+
+    def make(self, *goals, cwd=ROOT, **variables):
+        """Runs make, which must succeed; returns what it wrote."""
+        words = [f"{k}={v}" for k, v in variables.items() if v]
+        status, text = self.run("make", *goals, *words, cwd=cwd)
+        self.check(status == 0, f"make {' '.join([*goals, *words])}: status {status}\n{text}")
+        return text
+
+    def boot(self, status=0, **variables):
+        """Builds and boots a kernel, which must end with `status`; returns its console."""
+        build(variables.get("CH", ""), variables.get("CC", ""))
+        words = [f"{k}={v}" for k, v in variables.items() if v]
+        log = self.dir.relative_to(ROOT) / "debug.log"
+        got, text = self.run("make", "run", f"LOG={log}", *words)
+        text = re.sub(r"^make: \*\*\* .*\n", "", text, flags=re.M)
+        wanted = 2 if status else 0     # make's own status for any failure
+        self.check(got == wanted and (not status or f"Error {status}" in self.log()),
+                   f"make run {' '.join(words)} should end with status {status}\n{text}")
+        return text
+
+    def log(self):
+        return (self.dir / "log").read_text()
+
+    def check(self, truth, complaint):
+        if not truth:
+            raise Failed(complaint)
+
+    def expect(self, pattern, text):
+        found = re.search(pattern, text, re.M)
+        self.check(found, f"expected to find: {pattern}\nin:\n{text}")
+        return found
+
+    def same_text(self, expected, got):
+        self.check(expected == got, "\n".join(difflib.unified_diff(
+            expected.splitlines(), got.splitlines(), "expected", "got", lineterm="")))
+
+    def same_bytes(self, one, other):
+        self.check(one.read_bytes() == other.read_bytes(), f"{one} and {other} differ")
+
+
+# ---- The kernels -------------------------------------------------------------
+
+def chapters():
+    """(number, first line of the next chapter) for each chapter of rustica.c."""
+    lines = (ROOT / "rustica.c").read_text().splitlines(keepends=True)
+    starts = [(int(m[1]), i) for i, line in enumerate(lines)
+              if (m := re.match(r"// # Chapter (\d+)\. ", line))]
+    ends = [i for _, i in starts[1:]] + [len(lines)]
+    return [(n, "".join(lines[:end])) for (n, _), end in zip(starts, ends)]
+
+
+CHAPTERS = chapters()
+LAST = CHAPTERS[-1][0] if CHAPTERS else 0
+
+
+def kernel(ch, cc, name="BOOTX64.EFI"):
+    folder = ROOT / "build" / ("" if (cc or "gcc") == "gcc" and not ch else cc or "gcc")
+    return folder / (f"ch{ch:02}" if ch else "") / name
+
+
+@functools.lru_cache(None)
+def build_once(ch, cc):
+    return threading.Lock(), []
+
+
+def build(ch="", cc=""):
+    """Builds a kernel and its disk image, once for all tests that want it."""
+    lock, done = build_once(ch, cc)
+    with lock:
+        if not done:
+            words = [f"CH={ch}"] * bool(ch) + [f"CC={cc}"] * bool(cc)
+            status, text = Test(f"build/ch{ch or 's'}-{cc or 'gcc'}").run("make", "image", *words)
+            done.append(text if status else "")
+        if done[0]:
+            raise Failed(f"does not build:\n{done[0]}")
+
+
+def filtered(text):
+    return subprocess.run(["sed", "-E", "-f", TESTS / "filter.sed"], input=text, text=True,
+                          capture_output=True, check=True).stdout
+
+
+# ---- Groups of tests ---------------------------------------------------------
+
+ALL = []
+
+
+def add(name, function, *args, **keywords):
+    ALL.append((name, functools.partial(function, *args, **keywords)))
+
+
+def lint_rule(rule, t):
+    complaints, notes = rule()
+    (t.dir / "notes").write_text("".join(note + "\n" for note in notes))
+    t.check(not complaints, "\n".join(complaints))
+
+
+for rule in lint.RULES:
+    add("lint/" + rule.__name__, lint_rule, rule)
+
+
+def warnings(cc, t):
+    """Every chapter compiles, and the compiler has nothing to say about it."""
+    tree = copy_tree(t, "tree")
+    for ch, _ in CHAPTERS:
+        text = t.make(cwd=tree, CC=cc, CH=ch)
+        t.check("warning" not in text, text)
+
+
+def host(source, t):
+    """One file of host tests. Each of its tests counts as one of ours."""
+    program = t.dir / source.stem
+    flags = re.findall(r"^/\* cc: (.*) \*/", source.read_text(), re.M)
+    status, text = t.run("gcc", "-std=gnu11", "-g", "-O1", "-Wall", "-I.",
+                         "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
+                         *" ".join(flags).split(), source, "-o", program, "-lcmocka")
+    t.check(status == 0, text)
+    status, text = t.run(program, env={"CMOCKA_MESSAGE_OUTPUT": "STDOUT"})
+    found = dict(re.findall(r"^\[ +(?:OK|FAILED|SKIPPED) *\] (\w+)()$", text, re.M))
+    failed = set(re.findall(r"^\[ +(?:FAILED|SKIPPED) *\] (\w+)$", text, re.M))
+    t.check(found and bool(failed) == bool(status), f"status {status}\n{text}")
+    return [(f"{t.name}/{name}", text if name in failed else "") for name in found]
+
+
+for source in sorted(TESTS.glob("host/*.c")):
+    add("host/" + source.stem, host, source)
+
+
+def transcript(ch, cc, t):
+    """A chapter prints what it should, the same to both consoles."""
+    text = t.boot(CH=ch, CC=cc)
+    golden = TESTS / "golden" / f"ch{ch:02}.txt"
+    t.check(golden.exists(), f"{golden} is missing; after a look at this, `make golden`:\n{text}")
+    t.same_text(filtered(golden.read_text()), filtered(text))
+    t.same_text((t.dir / "debug.log").read_text(), text)
+
+
+def copy_tree(t, name):
+    tree = t.dir / name
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("build", ".git", "tests", "book"))
+    return tree
+
+
+def prefix(ch, text, cc, t):
+    """CH=n is what a copy of the file without the later chapters gives."""
+    tree = copy_tree(t, "tree")
+    (tree / "rustica.c").write_text(text)
+    t.make(cwd=tree, CC=cc)
+    build(ch, cc)
+    out = tree / "build" / ("" if cc == "gcc" else cc) / "BOOTX64.EFI"
+    t.same_bytes(out, kernel(ch, cc))
+    if ch == LAST:
+        build("", cc)
+        t.same_bytes(out, kernel("", cc))
+
+
+def folders(cc, t):
+    """The bytes do not depend on where, or when, the tree was built."""
+    build("", cc)
+    for name in "here", "a/folder with a longer name/there".replace(" ", "-"):
+        tree = copy_tree(t, name)
+        t.make("image", cwd=tree, CC=cc)
+        for file in "BOOTX64.EFI", "rustica.img":
+            t.same_bytes(kernel("", cc, file),
+                         tree / kernel("", cc, file).relative_to(ROOT))
+
+
+for ch, text in CHAPTERS:
+    for cc in COMPILERS:
+        add(f"boot/ch{ch:02}-{cc}", transcript, ch, cc)
+        add(f"prefix/ch{ch:02}-{cc}", prefix, ch, text, cc)
+for cc in COMPILERS:
+    add(f"build/warnings-{cc}", warnings, cc)
+    add(f"build/folders-{cc}", folders, cc)
+
+
+# ---- Machines ----------------------------------------------------------------
+
+def machine(t, **variables):
+    """The whole kernel gets to the end on this machine, and its sums are right."""
+    text = t.boot(OPT="map", **variables)
+    t.expect("^Hello from userspace!$", text)
+    accounting(t, text)
+
+
+def accounting(t, text):
+    """Does the sums of chapter 2 again, from the firmware's map, frame by frame."""
+    usable, other, ours = set(), set(), {0}
+    for start, pages, kind in re.findall(r"^map: start 0x(\w+) pages (\d+) type (\d+)$", text, re.M):
+        if int(start, 16) < 1 << 40:
+            kinds = usable if int(kind) in (1, 2, 3, 4, 7) else other
+            kinds.update(frames(start, pages))
+    for start, pages in re.findall(r"^map: reserved 0x(\w+) pages (\d+) ", text, re.M):
+        ours.update(frames(start, pages))
+    usable -= other
+    said = t.expect(r"^map: usable (\d+) reserved (\d+) withheld (\d+) kernel (\d+) user (\d+)$", text)
+    total, reserved, withheld, in_kernel, in_user = map(int, said.groups())
+    t.check(len(usable) > 10000, "the firmware's map is not there")
+    t.check(total == len(usable), f"{total} usable frames; the map has {len(usable)}")
+    t.check(reserved == len(usable & ours), f"{reserved} reserved; should be {len(usable & ours)}")
+    t.check(in_kernel + in_user + withheld == len(usable - ours) and not withheld,
+            f"zones of {in_kernel} + {in_user} + {withheld}; there are {len(usable - ours)}")
+
+
+def frames(start, pages):
+    first = int(start, 16) >> 12
+    return range(first, first + int(pages))
+
+
+def disk(bus, t):
+    t.expect("^Hello from userspace!$", t.boot(DISK=bus))
+
+
+for name, variables in {
+        "96M": {"MEM": "96M"}, "173M": {"MEM": "173M"}, "5G": {"MEM": "5G"},
+        "pc": {"MACHINE": "pc"}, "pc-96M-qemu64": {"MACHINE": "pc", "MEM": "96M", "CPU": "qemu64"},
+        "qemu64": {"CPU": "qemu64"}, "4-processors": {"SMP": "4"}, "tcc": {"CC": "tcc"},
+        "tcc-qemu64": {"CC": "tcc", "CPU": "qemu64"}}.items():
+    add("machine/" + name, machine, **variables)
+for bus in "sata", "nvme", "virtio", "usb":
+    add("machine/disk-" + bus, disk, bus)
+
+
+# ---- What goes wrong ---------------------------------------------------------
+
+def wrong_chapter(t):
+    for ch in "99", "foo":
+        status, text = t.run("make", "run", f"CH={ch}")
+        t.check(status != 0, text)
+        for number, _ in CHAPTERS:
+            t.expect(rf"CH={number} or CH=\w+: ", text)
+        t.expect(f'no chapter "{ch}"', text)
+
+
+def wrong_option(t):
+    text = t.boot(OPT="colour=green mem=much provoke=nonsense")
+    t.expect(r"^boot: unknown option .colour. ignored$", text)
+    t.expect(r"^zones: mem=much is not a size", text)
+    t.expect(r"^boot: nothing to provoke by the name .nonsense.; there is ", text)
+
+
+def refused(sentence, t, **variables):
+    text = t.boot(status=3, **variables)
+    t.expect(sentence, text)
+
+
+def missing_tool(tool, t):
+    """Without a tool, make says which, and what to do; never "command not found"."""
+    tools = t.dir / "bin"
+    tools.mkdir()
+    for folder in "/usr/bin", "/bin":
+        for path in pathlib.Path(folder).iterdir():
+            if path.name != tool and not (tools / path.name).exists():
+                (tools / path.name).symlink_to(path)
+    goal = ["image"] if tool == "mformat" else ["run"]
+    status, text = t.run("make", *goal, cwd=copy_tree(t, "tree"), env={"PATH": str(tools)})
+    t.check(status != 0 and "not found" not in text, text)
+    t.expect(rf"^make: {tool} is missing\. 'make setup' installs it", text)
+    shutil.rmtree(tools)
+
+
+add("wrong/chapter", wrong_chapter)
+add("wrong/option", wrong_option)
+add("wrong/no-nx", refused, "cannot start: the processor lacks NX", CPU="max,-nx")
+add("wrong/little-memory", refused, "cannot run here: of .* of memory only", OPT="mem=18M")
+for tool in "gcc", "ld", "qemu-system-x86_64", "mformat":
+    add("wrong/without-" + tool, missing_tool, tool)
+
+
+# ---- Running them ------------------------------------------------------------
+
+def run_one(name, function):
+    """Returns [(name, complaint or "")] and the seconds it took."""
+    started = time.monotonic()
+    try:
+        results = function(Test(name)) or [(name, "")]
+    except Failed as failure:
+        results = [(name, str(failure))]
+    except Exception as failure:
+        results = [(name, f"{type(failure).__name__}: {failure}")]
+    return results, time.monotonic() - started
+
+
+def main(words):
+    chosen = [job for job in ALL if not words or any(word in job[0] for word in words)]
+    passed, failed, times = 0, [], []
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for job in concurrent.futures.as_completed(pool.submit(run_one, *job) for job in chosen):
+            results, seconds = job.result()
+            times.append((seconds, results[0][0]))
+            for name, complaint in results:
+                if complaint:
+                    failed.append(name)
+                else:
+                    passed += 1
+                print(f"{'FAILED' if complaint else 'ok':6} {seconds:6.1f}  {name}")
+                if complaint:
+                    print("\n".join("       | " + line for line in complaint.splitlines()))
+            sys.stdout.flush()
+    if len(times) > 5:
+        slowest = sorted(times, reverse=True)[:5]
+        print("slowest:", ", ".join(f"{name} {seconds:.0f} s" for seconds, name in slowest))
+    if failed:
+        print("failed:", " ".join(sorted(failed)))
+    print(f"{passed} passed, {len(failed)} failed")
+    return 1 if failed or not passed else 0
+
+
+def golden(words):
+    """Writes the transcripts, as gcc's kernels print them."""
+    (TESTS / "golden").mkdir(exist_ok=True)
+    for ch, _ in CHAPTERS:
+        name = f"golden/ch{ch:02}"
+        if not words or any(word in name for word in words):
+            text = Test(name).boot(CH=ch, CC="gcc")
+            (TESTS / f"{name}.txt").write_text(text)
+            print(f"tests/{name}.txt: {len(text.splitlines())} lines")
+    return 0
+
+
+if __name__ == "__main__":
+    words = [word for word in sys.argv[1:] if word != "--golden"]
+    sys.exit(golden(words) if "--golden" in sys.argv else main(words))
