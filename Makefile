@@ -9,7 +9,8 @@
 ## make image     a disk image of it, build/rustica.img, which dd puts on a stick
 ## make test      run all tests; T=lint only those with "lint" in their names
 ## make golden    accept what the chapters print now as what they should print
-## make where     A="0x3a12 0x40ff": which lines a panic's backtrace means
+## make where     the lines of rustica.c that the last panic's addresses mean, or
+##                those that A="0x3a12 0x40ff" mean
 ## make setup     install what is missing (Debian, Ubuntu; as root or by sudo)
 ## make doctor    say what is installed and what is missing
 ## make clean     remove the folder build/
@@ -56,8 +57,8 @@ all:
 # chapter 3 is every line before the title of chapter 4, and chapter 3 ends with
 # its ch03_main(), where that kernel starts.
 
-titles   = sed -n 's|^// [\#] Chapter \([0-9]*\)[.] \(.*\) {[\#]ch-\(.*\)}|$(1)|p' rustica.c 2>&-
-CHAPTERS := $(shell $(call titles,\1:\3))
+titles   = sed -n 's|^// [\#] Chapter \([0-9]*\)[.] \(.*\) {[\#]ch-\(.*\)}|$(1)|p' rustica.c
+CHAPTERS := $(shell $(call titles,\1:\3) 2>&-)
 chosen   := $(if $(CH),$(filter $(CH):% %:$(CH),$(CHAPTERS)),$(lastword $(CHAPTERS)))
 number   := $(firstword $(subst :, ,$(chosen)))
 next     := $(shell expr 0$(number) + 1)
@@ -101,14 +102,15 @@ OVMF     = $(call find,$(fw_dirs),OVMF.fd OVMF_CODE_4M.fd OVMF_CODE.4m.fd OVMF_C
 # ---- Compiling ---------------------------------------------------------------
 #
 # The kernel has no operating system below it, must not touch the vector
-# registers, keeps frame pointers for its backtraces, and is position independent
+# registers, keeps each call's frame for its backtraces, and is position independent
 # because the firmware decides where it is loaded. Nothing in it may depend on the
 # folder it is built in.
 
 CFLAGS.gcc := -std=gnu11 -O2 -g -Wall -Wextra -Werror -ffreestanding -fpic -fvisibility=protected \
               -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-strict-aliasing \
-              -fno-omit-frame-pointer -fno-asynchronous-unwind-tables -fcf-protection=none \
-              -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$B/= -I.
+              -fno-omit-frame-pointer -fno-optimize-sibling-calls -fcf-protection=none \
+              -fno-asynchronous-unwind-tables -ffile-prefix-map=$(CURDIR)=. \
+              -ffile-prefix-map=$B/= -I.
 CFLAGS.tcc := -g -Wall -mno-sse -I.
 CFLAGS      = $(CFLAGS.$(COMPILER))
 EFI.gcc    := -isystem $(EFI_INC) -isystem $(EFI_INC)/x86_64
@@ -268,13 +270,17 @@ golden: | tools
 	@$(call require,python3)
 	@python3 tests/run.py --golden $(T)
 
-# A backtrace consists of addresses in the image, with or without its base.
+# Without A, the addresses are those of the last panic in the log. What stands below
+# "called from" is where each call returns to, one byte after the call.
 A =
 where: $(KERNEL)
-	@[ "$(A)" ] || { echo 'make where: which addresses? Say A="0x3a12 0x40ff".'; exit 1; }
-	@for a in $(A); do \
-	    echo "$$a: $$(addr2line -pfie $B/BOOTX64.so $$(printf %x $$((a & 0x7fffffff))))"; \
-	done | sed 's|\./||g'
+	@call=0; (set -- $(A); [ $$# = 0 ] && sed -n '/^\*\*\* /,$$p' $(LOG) || printf '%s\n' $$*) | \
+	while read -r a rest; do case $$a in \
+	called) call=1;; \
+	0x*) a=$$(printf '0x%x' $$a); \
+	     addr2line -pfie $B/BOOTX64.so $$(printf %x $$(((a & 0x7fffffff) - call))) | \
+	     sed "s|^|$$a  |; s|^.* (inl|      (inl|; s|\./||g";; \
+	esac; done
 
 # ---- What must be installed --------------------------------------------------
 #

@@ -131,12 +131,13 @@ def build_once(ch, cc):
 
 
 def build(ch="", cc=""):
-    """Builds a kernel and its disk image, once for all tests that want it."""
+    """Builds a kernel (for the whole one also its disk), once for all tests."""
     lock, done = build_once(ch, cc)
     with lock:
         if not done:
             words = [f"CH={ch}"] * bool(ch) + [f"CC={cc}"] * bool(cc)
-            status, text = Test(f"build/ch{ch or 's'}-{cc or 'gcc'}").run("make", "image", *words)
+            status, text = Test(f"build/ch{ch or 's'}-{cc or 'gcc'}").run(
+                "make", "all" if ch else "image", *words)
             done.append(text if status else "")
         if done[0]:
             raise Failed(f"does not build:\n{done[0]}")
@@ -246,21 +247,23 @@ for cc in COMPILERS:
 def machine(t, **variables):
     """The whole kernel gets to the end on this machine, and its sums are right."""
     text = t.boot(OPT="map", **variables)
-    t.expect("^Hello from userspace!$", text)
     accounting(t, text)
+    t.expect("^Hello from userspace!$", text)
 
 
 def accounting(t, text):
     """Does the sums of chapter 2 again, from the firmware's map, frame by frame."""
     usable, other, ours = set(), set(), {0}
-    for start, pages, kind in re.findall(r"^map: start 0x(\w+) pages (\d+) type (\d+)$", text, re.M):
+    entries = re.findall(r"^map: start 0x(\w+) pages (\d+) type (\d+)$", text, re.M)
+    for start, pages, kind in entries:
         if int(start, 16) < 1 << 40:
             kinds = usable if int(kind) in (1, 2, 3, 4, 7) else other
             kinds.update(frames(start, pages))
     for start, pages in re.findall(r"^map: reserved 0x(\w+) pages (\d+) ", text, re.M):
         ours.update(frames(start, pages))
     usable -= other
-    said = t.expect(r"^map: usable (\d+) reserved (\d+) withheld (\d+) kernel (\d+) user (\d+)$", text)
+    said = t.expect(r"^map: usable (\d+) reserved (\d+) withheld (\d+) kernel (\d+) "
+                    r"user (\d+)$", text)
     total, reserved, withheld, in_kernel, in_user = map(int, said.groups())
     t.check(len(usable) > 10000, "the firmware's map is not there")
     t.check(total == len(usable), f"{total} usable frames; the map has {len(usable)}")
@@ -311,6 +314,42 @@ def refused(sentence, t, **variables):
     t.expect(sentence, text)
 
 
+# What the report of each `provoke=` says. (A new one has to be entered here.)
+REPORTS = {
+    "assert": r"panic at rustica\.c:\d+: assertion failed: 1 \+ 1 == 3",
+    "opcode": r"exception 6, #UD",
+    "null": r"exception 14, #PF .*\n  attempt to write 0x0, which is not mapped",
+    "text": r"exception 14, #PF .*\n  attempt to write 0x\w+, which is mapped but forbids it",
+    "data": r"exception 14, #PF .*\n  attempt to execute 0x\w+, which is mapped but forbids it",
+    "canonical": r"exception 13, #GP",
+    "divide": r"exception 0, #DE",
+    "stack": r"exception 8, #DF .*\n  the kernel's stack has overflowed into its guard page",
+    "double-free": r"panic at rustica\.c:\d+: frame 0x\w+ is free, not used",
+    "late-write": r"panic at rustica\.c:\d+: free frame 0x\w+ was written to at offset 0x0",
+    "heap-twice": r"panic at .* freed twice, by provoke_heap_twice\+\w+ and by provoke_heap_tw",
+    "heap-overrun": r"panic at .* written past its 100 bytes \(allocated by provoke_heap_overrun",
+    "heap-wild": r"panic at .*: 0x\w+, passed by provoke_heap_wild\+\w+, is not from the heap",
+}
+
+
+def provoked(name, cc, t):
+    """A mistake ends in a report, whose addresses `make where` turns into lines."""
+    text = t.boot(status=3, CC=cc, OPT="provoke=" + name)
+    t.check(name in REPORTS, f"tests/run.py does not know what provoke={name} should report")
+    t.expect(r"^\*\*\* " + REPORTS[name], text)
+    backtrace = re.findall(r"^  (0x\w+)  (\w+)\+0x\w+$", text, re.M)
+    t.check("boot_start" == backtrace[-1][1], f"the backtrace should end in boot_start:\n{text}")
+    for place in re.findall(r"panic at rustica\.c:(\d+)", text):
+        line = (ROOT / "rustica.c").read_text().splitlines()[int(place) - 1]
+        t.check("panic(" in line or "assert(" in line, f"rustica.c:{place} is: {line}")
+    if cc == "gcc":     # tcc's line numbers do not survive the linker
+        lines = t.make("where", LOG=(t.dir / "debug.log").relative_to(ROOT))
+        for address, function in backtrace:
+            if function != "cpu":       # where provoke=data jumps to
+                t.expect(rf"^{address}  \w+ at rustica\.c:\d+$", lines)
+                t.expect(rf"\b{function} at rustica\.c:\d+$", lines)
+
+
 def missing_tool(tool, t):
     """Without a tool, make says which, and what to do; never "command not found"."""
     tools = t.dir / "bin"
@@ -330,6 +369,9 @@ add("wrong/chapter", wrong_chapter)
 add("wrong/option", wrong_option)
 add("wrong/no-nx", refused, "cannot start: the processor lacks NX", CPU="max,-nx")
 add("wrong/little-memory", refused, "cannot run here: of .* of memory only", OPT="mem=18M")
+for name in re.findall(r'\{"([\w-]+)", provoke_', (ROOT / "rustica.c").read_text()):
+    for cc in COMPILERS:
+        add(f"panic/{name}-{cc}", provoked, name, cc)
 for tool in "gcc", "ld", "qemu-system-x86_64", "mformat":
     add("wrong/without-" + tool, missing_tool, tool)
 
@@ -348,6 +390,12 @@ def run_one(name, function):
     return results, time.monotonic() - started
 
 
+def shortened(complaint, most=40):
+    said = complaint.splitlines()
+    gap = len(said) - most
+    return said if gap < 2 else said[:4] + [f"... {gap} lines ..."] + said[gap + 4:]
+
+
 def main(words):
     chosen = [job for job in ALL if not words or any(word in job[0] for word in words)]
     passed, failed, times = 0, [], []
@@ -361,8 +409,8 @@ def main(words):
                 else:
                     passed += 1
                 print(f"{'FAILED' if complaint else 'ok':6} {seconds:6.1f}  {name}")
-                if complaint:
-                    print("\n".join("       | " + line for line in complaint.splitlines()))
+                for line in shortened(complaint):
+                    print("       |", line)
             sys.stdout.flush()
     if len(times) > 5:
         slowest = sorted(times, reverse=True)[:5]
