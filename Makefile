@@ -288,7 +288,7 @@ where: $(KERNEL)
 
 NEEDS := gcc:gcc ld:binutils tcc:tcc qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
          mformat:mtools python3:python3 gdb:gdb
-FILES  = /usr/include/efi/efi.h:gnu-efi /usr/include/cmocka.h:libcmocka-dev \
+FILES  = /usr/include/stdio.h:libc6-dev /usr/include/efi/efi.h:gnu-efi /usr/include/cmocka.h:libcmocka-dev \
          $(or $(EFI_CRT),crt0-efi-x86_64.o):gnu-efi $(or $(OVMF),OVMF.fd):ovmf
 
 install  = 'make setup' installs it on Debian and Ubuntu, 'make doctor' tells more
@@ -317,11 +317,12 @@ setup:
 	$$sudo apt-get -qq install --no-install-recommends $$packages >/dev/null
 
 doctor:
-	@for n in $(NEEDS) $(FILES); do \
-	    t=$${n%:*} p=$${n#*:}; \
+	@bad=0; for n in $(NEEDS) $(FILES); do t=$${n%:*} version= path=; \
 	    if path=$$(command -v $$t); then version=$$($$t --version </dev/null 2>&1 | head -1); \
-	    elif [ -e $$t ]; then path=$$t version=; else path="MISSING: apt install $$p" version=; fi; \
-	    printf '%-20s %-30s %s\n' "$${t##*/}" "$$path" "$$version"; done
+	    elif [ -e $$t ]; then path=$$t; \
+	    else bad=1 path="MISSING, in the package $${n#*:}"; fi; \
+	    printf '%-20s %-30s %s\n' "$${t##*/}" "$$path" "$$version"; done; \
+	[ $$bad = 0 ] || { echo "make doctor: 'make setup' installs what is missing."; exit 1; }
 
 clean:
 	rm -rf build

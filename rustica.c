@@ -3241,3 +3241,693 @@ void ch04_main(void)
 // Memory for the kernel's books, of any size, with a sharp eye on its users.
 // What we do not have is memory for anybody else.
 
+// # Chapter 5. Memory as an object {#ch-vmo}
+//===========================================================================
+//
+// A program asks for a gigabyte and uses a page of it. Two programs start from
+// the same file. A process makes a copy of itself, which in the next
+// instant throws everything away and runs something else. If memory were
+// frames, each of these would be expensive. What programs use is an idea of
+// memory: *so many bytes, zero at first, and what I write stays there*. Frames
+// are needed only where something has been written.
+//
+// The idea made into a thing is a *virtual memory object*, VMO for short (the
+// name is from Zircon, the thing is older: Mach and BSD have it). It has a
+// size, contents, and no address. Addresses come with
+// [Chapter 7](#ch-user), which maps VMOs; [Chapter 6](#ch-elf) makes them
+// from program files; later, making a copy of a process will be little more
+// than copying a few VMOs without copying a byte.
+//
+// ## The story of VMO number 3 {#vmo-story}
+//
+// In the ancestor, loading a program made three VMOs. After the first had been
+// cloned, the page of the third was gone. Its authors saw the log say `present=1`
+// before and `MISSING` after, and went looking.
+//
+// *What they believed.* First: memory of programs overlaps memory of the kernel.
+// They built zones, moved the heap, copied through an intermediate buffer. The
+// page still vanished. Then: the VMOs lie by value in an array; the array
+// grows; the VMOs move; pointers into them dangle. They put each VMO into a
+// box of its own on the heap, and the page stayed. Found, it seemed.
+//
+// *What was true.* A value that holds no pointers into itself may be moved, and
+// in Rust moving is all that happens to values. Nothing pointed into the VMOs. The
+// page was destroyed by the heap you know from [Chapter 4](#ch-heap), which
+// handed out memory that was in use; by page-table code that took large
+// pages for tables, and wrote entries into whatever lay there; and by
+// running on the firmware's stack, in memory that was also being
+// allocated. Boxing moved the victim out of the line of fire.
+//
+// A change that makes a symptom go away proves that the change matters, not that
+// the explanation is right. An explanation is right if it predicts something
+// that one did not know yet, and one then looks, and there it is.
+//
+// In C, though, the trap they believed in is real. Our VMO *is* pointed to: by
+// mappings, by slices, by whoever holds a reference. An array of VMOs
+// that grows with `heap_realloc()` would be a disaster. So a VMO is allocated
+// by itself, its address never changes, and it lives until nobody refers to it.
+//
+// ## Theory of operation {#vmo-theory}
+//
+// A VMO is a *tree of frames*. The leaves are slots, one per page, which hold
+// the physical address of a frame or 0; above them are nodes of 64 slots. A VMO
+// of one page has no node at all, one of up to 64 pages has one, and a
+// terabyte with three pages written in it has a handful.
+//
+//     root -> [ 64 slots ]                  clone's root -> [ 64 slots ]
+//               |  |  `-- 0: never written                    |  |
+//               |  `----> frame, 2 references <---------------|--'
+//               `-------> frame, 1 reference      frame, 1 reference
+//
+// A page that was never written is zero, and takes no frame. **Reading
+// commits nothing.** The first write *commits* the page: it gets a cleared
+// frame.
+//
+// A **clone** is a snapshot: it gets slots with the same frames, each of
+// which now has one more reference. *A frame with more than one reference is
+// never written to.* Who wants to write gets a copy first, whether it is
+// the clone or the original: copy-on-write in both directions, without either
+// knowing of the other. The reference counts of [Chapter 3](#pmm-free) are
+// all there is to it.
+//
+// A **slice** is the opposite: a window, through which the same pages are
+// seen under another numbering. Writing through it writes to the parent.
+//
+// The invariants: *a frame's references are the slots that hold it; a slice
+// holds no frames; a VMO with slices does not shrink; an operation that fails
+// for lack of memory has changed no byte.*
+//
+// **Shortcomings.** Cloning takes time in proportion to the pages committed. A
+// tree of VMOs with parents would make it constant, and everything else
+// harder. Nodes that have become empty are freed only when the VMO has no
+// page left.
+//
+// ## Objects {#vmo-object}
+//
+// The VMO is the first thing in the kernel that several others hold on to. What
+// such things have in common is a type and a count of references. It stands at
+// the head of each, so that a pointer to the one is a pointer to the other.
+// The type counts how many there are: a number to look at when something leaks.
+
+struct object;
+
+struct object_type {
+    const char *name;
+    void (*destroy)(struct object *o); /* called when nobody refers to it */
+    u64 live;
+};
+
+struct object {
+    struct object_type *type;
+    u32 references;
+};
+
+void object_init(struct object *o, struct object_type *type)
+{
+    *o = (struct object){.type = type, .references = 1};
+    type->live++;
+}
+
+void object_get(struct object *o)
+{
+    assert(o->references);
+    o->references++;
+}
+
+void object_put(struct object *o)
+{
+    assert(o->references);
+    if (--o->references == 0) {
+        o->type->live--;
+        o->type->destroy(o);
+    }
+}
+
+// ## State {#vmo-state}
+
+#define VMO_FANOUT_LOG 6
+#define VMO_FANOUT (1UL << VMO_FANOUT_LOG)
+#define VMO_SIZE_MAX (1UL << 47)
+
+struct vmo_node {
+    u64 slot[VMO_FANOUT]; /* a frame, or a node of the level below */
+};
+
+struct vmo {
+    struct object object;
+    u64 size;            /* bytes */
+    u64 root;            /* a slot: of page 0 if height is 0, else of a node */
+    u32 height;          /* levels of nodes */
+    u32 slices;          /* how many are windows on this one */
+    u64 committed;       /* pages that have a frame */
+    struct vmo *parent;  /* a slice: the VMO whose pages these are */
+    u64 first;           /* a slice: its page 0 is this page of the parent */
+    void *mappings;      /* who maps it; first used in chapter 7 */
+};
+
+struct vmo_state {
+    paddr zero;          /* a frame of zeros that nobody writes to */
+    void (*revoke)(struct vmo *v, u64 from, u64 to, bool only_writing);
+};
+
+void vmo_destroy(struct object *o);
+void vmo_revoke_nothing(struct vmo *v, u64 from, u64 to, bool only_writing);
+
+struct object_type vmo_type = {"vmo", vmo_destroy, 0};
+struct vmo_state vmo = {.revoke = vmo_revoke_nothing};
+
+// Once VMOs are mapped there will be copies of their slots in page
+// tables. When pages from `from` up to but not including `to` lose their
+// frame, or may no longer be written in place, those copies must go. Whoever
+// maps VMOs replaces this function.
+
+void vmo_revoke_nothing(struct vmo *v, u64 from, u64 to, bool only_writing)
+{
+    (void)v, (void)from, (void)to, (void)only_writing;
+}
+
+u64 vmo_pages(u64 size)
+{
+    return align_up(size, FRAME_SIZE) >> FRAME_SHIFT;
+}
+
+// ## The tree {#vmo-tree}
+//
+// With `height` levels of nodes the tree has room for 64 to the power of
+// `height` pages. If a page lies beyond that, the tree grows at the root: the old
+// root becomes slot 0 of a new one.
+
+bool vmo_grow_tree(struct vmo *v, u64 page)
+{
+    struct vmo_node *node;
+
+    while (page >> (VMO_FANOUT_LOG * v->height)) {
+        if (v->root) {
+            node = heap_alloc_zeroed(&heap, sizeof *node);
+            if (!node)
+                return false;
+            node->slot[0] = v->root;
+            v->root = (u64)node;
+        }
+        v->height++;
+    }
+    return true;
+}
+
+// Finds the slot of a page. With `create`, missing nodes are added; then NULL
+// means that there is no memory. Without it, NULL means that there is no slot.
+
+u64 *vmo_slot(struct vmo *v, u64 page, bool create)
+{
+    u64 *slot = &v->root;
+    u32 level;
+
+    if (page >> (VMO_FANOUT_LOG * v->height) && !(create && vmo_grow_tree(v, page)))
+        return NULL;
+    for (level = v->height; level; level--) {
+        if (!*slot && create)
+            *slot = (u64)heap_alloc_zeroed(&heap, sizeof(struct vmo_node));
+        if (!*slot)
+            return NULL;
+        slot = &((struct vmo_node *)*slot)->slot[page >> (VMO_FANOUT_LOG * (level - 1)) &
+                                                 (VMO_FANOUT - 1)];
+    }
+    return slot;
+}
+
+paddr vmo_frame(struct vmo *v, u64 page)
+{
+    u64 *slot = vmo_slot(v, page, false);
+
+    return slot ? *slot : 0;
+}
+
+// The next page from `page` on, below `end`, that has a frame; `end` if there
+// is none. Where a node is missing, all its pages are passed over at once.
+
+u64 vmo_next(struct vmo *v, u64 page, u64 end)
+{
+    u64 *slot, shift;
+    u32 level;
+
+    while (page < end && !(page >> (VMO_FANOUT_LOG * v->height))) {
+        slot = &v->root;
+        for (level = v->height; level && *slot; level--)
+            slot = &((struct vmo_node *)*slot)
+                        ->slot[page >> (VMO_FANOUT_LOG * (level - 1)) & (VMO_FANOUT - 1)];
+        if (*slot)
+            return page;
+        shift = VMO_FANOUT_LOG * level;
+        page = ((page >> shift) + 1) << shift;
+    }
+    return end;
+}
+
+void vmo_free_nodes(u64 slot, u32 level)
+{
+    struct vmo_node *node = (struct vmo_node *)slot;
+    u64 i;
+
+    if (!level || !node)
+        return;
+    for (i = 0; i < VMO_FANOUT; i++)
+        vmo_free_nodes(node->slot[i], level - 1);
+    heap_free(&heap, node);
+}
+
+// ## Birth and death {#vmo-life}
+//
+// A new VMO of `size` bytes, all zero, with one reference, which is the
+// caller's. NULL if there is no memory for it or it is absurdly large.
+
+struct vmo *vmo_create(u64 size)
+{
+    struct vmo *v;
+
+    if (size > VMO_SIZE_MAX)
+        return NULL;
+    v = heap_alloc_zeroed(&heap, sizeof *v);
+    if (!v)
+        return NULL;
+    object_init(&v->object, &vmo_type);
+    v->size = size;
+    return v;
+}
+
+void vmo_get(struct vmo *v)
+{
+    object_get(&v->object);
+}
+
+void vmo_put(struct vmo *v)
+{
+    object_put(&v->object);
+}
+
+// Lets go of the frames of some pages. They read as zero from then on.
+
+void vmo_drop(struct vmo *v, u64 from, u64 to)
+{
+    u64 page, *slot;
+
+    vmo.revoke(v, from, to, false);
+    for (page = vmo_next(v, from, to); page < to; page = vmo_next(v, page + 1, to)) {
+        slot = vmo_slot(v, page, false);
+        pmm_put(&pmm, *slot);
+        *slot = 0;
+        v->committed--;
+    }
+    if (!v->committed) {
+        vmo_free_nodes(v->root, v->height);
+        v->root = v->height = 0;
+    }
+}
+
+void vmo_destroy(struct object *o)
+{
+    struct vmo *v = container_of(o, struct vmo, object);
+
+    assert(!v->slices && !v->mappings);
+    if (v->parent) {
+        v->parent->slices--;
+        vmo_put(v->parent);
+    } else {
+        vmo_drop(v, 0, vmo_pages(v->size));
+    }
+    heap_free(&heap, v);
+}
+
+// ## A page to write to {#vmo-write-page}
+//
+// The heart of the chapter. Three cases: the page has no frame, so it gets a
+// cleared one; it has a frame that others refer to as well, so it gets a
+// copy of its own; it has a frame to itself, and that is that. Returns the
+// frame, or 0 if there is no memory.
+
+paddr vmo_commit_page(struct vmo *v, u64 page)
+{
+    u64 *slot = vmo_slot(v, page, true);
+    paddr frame;
+
+    if (!slot)
+        return 0;
+    if (!*slot) {
+        frame = pmm_alloc_zeroed(&pmm, ZONE_USER, 'V');
+        if (!frame)
+            return 0;
+        vmo.revoke(v, page, page + 1, false);
+        v->committed++;
+        *slot = frame;
+    } else if (pmm_references(&pmm, *slot) > 1) {
+        frame = pmm_alloc(&pmm, ZONE_USER, 'V');
+        if (!frame)
+            return 0;
+        memcpy(boot_physical(frame), boot_physical(*slot), FRAME_SIZE);
+        vmo.revoke(v, page, page + 1, false);
+        pmm_put(&pmm, *slot);
+        *slot = frame;
+    }
+    return *slot;
+}
+
+// (The first case revokes too: the page may be mapped somewhere as a page of
+// zeros.)
+//
+// Everything that follows speaks of bytes. A slice passes the question on to its
+// parent; as slices of slices refer to the same parent, one step is enough.
+
+struct vmo *vmo_resolve(struct vmo *v, u64 *offset)
+{
+    if (!v->parent)
+        return v;
+    *offset += v->first << FRAME_SHIFT;
+    return v->parent;
+}
+
+bool vmo_contains(const struct vmo *v, u64 offset, u64 size)
+{
+    return offset <= v->size && size <= v->size - offset;
+}
+
+// Gives frames to all pages that the range touches. -ERANGE if it is not inside
+// the VMO, -ENOMEM if memory ran out; no contents have changed then.
+
+int vmo_commit(struct vmo *v, u64 offset, u64 size)
+{
+    u64 page, end;
+
+    if (!vmo_contains(v, offset, size))
+        return -ERANGE;
+    v = vmo_resolve(v, &offset);
+    end = vmo_pages(offset + size);
+    for (page = offset >> FRAME_SHIFT; size && page < end; page++)
+        if (!vmo_commit_page(v, page))
+            return -ENOMEM;
+    return 0;
+}
+
+// ## Reading and writing {#vmo-io}
+//
+// Exactly `size` bytes or an error, never something in between. Writing commits
+// all pages first; after that it cannot fail.
+
+u64 vmo_part(u64 offset, u64 size)
+{
+    u64 rest = FRAME_SIZE - offset % FRAME_SIZE;
+
+    return size < rest ? size : rest;
+}
+
+int vmo_read(struct vmo *v, u64 offset, void *to, u64 size)
+{
+    u8 *out = to;
+    paddr frame;
+    u64 part;
+
+    if (!vmo_contains(v, offset, size))
+        return -ERANGE;
+    v = vmo_resolve(v, &offset);
+    for (; size; size -= part, offset += part, out += part) {
+        part = vmo_part(offset, size);
+        frame = vmo_frame(v, offset >> FRAME_SHIFT);
+        if (frame)
+            memcpy(out, (u8 *)boot_physical(frame) + offset % FRAME_SIZE, part);
+        else
+            memset(out, 0, part);
+    }
+    return 0;
+}
+
+int vmo_write(struct vmo *v, u64 offset, const void *from, u64 size)
+{
+    const u8 *in = from;
+    int error = vmo_commit(v, offset, size);
+    paddr frame;
+    u64 part;
+
+    if (error)
+        return error;
+    v = vmo_resolve(v, &offset);
+    for (; size; size -= part, offset += part, in += part) {
+        part = vmo_part(offset, size);
+        frame = vmo_frame(v, offset >> FRAME_SHIFT);
+        memcpy((u8 *)boot_physical(frame) + offset % FRAME_SIZE, in, part);
+    }
+    return 0;
+}
+
+// ## Making bytes zero again {#vmo-zero}
+//
+// Whole pages are zeroed by dropping their frames. At the ends of a range parts
+// of pages remain: if such a page has a frame, it must be written to, and if the
+// frame is shared, copied. So even this can fail for lack of memory; both ends
+// are made writable before anything is changed.
+
+int vmo_own_page(struct vmo *v, u64 page)
+{
+    return !vmo_frame(v, page) || vmo_commit_page(v, page) ? 0 : -ENOMEM;
+}
+
+void vmo_clear_part(struct vmo *v, u64 offset, u64 size)
+{
+    paddr frame = vmo_frame(v, offset >> FRAME_SHIFT);
+
+    if (frame)
+        memset((u8 *)boot_physical(frame) + offset % FRAME_SIZE, 0, size);
+}
+
+// -ERANGE, -ENOMEM like `vmo_commit()`.
+
+int vmo_zero(struct vmo *v, u64 offset, u64 size)
+{
+    u64 end, first, last;
+
+    if (!vmo_contains(v, offset, size))
+        return -ERANGE;
+    v = vmo_resolve(v, &offset);
+    end = offset + size;
+    first = vmo_pages(offset), last = end >> FRAME_SHIFT;
+    if (offset % FRAME_SIZE && size && vmo_own_page(v, offset >> FRAME_SHIFT))
+        return -ENOMEM;
+    if (end % FRAME_SIZE && size && vmo_own_page(v, last))
+        return -ENOMEM;
+    if (first > last) {
+        vmo_clear_part(v, offset, size);
+        return 0;
+    }
+    vmo_clear_part(v, offset, (first << FRAME_SHIFT) - offset);
+    vmo_clear_part(v, last << FRAME_SHIFT, end % FRAME_SIZE);
+    vmo_drop(v, first, last);
+    return 0;
+}
+
+// To *decommit* is to zero and give back memory: it takes whole pages, the offset
+// and size must be multiples of the page.
+
+int vmo_decommit(struct vmo *v, u64 offset, u64 size)
+{
+    if (offset % FRAME_SIZE || size % FRAME_SIZE)
+        return -EINVAL;
+    return vmo_zero(v, offset, size);
+}
+
+// ## Changing the size {#vmo-resize}
+//
+// Growing adds zeros. Shrinking gives back frames, and clears the rest of the
+// last page, so that growing again does not bring back what was cut off. -EBUSY
+// if there are slices, whose pages could vanish; -EINVAL for a slice,
+// whose pages are not its own.
+
+int vmo_resize(struct vmo *v, u64 size)
+{
+    int error;
+
+    if (v->parent || size > VMO_SIZE_MAX)
+        return -EINVAL;
+    if (size < v->size) {
+        if (v->slices)
+            return -EBUSY;
+        error = vmo_zero(v, size, v->size - size);
+        if (error)
+            return error;
+        vmo_drop(v, vmo_pages(size), vmo_pages(v->size));
+    }
+    v->size = size;
+    return 0;
+}
+
+// ## Clone and slice {#vmo-clone}
+//
+// Both describe a part of a VMO that begins with a page boundary, and return a
+// new VMO of `size` bytes, or NULL if the part does not exist or memory ran
+// out. If the original goes on behind the clone's end, in the same page, that
+// part of the page must be cleared in the clone.
+
+int vmo_clear_behind(struct vmo *v)
+{
+    u64 size = v->size;
+
+    v->size = align_up(size, FRAME_SIZE);
+    return vmo_resize(v, size);
+}
+
+struct vmo *vmo_clone(struct vmo *v, u64 offset, u64 size)
+{
+    struct vmo *clone;
+    u64 first, end, page, *slot;
+
+    if (offset % FRAME_SIZE || !vmo_contains(v, offset, size))
+        return NULL;
+    clone = vmo_create(size);
+    if (!clone)
+        return NULL;
+    v = vmo_resolve(v, &offset);
+    first = offset >> FRAME_SHIFT;
+    end = first + vmo_pages(size);
+    vmo.revoke(v, first, end, true);
+    for (page = vmo_next(v, first, end); page < end; page = vmo_next(v, page + 1, end)) {
+        slot = vmo_slot(clone, page - first, true);
+        if (!slot)
+            break;
+        *slot = vmo_frame(v, page);
+        pmm_get(&pmm, *slot);
+        clone->committed++;
+    }
+    if (page < end || (offset + size < v->size && vmo_clear_behind(clone))) {
+        vmo_put(clone);
+        return NULL;
+    }
+    return clone;
+}
+
+struct vmo *vmo_slice(struct vmo *v, u64 offset, u64 size)
+{
+    struct vmo *slice;
+
+    if (offset % FRAME_SIZE || !vmo_contains(v, offset, size))
+        return NULL;
+    slice = vmo_create(size);
+    if (!slice)
+        return NULL;
+    slice->parent = vmo_resolve(v, &offset);
+    slice->first = offset >> FRAME_SHIFT;
+    slice->parent->slices++;
+    vmo_get(slice->parent);
+    return slice;
+}
+
+// ## Setting up {#vmo-init}
+
+void ch05_init(void)
+{
+    ch04_init();
+    vmo.zero = pmm_alloc_zeroed(&pmm, ZONE_USER, 'Z');
+    assert(vmo.zero);
+}
+
+// ## What it costs {#vmo-show}
+//
+// The chapter counts frames while it does to VMOs what programs will do.
+
+u64 vmo_frames_used(void)
+{
+    u64 i, count = 0;
+
+    for (i = pmm.boundary; i < pmm.count; i++)
+        count += pmm.frame[i].owner == 'V' && pmm.frame[i].state == FRAME_USED;
+    return count;
+}
+
+void vmo_show(const char *what, struct vmo *v)
+{
+    char text[24] = "";
+
+    assert(vmo_read(v, 3 * FRAME_SIZE - 2, text, 20) == 0);
+    printf("vmo: %-40s reads \"%s\", %lu frames in all\n", what, text, vmo_frames_used());
+}
+
+void vmo_show_clone(struct vmo *v)
+{
+    struct vmo *clone = vmo_clone(v, 0, v->size), *slice;
+
+    assert(clone);
+    vmo_show("cloned: the clone", clone);
+    assert(vmo_write(clone, 3 * FRAME_SIZE - 2, "clone", 6) == 0);
+    vmo_show("written to the clone: the clone", clone);
+    vmo_show("                      the original", v);
+    assert(vmo_write(v, 3 * FRAME_SIZE - 2, "ORIGINAL", 9) == 0);
+    vmo_show("written to the original: the clone", clone);
+    slice = vmo_slice(v, 3 * FRAME_SIZE, 2 * FRAME_SIZE);
+    assert(slice && vmo_write(slice, 0, "BIT", 4) == 0);
+    vmo_show("written through a slice: the original", v);
+    printf("vmo: shrinking below the slice: error %d\n", vmo_resize(v, FRAME_SIZE));
+    vmo_put(slice);
+    vmo_put(clone);
+}
+
+void ch05_main(void)
+{
+    struct vmo *v;
+    u64 free_before;
+    char byte;
+
+    ch05_init();
+    boot_check_options();
+    heap_trim(&heap);
+    free_before = pmm.states[FRAME_FREE];
+    v = vmo_create(1024 * GIB);
+    assert(v);
+    vmo_show("a new terabyte", v);
+    assert(vmo_write(v, 3 * FRAME_SIZE - 2, "original", 9) == 0);
+    vmo_show("written across a page boundary", v);
+    vmo_show_clone(v);
+    printf("vmo: reading past the end: error %d\n", vmo_read(v, v->size, &byte, 1));
+    assert(vmo_resize(v, 3 * FRAME_SIZE) == 0 && vmo_resize(v, 8 * FRAME_SIZE) == 0);
+    vmo_show("shrunk and grown again", v);
+    vmo_put(v);
+    heap_trim(&heap);
+    printf("vmo: %lu objects left, frames lost: %lu\n", vmo_type.live,
+           free_before - pmm.states[FRAME_FREE]);
+}
+
+// ## Try it {#vmo-try}
+//
+// `make run CH=5`:
+//
+// ::: {.transcript file="tests/golden/ch05.txt"}
+// :::
+//
+// Follow the number of frames. A terabyte costs none. A write across a page
+// boundary costs two. The clone costs none until somebody writes.
+//
+// ### Exercises {#vmo-exercises}
+//
+// ::: {#ex-vmo-eager .exercise level=1}
+// Make `vmo_clone()` copy every frame at once, as the ancestor's did (its
+// documentation said copy-on-write). Which lines of the transcript change?
+// *Predict them before you run it.*
+// :::
+//
+// ::: {#ex-vmo-move .exercise level=2}
+// Put two VMOs by value into an array, take a slice of the second, and let the
+// array grow with `heap_realloc()`. *Show with a debugger's watchpoint
+// which write destroys what.*
+// :::
+//
+// ::: {#ex-vmo-same .exercise level=2}
+// Write `vmo_merge_same()`, which finds pages with equal contents and lets
+// them share a frame. *The frame count drops, and every later write still goes to
+// one VMO only.*
+// :::
+//
+// ::: {#ex-vmo-parents .exercise level=3}
+// Make cloning take constant time by a tree of hidden parents, as Zircon does.
+// *The host tests of this chapter pass; a clone of a thousand pages takes
+// as many instructions as one of a single page.*
+// :::
+//
+// ## What we have {#vmo-have}
+//
+// Memory that costs what is used of it, can be copied for nothing and shared
+// on purpose. Time to put a program into it.
+
