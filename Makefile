@@ -233,8 +233,9 @@ run: $(if $(DISK),$(IMAGE),$(KERNEL)) | tools
 	! grep -q 'Triple fault' $(LOG:.log=.qemu) || status=9; \
 	case $$status in \
 	0) ;; \
-	3) echo "make run: the kernel panicked (its last words are in $(LOG))";; \
-	9) echo "make run: triple fault (the registers are in $(LOG:.log=.qemu))";; \
+	3) if grep -q '^\*\*\* ' $(LOG); then echo "make run: a panic; 'make where' tells its lines"; \
+	   else echo "make run: the kernel gave up, see above"; fi;; \
+	9) echo "make run: a triple fault; $(LOG:.log=.qemu) has the registers";; \
 	*) echo "make run: QEMU ended with status $$status";; \
 	esac; exit $$status
 
@@ -309,8 +310,8 @@ setup:
 	@packages="$(sort $(missing))"; \
 	[ "$$packages" ] || { echo "Nothing to install: all that Rustica needs is here."; exit 0; }; \
 	sudo=; [ $$(id -u) = 0 ] || sudo=sudo; \
-	command -v apt-get >/dev/null || { echo "No apt-get here. Please install: $$packages"; exit 1; }; \
-	$$sudo true || { echo "Neither root nor sudo. Please install: $$packages"; exit 1; }; \
+	for t in apt-get $$sudo; do command -v $$t >/dev/null || \
+	    { echo "make setup: no $$t here. Please install: $$packages"; exit 1; }; done; \
 	echo "Installing $$packages"; \
 	export DEBIAN_FRONTEND=noninteractive; \
 	$$sudo apt-get -qq update; \
@@ -325,7 +326,7 @@ doctor:
 	[ $$bad = 0 ] || { echo "make doctor: 'make setup' installs what is missing."; exit 1; }
 
 clean:
-	rm -rf build
+	@rm -rf build
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile; echo; echo "Chapters:"; $(call titles,  CH=\1 or CH=\3: \2)

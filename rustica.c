@@ -959,9 +959,10 @@ __asm__(".text\n"
         STUB8(48, 49, 50, 51, 52, 53, 54, 55)
         STUB8(56, 57, 58, 59, 60, 61, 62, 63));
 
-// The common part. `cld` because C code expects string instructions to run
-// upward, whatever the interrupted code had set. On the way out everything is
-// put back and `iretq` pops the five words.
+// The common part. What was interrupted must not take its flags with it into the
+// kernel: C code expects string instructions to run upward (DF clear), and
+// the flag AC would lift a protection of [Chapter 7](#user-protect). On the way
+// out everything is put back and `iretq` pops the five words.
 
 __asm__(".globl trap_entry\n"
         "trap_entry:\n"
@@ -969,7 +970,9 @@ __asm__(".globl trap_entry\n"
         "    pushq %rsi\n    pushq %rdi\n    pushq %rbp\n"
         "    pushq %r8\n    pushq %r9\n    pushq %r10\n    pushq %r11\n"
         "    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
-        "    cld\n"
+        "    pushfq\n"
+        "    andq $~0x40400, (%rsp)\n"
+        "    popfq\n"
         "    movq %rsp, %rdi\n"
         "    call trap_dispatch\n"
         ".globl trap_return\n"
@@ -3380,6 +3383,7 @@ struct vmo {
     u32 height;          /* levels of nodes */
     u32 slices;          /* how many are windows on this one */
     u64 committed;       /* pages that have a frame */
+    bool zeros_mapped;   /* pages without one may be mapped; first used in chapter 7 */
     struct vmo *parent;  /* a slice: the VMO whose pages these are */
     u64 first;           /* a slice: its page 0 is this page of the parent */
     void *mappings;      /* who maps it; first used in chapter 7 */
@@ -3575,7 +3579,8 @@ paddr vmo_commit_page(struct vmo *v, u64 page)
         frame = pmm_alloc_zeroed(&pmm, ZONE_USER, 'V');
         if (!frame)
             return 0;
-        vmo.revoke(v, page, page + 1, false);
+        if (v->zeros_mapped)
+            vmo.revoke(v, page, page + 1, false);
         v->committed++;
         *slot = frame;
     } else if (pmm_references(&pmm, *slot) > 1) {
@@ -3590,8 +3595,8 @@ paddr vmo_commit_page(struct vmo *v, u64 page)
     return *slot;
 }
 
-// (The first case revokes too: the page may be mapped somewhere as a page of
-// zeros.)
+// (The first case revokes too, if there is something to revoke: the page may be
+// mapped somewhere as a page of zeros.)
 //
 // Everything that follows speaks of bytes. A slice passes the question on to its
 // parent; as slices of slices refer to the same parent, one step is enough.
@@ -3930,4 +3935,1580 @@ void ch05_main(void)
 //
 // Memory that costs what is used of it, can be copied for nothing and shared
 // on purpose. Time to put a program into it.
+
+// # Chapter 6. Reading a program {#ch-elf}
+//===========================================================================
+//
+// A compiled program is a file with a plan at its beginning: *these bytes of
+// the file belong at that address; so much memory behind them must be zero; start
+// there.* The format is called ELF. Carrying out the plan is simple. Carrying it
+// out for a file that somebody has made with evil in mind is not, and it
+// is how a surprising number of systems were broken into.
+//
+// The ancestor stumbled over a friendly file. The second segment of its first
+// program was 98 bytes long, and the loader read 1,048,184. It took the
+// fields of a header from a slice of bytes by indices worked out by hand, and one
+// was wrong. There is nothing to be learned from this except not to do it: the
+// compiler knows where the fields of a [structure](#h-elf) are.
+//
+// ## Theory of operation {#elf-theory}
+//
+// We separate judging from doing. `elf_check()` looks at the whole plan and
+// either refuses it, with one reason that has a name, or returns a summary in a
+// form of our own, which cannot be wrong any more. It allocates nothing and
+// changes nothing. Only then `elf_load()` acts, on the summary alone. In
+// between the file may change as it likes: every header is read exactly once.
+//
+//     file (a VMO)               summary                   memory
+//     | ELF header     |   -->   entry                     VMO  r-x
+//     | segment headers|   -->   segment 0: start, size    VMO  rw-
+//     | code           |         segment 1: ...              '-- zeros (bss)
+//     | data           |
+//
+// A segment becomes a VMO by cloning the pages of the file in which it lies. No
+// byte is copied until the program writes to it; and the *bss*, the
+// variables that start as zero, are pages that nobody has written yet. Chapter
+// 5 has done all the work.
+//
+// The invariants of an accepted plan: *segments ascend, share no page, lie within
+// what programs may have, and none can be both written and executed; the entry
+// point is in the executable part of one that comes from the file.*
+//
+// **Shortcomings.** Only programs linked to a fixed address, without a dynamic
+// linker. Two segments in one page are refused even if they would agree on its
+// rights; today's linkers do not produce that.
+//
+// ## Reasons {#elf-reasons}
+//
+// Each refusal has a name for the tests and a sentence for people.
+
+enum elf_reason {
+    ELF_OK, ELF_SHORT, ELF_MAGIC, ELF_CLASS, ELF_ENCODING, ELF_VERSION, ELF_SYSTEM,
+    ELF_TYPE, ELF_PIE, ELF_MACHINE, ELF_ENTRY_SIZE, ELF_NO_SEGMENTS, ELF_TOO_MANY,
+    ELF_TABLE, ELF_INTERPRETER, ELF_TWICE, ELF_EXECUTABLE_STACK, ELF_STACK_SIZE,
+    ELF_HEADERS_OUTSIDE, ELF_FILE_LARGER, ELF_FILE_RANGE, ELF_WRAP, ELF_ADDRESS,
+    ELF_ALIGN, ELF_CONGRUENCE, ELF_ORDER, ELF_OVERLAP, ELF_SHARED_PAGE,
+    ELF_WRITE_EXECUTE, ELF_FLAGS, ELF_MEMORY, ELF_ENTRY, ELF_REASONS,
+};
+
+const char *const elf_reasons[ELF_REASONS] = {
+    [ELF_OK] = "accepted",
+    [ELF_SHORT] = "shorter than an ELF header",
+    [ELF_MAGIC] = "not an ELF file",
+    [ELF_CLASS] = "not a 64-bit program",
+    [ELF_ENCODING] = "not little-endian",
+    [ELF_VERSION] = "unknown ELF version",
+    [ELF_SYSTEM] = "made for another system",
+    [ELF_TYPE] = "not an executable file",
+    [ELF_PIE] = "position-independent; link it with -no-pie",
+    [ELF_MACHINE] = "made for another processor",
+    [ELF_ENTRY_SIZE] = "segment headers of a wrong size",
+    [ELF_NO_SEGMENTS] = "nothing to load",
+    [ELF_TOO_MANY] = "too many segments",
+    [ELF_TABLE] = "segment headers outside the file",
+    [ELF_INTERPRETER] = "needs a dynamic linker; link it with -static",
+    [ELF_TWICE] = "two segments of a kind that must be unique",
+    [ELF_EXECUTABLE_STACK] = "wants an executable stack",
+    [ELF_STACK_SIZE] = "wants an absurdly large stack",
+    [ELF_HEADERS_OUTSIDE] = "its headers are said to be where nothing is loaded",
+    [ELF_FILE_LARGER] = "a segment has more bytes in the file than in memory",
+    [ELF_FILE_RANGE] = "a segment lies outside the file",
+    [ELF_WRAP] = "a segment reaches around the end of the address space",
+    [ELF_ADDRESS] = "a segment lies outside what programs may use",
+    [ELF_ALIGN] = "an alignment is no power of two, or absurd",
+    [ELF_CONGRUENCE] = "a segment's place in the file does not fit its address",
+    [ELF_ORDER] = "segments are not in ascending order",
+    [ELF_OVERLAP] = "segments overlap",
+    [ELF_SHARED_PAGE] = "two segments share a page",
+    [ELF_WRITE_EXECUTE] = "a segment is both writable and executable",
+    [ELF_FLAGS] = "a segment with impossible rights",
+    [ELF_MEMORY] = "wants more memory than a program may have",
+    [ELF_ENTRY] = "the entry point is not in loaded code",
+};
+
+// ## The summary {#elf-summary}
+//
+// Where programs may be: not in the lowest 64 KiB, so that null pointers, and
+// fields of null structures, fault; and below the stack, which hangs from the
+// upper end of the lower half. (The very last page there is left out, because a
+// `syscall` instruction ending exactly at the upper end would return to an
+// address that does not exist: CVE-2012-0217 was that.)
+
+#define USER_START 0x10000UL
+#define USER_END 0x00007ffffffff000UL
+#define USER_STACK_SIZE (8 * MIB)
+#define USER_STACK_START (USER_END - USER_STACK_SIZE)
+#define USER_PROGRAM_END (USER_STACK_START - 64 * MIB)
+
+#define ELF_HEADERS_MAX 128
+#define ELF_SEGMENTS_MAX 64
+#define ELF_MEMORY_MAX (64 * GIB)
+
+#define PF_X 1
+#define PF_W 2
+#define PF_R 4
+
+struct elf_segment {
+    vaddr start;         /* not rounded in any way */
+    u64 offset;          /* in the file */
+    u64 file_size;       /* bytes that come from the file */
+    u64 memory_size;     /* bytes in memory, the rest is zero */
+    u32 rights;          /* PF_R, PF_W, PF_X */
+    struct vmo *memory;  /* whole pages; made by elf_load() */
+};
+
+struct elf_image {
+    vaddr entry;
+    vaddr headers;       /* where the program sees its segment headers, or 0 */
+    u16 header_count;
+    u64 memory_size;     /* of all segments */
+    u32 count;
+    struct elf_segment segment[ELF_SEGMENTS_MAX];
+};
+
+vaddr segment_first_page(const struct elf_segment *s)
+{
+    return align_down(s->start, FRAME_SIZE);
+}
+
+vaddr segment_end_page(const struct elf_segment *s)
+{
+    return align_up(s->start + s->memory_size, FRAME_SIZE);
+}
+
+// ## Checking the header {#elf-header}
+//
+// Constants from the gABI. A program says in its header for which system it was
+// made; static programs for Linux say 0, "System V", or 3, "GNU".
+
+#define ET_EXEC 2
+#define ET_DYN 3
+#define EM_X86_64 62
+
+enum elf_reason elf_check_identity(const u8 *ident)
+{
+    if (memcmp(ident, "\177ELF", 4) != 0)
+        return ELF_MAGIC;
+    if (ident[4] != 2)
+        return ELF_CLASS;
+    if (ident[5] != 1)
+        return ELF_ENCODING;
+    if (ident[6] != 1)
+        return ELF_VERSION;
+    if ((ident[7] != 0 && ident[7] != 3) || ident[8] != 0)
+        return ELF_SYSTEM;
+    return ELF_OK;
+}
+
+enum elf_reason elf_check_header(const struct elf_header *h, u64 file_size)
+{
+    u64 table = (u64)h->phnum * sizeof(struct elf_segment_header);
+
+    if (h->type == ET_DYN)
+        return ELF_PIE;
+    if (h->type != ET_EXEC)
+        return ELF_TYPE;
+    if (h->machine != EM_X86_64)
+        return ELF_MACHINE;
+    if (h->version != 1)
+        return ELF_VERSION;
+    if (h->phnum == 0)
+        return ELF_NO_SEGMENTS;
+    if (h->phentsize != sizeof(struct elf_segment_header))
+        return ELF_ENTRY_SIZE;
+    if (h->phnum > ELF_HEADERS_MAX)
+        return ELF_TOO_MANY;
+    if (h->phoff < sizeof *h || h->phoff > file_size || table > file_size - h->phoff)
+        return ELF_TABLE;
+    return ELF_OK;
+}
+
+// ## Checking a segment {#elf-segment}
+//
+// All sums are checked before they are made: `a + b > limit` is wrong if the sum
+// wraps around, `b > limit - a` is not, once `a <= limit` is known.
+
+enum elf_reason elf_check_segment(const struct elf_segment_header *h, u64 file_size)
+{
+    if (h->filesz > h->memsz)
+        return ELF_FILE_LARGER;
+    if (h->offset > file_size || h->filesz > file_size - h->offset)
+        return ELF_FILE_RANGE;
+    if (h->memsz > 0 - h->vaddr && h->vaddr)
+        return ELF_WRAP;
+    if (h->memsz > ELF_MEMORY_MAX)
+        return ELF_MEMORY;
+    if (h->vaddr < USER_START || h->vaddr >= USER_PROGRAM_END ||
+        h->memsz > USER_PROGRAM_END - h->vaddr)
+        return ELF_ADDRESS;
+    if ((h->align & (h->align - 1)) || h->align > GIB)
+        return ELF_ALIGN;
+    if (h->offset % FRAME_SIZE != h->vaddr % FRAME_SIZE)
+        return ELF_CONGRUENCE;
+    if (!(h->flags & PF_R) || (h->flags & ~(u32)(PF_R | PF_W | PF_X)))
+        return ELF_FLAGS;
+    if ((h->flags & PF_W) && (h->flags & PF_X))
+        return ELF_WRITE_EXECUTE;
+    return ELF_OK;
+}
+
+// How the segment stands to the one before it.
+
+enum elf_reason elf_check_order(const struct elf_segment *last, const struct elf_segment_header *h)
+{
+    if (h->vaddr < last->start)
+        return h->vaddr + h->memsz > last->start ? ELF_OVERLAP : ELF_ORDER;
+    if (h->vaddr < last->start + last->memory_size)
+        return ELF_OVERLAP;
+    if (h->vaddr < segment_end_page(last))
+        return ELF_SHARED_PAGE;
+    return ELF_OK;
+}
+
+// A segment of size 0 is legal and means nothing.
+
+enum elf_reason elf_add_segment(struct elf_image *image, const struct elf_segment_header *h,
+                                u64 file_size)
+{
+    enum elf_reason reason;
+
+    if (h->memsz == 0 && h->filesz == 0)
+        return ELF_OK;
+    reason = elf_check_segment(h, file_size);
+    if (!reason && image->count)
+        reason = elf_check_order(&image->segment[image->count - 1], h);
+    if (reason)
+        return reason;
+    if (image->count == ELF_SEGMENTS_MAX)
+        return ELF_TOO_MANY;
+    image->memory_size += h->memsz;
+    if (image->memory_size > ELF_MEMORY_MAX)
+        return ELF_MEMORY;
+    image->segment[image->count++] = (struct elf_segment){
+        .start = h->vaddr, .offset = h->offset, .file_size = h->filesz,
+        .memory_size = h->memsz, .rights = h->flags};
+    return ELF_OK;
+}
+
+// ## The other kinds {#elf-kinds}
+//
+// Of the headers that load nothing a few matter. `PT_INTERP` names a dynamic
+// linker, which we do not have. `PT_GNU_STACK` says what kind of stack the
+// program wants. Some kinds make no sense twice.
+
+#define PT_LOAD 1
+#define PT_DYNAMIC 2
+#define PT_INTERP 3
+#define PT_PHDR 6
+#define PT_TLS 7
+#define PT_GNU_STACK 0x6474e551
+
+int elf_unique_kind(u32 type)
+{
+    switch (type) {
+    case PT_DYNAMIC: return 1;
+    case PT_PHDR: return 2;
+    case PT_TLS: return 4;
+    case PT_GNU_STACK: return 8;
+    default: return 0;
+    }
+}
+
+enum elf_reason elf_check_kind(const struct elf_segment_header *h, int *seen)
+{
+    int kind = elf_unique_kind(h->type);
+
+    if (h->type == PT_INTERP)
+        return ELF_INTERPRETER;
+    if (*seen & kind)
+        return ELF_TWICE;
+    *seen |= kind;
+    if (h->type == PT_GNU_STACK && (h->flags & PF_X))
+        return ELF_EXECUTABLE_STACK;
+    if (h->type == PT_GNU_STACK && h->memsz > USER_STACK_SIZE)
+        return ELF_STACK_SIZE;
+    return ELF_OK;
+}
+
+// ## The whole {#elf-check}
+//
+// After the single segments, what can only be said about all of them: is there
+// anything to load, does the entry point lie in code that comes from the file,
+// and where, in memory, will the program find its own headers? Libraries of C
+// ask for them.
+
+const struct elf_segment *elf_find(const struct elf_image *image, vaddr address, u64 size)
+{
+    const struct elf_segment *s;
+
+    for (s = image->segment; s < image->segment + image->count; s++)
+        if (address >= s->start && address - s->start < s->memory_size &&
+            size <= s->memory_size - (address - s->start))
+            return s;
+    return NULL;
+}
+
+enum elf_reason elf_check_entry(const struct elf_image *image)
+{
+    const struct elf_segment *s = elf_find(image, image->entry, 1);
+
+    if (!image->count)
+        return ELF_NO_SEGMENTS;
+    if (!s || !(s->rights & PF_X) || image->entry - s->start >= s->file_size)
+        return ELF_ENTRY;
+    return ELF_OK;
+}
+
+void elf_find_headers(struct elf_image *image, u64 phoff)
+{
+    u64 size = image->header_count * sizeof(struct elf_segment_header);
+    const struct elf_segment *s;
+
+    for (s = image->segment; s < image->segment + image->count; s++)
+        if (phoff >= s->offset && phoff - s->offset < s->file_size &&
+            size <= s->file_size - (phoff - s->offset))
+            image->headers = s->start + (phoff - s->offset);
+}
+
+// Checks a file completely and summarizes it in `image`, which is the caller's.
+// Returns `ELF_OK` or the first reason found to refuse it. Allocates nothing.
+
+enum elf_reason elf_check(struct vmo *file, struct elf_image *image)
+{
+    struct elf_header header;
+    struct elf_segment_header h, own = {0};
+    enum elf_reason reason;
+    int seen = 0;
+    u16 i;
+
+    if (vmo_read(file, 0, &header, sizeof header))
+        return ELF_SHORT;
+    reason = elf_check_identity(header.ident);
+    if (!reason)
+        reason = elf_check_header(&header, file->size);
+    memset(image, 0, sizeof *image);
+    image->entry = header.entry;
+    image->header_count = header.phnum;
+    for (i = 0; i < header.phnum && !reason; i++) {
+        vmo_read(file, header.phoff + i * sizeof h, &h, sizeof h);
+        reason = elf_check_kind(&h, &seen);
+        if (!reason && h.type == PT_LOAD)
+            reason = elf_add_segment(image, &h, file->size);
+        if (h.type == PT_PHDR)
+            own = h;
+    }
+    if (!reason && own.type && !elf_find(image, own.vaddr, own.memsz))
+        reason = ELF_HEADERS_OUTSIDE;
+    if (!reason)
+        reason = elf_check_entry(image);
+    if (!reason)
+        elf_find_headers(image, header.phoff);
+    return reason;
+}
+
+// ## Loading {#elf-load}
+//
+// In the first page of a segment, before its start, and in no other place,
+// there may be bytes of the file that do not belong to it: its neighbours
+// in the file. They are the program's own and do no harm. Bytes behind the
+// segment's end in the file are cleared by `vmo_clone()`, for there the bss
+// begins, and a program may rely on that.
+
+struct vmo *elf_load_segment(struct vmo *file, const struct elf_segment *s)
+{
+    u64 lead = s->start % FRAME_SIZE;
+    struct vmo *memory;
+
+    if (s->file_size)
+        memory = vmo_clone(file, s->offset - lead, lead + s->file_size);
+    else
+        memory = vmo_create(0);
+    if (memory && vmo_resize(memory, segment_end_page(s) - segment_first_page(s))) {
+        vmo_put(memory);
+        return NULL;
+    }
+    return memory;
+}
+
+void elf_unload(struct elf_image *image)
+{
+    for (; image->count; image->count--)
+        if (image->segment[image->count - 1].memory)
+            vmo_put(image->segment[image->count - 1].memory);
+}
+
+// Makes the VMOs of an image that `elf_check()` has accepted. They are the
+// caller's, who ends with `elf_unload()`. 0, or -ENOMEM and no VMO is left.
+
+int elf_load(struct vmo *file, struct elf_image *image)
+{
+    u32 i;
+
+    for (i = 0; i < image->count; i++) {
+        image->segment[i].memory = elf_load_segment(file, &image->segment[i]);
+        if (!image->segment[i].memory) {
+            elf_unload(image);
+            return -ENOMEM;
+        }
+    }
+    return 0;
+}
+
+// ## A program to look at {#elf-show}
+//
+// There is no disk yet, so the kernel carries its first programs in its own
+// image. The linker tells where each begins and ends. As files are VMOs to us,
+// we make one.
+
+extern const u8 _binary_hello_start[], _binary_hello_end[];
+
+struct vmo *elf_file(const u8 *start, const u8 *end)
+{
+    struct vmo *file = vmo_create((u64)(end - start));
+
+    if (file && vmo_write(file, 0, start, (u64)(end - start))) {
+        vmo_put(file);
+        return NULL;
+    }
+    return file;
+}
+
+void ch06_init(void)
+{
+    ch05_init();
+}
+
+void elf_show_image(const struct elf_image *image)
+{
+    const struct elf_segment *s;
+
+    printf("elf: hello starts at 0x%lx\n", image->entry);
+    for (s = image->segment; s < image->segment + image->count; s++)
+        printf("elf:   0x%lx %c%c%c %5lu bytes from the file, %5lu in memory, %lu pages with a frame\n",
+               s->start, s->rights & PF_R ? 'r' : '-', s->rights & PF_W ? 'w' : '-',
+               s->rights & PF_X ? 'x' : '-', s->file_size, s->memory_size,
+               s->memory->committed);
+}
+
+// Then the same file, damaged in one place at a time: a byte at an offset is
+// replaced by another. The kernel says why it does not like it and goes on.
+
+struct elf_damage {
+    const char *what;
+    u64 offset;
+    u8 byte;
+};
+
+const struct elf_damage elf_damages[] = {
+    {"first byte changed", 0, 'X'},
+    {"marked as 32-bit", 4, 1},
+    {"marked as a library", offset_of(struct elf_header, type), ET_DYN},
+    {"a thousand segments", offset_of(struct elf_header, phnum) + 1, 4},
+    {"headers moved far away", offset_of(struct elf_header, phoff) + 4, 1},
+    {"file size raised", 64 + 56 + offset_of(struct elf_segment_header, filesz) + 2, 16},
+    {"code made writable", 64 + 56 + offset_of(struct elf_segment_header, flags), 7},
+    {"second segment moved onto the first", 64 + 56 + offset_of(struct elf_segment_header, vaddr) + 1, 0},
+    {"entry point moved", offset_of(struct elf_header, entry) + 1, 0x7f}};
+
+void elf_show_damage(struct vmo *file, const struct elf_damage *d, struct elf_image *image)
+{
+    struct vmo *damaged = vmo_clone(file, 0, file->size);
+
+    assert(damaged && vmo_write(damaged, d->offset, &d->byte, 1) == 0);
+    printf("elf: %-36s refused: %s\n", d->what, elf_reasons[elf_check(damaged, image)]);
+    vmo_put(damaged);
+}
+
+void ch06_main(void)
+{
+    static struct elf_image image;
+    struct vmo *file;
+    u64 i, free_before;
+
+    ch06_init();
+    boot_check_options();
+    heap_trim(&heap);
+    free_before = pmm.states[FRAME_FREE];
+    file = elf_file(_binary_hello_start, _binary_hello_end);
+    assert(file && elf_check(file, &image) == ELF_OK && elf_load(file, &image) == 0);
+    elf_show_image(&image);
+    elf_unload(&image);
+    for (i = 0; i < array_count(elf_damages); i++)
+        elf_show_damage(file, &elf_damages[i], &image);
+    vmo_put(file);
+    heap_trim(&heap);
+    printf("elf: frames lost: %lu\n", free_before - pmm.states[FRAME_FREE]);
+}
+
+// ## Try it {#elf-try}
+//
+// `make run CH=6`:
+//
+// ::: {.transcript file="tests/golden/ch06.txt"}
+// :::
+//
+// Compare the segments with what `readelf -lW build/gcc/user/hello` says. The
+// frames are those of the file: loading took none.
+//
+// ### Exercises {#elf-exercises}
+//
+// ::: {#ex-elf-slice .exercise level=1}
+// `elf_load_segment()` clones even the segments that can never be written. Use a
+// slice for them. What happens when the file is changed while the program
+// runs? *Find the Linux error number for that situation.*
+// :::
+//
+// ::: {#ex-elf-pie .exercise level=2}
+// Load position-independent programs: choose an address, and apply their
+// relative relocations (the [prologue](#efi-exit) shows how). *hello, linked
+// with `-static-pie`, prints its line.*
+// :::
+//
+// ::: {#ex-elf-fuzz .exercise level=2}
+// Let a program on your host change random bytes of `hello` and call
+// `elf_check()`. Which reasons are never given? *Find an input for each.*
+// :::
+//
+// ## What we have {#elf-have}
+//
+// A program in memory, checked and ready. It lacks an address space to be in, a
+// stack to stand on, and somebody to answer when it calls.
+
+// # Chapter 7. Hello from userspace {#ch-user}
+//===========================================================================
+//
+// Up to now, all code that ran was ours, and we could forgive ourselves. A
+// *program* is code that we have not written and do not trust. It shall run on
+// the bare processor, at full speed, and yet be unable to do any of these: read
+// what is not its own, write what it may only read, execute what is
+// data, talk to devices, stop the processor. And when it tries, it shall die
+// and nothing else shall happen.
+//
+// The processor offers two mechanisms for this. *Rings*: code runs at a
+// privilege level, and in ring 3 the instructions that matter are refused. *Page
+// tables*: code in ring 3 sees only pages that have the user bit set.
+// Everything else in this chapter follows from the wish to get into ring 3
+// properly, and out of it under any circumstances.
+//
+// At its end the ancestor's authors wanted to see one line on the console,
+// and so do we: `Hello from userspace!`
+//
+// ## Theory of operation {#user-theory}
+//
+// An **address space** is a sorted list of mappings. A **mapping** says: these
+// addresses show those pages of that VMO, with these rights. This is the truth.
+// The page tables are a cache of it, filled by faults:
+//
+//     mappings     [0x400000 r--] [0x401000 r-x]            [stack rw-]
+//                       |              |                        |
+//     VMOs         [ . . . . ]    [ . . ]                  [ . . . . . ]
+//                       |              |                        |
+//     frames            # #            #                        #
+//
+// When a program touches a page that is not in the tables, the processor raises a
+// page fault. If a mapping allows the access, we find the frame (writing
+// commits it or makes the copy that copy-on-write postponed), enter it and
+// return, and the instruction is executed again as if nothing had
+// happened. If no mapping allows it, the program ends.
+//
+// A **system call** is the polite way into the kernel. The instruction `syscall`
+// jumps to an address that we have put into a register of the processor. The number
+// of the call and its arguments are in the general registers, in the places
+// where Linux wants them.
+//
+// The invariants, walked by `as_audit()`: *a table entry never allows more than
+// its mapping; no page is both writable and executable; frames that programs
+// see are in the USER zone, tables that lead to them in the KERNEL zone;
+// nothing in the upper half has the user bit.*
+//
+// The ancestor violated the last one for months: it copied the kernel's
+// entries into the program's table and set the user bit on them so that the
+// program would run. It did. It could also read the whole kernel.
+//
+// **Shortcomings.** One program at a time, until Chapter 9 introduces them to each
+// other. Two system calls. Data passes between program and kernel by way of
+// the mappings, which is safe but slow; Chapter 8 has the fast way.
+//
+// ## State {#as-state}
+//
+// Rights are written with the letters of the ELF file: `PF_R`, `PF_W`, `PF_X`.
+
+struct as {
+    paddr root;                  /* the level-4 table */
+    struct mapping *mappings;    /* in ascending order, never overlapping */
+};
+
+struct mapping {
+    struct mapping *next;        /* in the address space */
+    struct mapping *peer;        /* of the same VMO */
+    struct as *as;
+    vaddr start, end;            /* whole pages */
+    u32 rights;
+    struct vmo *vmo;             /* never a slice; we hold a reference */
+    u64 first;                   /* the VMO's page at `start` */
+};
+
+struct as_state {
+    struct as *current;          /* whose tables the processor uses; NULL: ours */
+};
+
+struct as_state as;
+
+// ## Page tables {#as-tables}
+//
+// Four levels of tables with 512 entries each; nine bits of the address
+// choose the entry in each, and the last twelve the byte in the page (SDM 3A,
+// 4.5). Tables are frames of the KERNEL zone, owner 'T'.
+//
+//     47      39 38      30 29      21 20      12 11          0
+//     | level 4  | level 3  | level 2  | level 1  | byte       |
+//
+// The frame table counts references for any frame, and for tables it can count
+// something useful: *a table has one reference for existing and one for each entry
+// in use*. So we know without looking when a table has become empty.
+
+u64 as_level_size(int level)
+{
+    return FRAME_SIZE << 9 * (level - 1);
+}
+
+u64 *as_table_entry(paddr table, vaddr address, int level)
+{
+    return (u64 *)boot_physical(table) + (address >> (FRAME_SHIFT + 9 * (level - 1)) & 511);
+}
+
+// Goes down to the entry of a page, adding tables where there are none. The
+// upper levels allow everything, the lowest decides. Returns in `table`
+// in which table the entry is; NULL if there is no memory.
+
+u64 *as_make_entry(struct as *space, vaddr address, paddr *table)
+{
+    u64 *entry;
+    int level;
+
+    *table = space->root;
+    for (level = 4; level > 1; level--) {
+        entry = as_table_entry(*table, address, level);
+        if (!*entry) {
+            paddr new = pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T');
+
+            if (!new)
+                return NULL;
+            *entry = new | PTE_PRESENT | PTE_WRITE | PTE_USER;
+            pmm_get(&pmm, *table);
+        }
+        *table = *entry & PTE_ADDRESS;
+    }
+    return as_table_entry(*table, address, 1);
+}
+
+int as_enter_page(struct as *space, vaddr page, paddr frame, u32 rights)
+{
+    paddr table;
+    u64 *entry = as_make_entry(space, page, &table);
+
+    if (!entry)
+        return -ENOMEM;
+    if (!*entry)
+        pmm_get(&pmm, table);
+    *entry = frame | PTE_PRESENT | PTE_USER | (rights & PF_W ? PTE_WRITE : 0) |
+             (rights & PF_X ? 0 : PTE_NX);
+    return 0;
+}
+
+// The other direction. One function walks over all entries of a range and takes
+// away what it is told to: the right to write, or the entries, or the entries and
+// every table that becomes empty by it. Missing tables are skipped, so a
+// range of a terabyte costs no more than what is in it.
+//
+// The processor keeps copies of entries and does not notice when we change
+// them; `invlpg` tells it, if the address space is the current one. (Loading
+// CR3 makes it forget all others.)
+
+enum as_removal {
+    AS_WRITE_PROTECT,
+    AS_FORGET,
+    AS_UNMAP,
+};
+
+void as_remove_entry(struct as *space, paddr table, u64 *entry, vaddr page, enum as_removal what)
+{
+    if (what == AS_WRITE_PROTECT) {
+        *entry &= ~PTE_WRITE;
+    } else {
+        *entry = 0;
+        pmm_put(&pmm, table);
+    }
+    if (space == as.current)
+        cpu_invlpg(page);
+}
+
+void as_remove(struct as *space, paddr table, int level, vaddr from, vaddr to,
+               enum as_removal what)
+{
+    u64 size = as_level_size(level), *entry;
+    vaddr next;
+    paddr below;
+
+    for (; from < to; from = next) {
+        next = align_down(from, size) + size;
+        entry = as_table_entry(table, from, level);
+        if (!*entry)
+            continue;
+        if (level == 1) {
+            as_remove_entry(space, table, entry, from, what);
+            continue;
+        }
+        below = *entry & PTE_ADDRESS;
+        as_remove(space, below, level - 1, from, next < to ? next : to, what);
+        if (what == AS_UNMAP && pmm_references(&pmm, below) == 1) {
+            *entry = 0;
+            pmm_free(&pmm, ZONE_KERNEL, below);
+            pmm_put(&pmm, table);
+        }
+    }
+}
+
+// [Chapter 5](#vmo-state) promised to tell us when pages of a VMO change their
+// frame. We pass it on to all mappings that show them.
+
+void as_revoke(struct vmo *v, u64 from, u64 to, bool only_writing)
+{
+    struct mapping *m;
+    u64 first, last;
+
+    for (m = v->mappings; m; m = m->peer) {
+        first = from > m->first ? from : m->first;
+        last = m->first + ((m->end - m->start) >> FRAME_SHIFT);
+        last = to < last ? to : last;
+        if (first < last)
+            as_remove(m->as, m->as->root, 4, m->start + ((first - m->first) << FRAME_SHIFT),
+                      m->start + ((last - m->first) << FRAME_SHIFT),
+                      only_writing ? AS_WRITE_PROTECT : AS_FORGET);
+    }
+}
+
+// ## Mappings {#as-mappings}
+//
+// The list is sorted; we look for a place in it by a pointer to the pointer
+// that has to change.
+
+struct mapping **as_find_place(struct as *space, vaddr address)
+{
+    struct mapping **place = &space->mappings;
+
+    while (*place && (*place)->end <= address)
+        place = &(*place)->next;
+    return place;
+}
+
+struct mapping *as_find(struct as *space, vaddr address)
+{
+    struct mapping *m = *as_find_place(space, address);
+
+    return m && m->start <= address ? m : NULL;
+}
+
+// Attaching a mapping to its VMO and detaching it keeps the reference count.
+
+void mapping_attach(struct mapping *m)
+{
+    vmo_get(m->vmo);
+    m->peer = m->vmo->mappings;
+    m->vmo->mappings = m;
+}
+
+void mapping_detach(struct mapping *m)
+{
+    struct mapping **place = (struct mapping **)&m->vmo->mappings;
+
+    while (*place != m)
+        place = &(*place)->peer;
+    *place = m->peer;
+    vmo_put(m->vmo);
+}
+
+bool as_is_range(vaddr start, u64 size)
+{
+    return start % FRAME_SIZE == 0 && size && size % FRAME_SIZE == 0 &&
+           start >= USER_START && start < USER_END && size <= USER_END - start;
+}
+
+// Shows `size` bytes of a VMO, from `offset` on, at `start`; all three are whole
+// pages. -EINVAL if the arguments make no sense, -EEXIST if something is
+// mapped there, -ENOMEM. The mapping keeps a reference to the VMO.
+
+int as_map(struct as *space, vaddr start, u64 size, u32 rights, struct vmo *v, u64 offset)
+{
+    struct mapping **place, *m;
+
+    if (!as_is_range(start, size) || offset % FRAME_SIZE || !(rights & PF_R) ||
+        offset > v->size || size > align_up(v->size, FRAME_SIZE) - offset ||
+        (rights & PF_W && rights & PF_X))
+        return -EINVAL;
+    place = as_find_place(space, start);
+    if (*place && (*place)->start < start + size)
+        return -EEXIST;
+    m = heap_alloc_zeroed(&heap, sizeof *m);
+    if (!m)
+        return -ENOMEM;
+    v = vmo_resolve(v, &offset);
+    *m = (struct mapping){.next = *place, .as = space, .start = start, .end = start + size,
+                          .rights = rights, .vmo = v, .first = offset >> FRAME_SHIFT};
+    mapping_attach(m);
+    *place = m;
+    return 0;
+}
+
+// What concerns a part of a mapping is done by cutting it in two first. After
+// `as_split()` no mapping lies across the address, and nothing else has
+// changed.
+
+int as_split(struct as *space, vaddr at)
+{
+    struct mapping *m = as_find(space, at), *rest;
+
+    if (!m || m->start == at)
+        return 0;
+    rest = heap_alloc(&heap, sizeof *rest);
+    if (!rest)
+        return -ENOMEM;
+    *rest = *m;
+    rest->start = at;
+    rest->first += (at - m->start) >> FRAME_SHIFT;
+    m->end = at;
+    m->next = rest;
+    mapping_attach(rest);
+    return 0;
+}
+
+// Removes whatever is mapped in a range, also parts of mappings, and nothing if
+// there is nothing. -EINVAL, or -ENOMEM: then all is as before.
+
+int as_unmap(struct as *space, vaddr start, u64 size)
+{
+    struct mapping **place, *m;
+
+    if (!as_is_range(start, size))
+        return -EINVAL;
+    if (as_split(space, start) || as_split(space, start + size))
+        return -ENOMEM;
+    as_remove(space, space->root, 4, start, start + size, AS_UNMAP);
+    place = as_find_place(space, start);
+    while (*place && (*place)->start < start + size) {
+        m = *place;
+        *place = m->next;
+        mapping_detach(m);
+        heap_free(&heap, m);
+    }
+    return 0;
+}
+
+// Changes the rights in a range in which all must be mapped (-ENOMEM if not, as
+// Linux says it). What is in the tables is forgotten, and comes back by faults
+// with the new rights.
+
+int as_protect(struct as *space, vaddr start, u64 size, u32 rights)
+{
+    struct mapping *m;
+    vaddr at;
+
+    if (!as_is_range(start, size) || (rights & PF_W && rights & PF_X))
+        return -EINVAL;
+    for (at = start; at < start + size; at = m->end) {
+        m = as_find(space, at);
+        if (!m)
+            return -ENOMEM;
+    }
+    if (as_split(space, start) || as_split(space, start + size))
+        return -ENOMEM;
+    for (m = as_find(space, start); m && m->start < start + size; m = m->next)
+        m->rights = rights;
+    as_remove(space, space->root, 4, start, start + size, AS_FORGET);
+    return 0;
+}
+
+// ## Whole address spaces {#as-life}
+//
+// Every address space has the kernel in its upper half: the same tables
+// as all others, for the upper half of the root is copied. That a program
+// cannot see them is due to the user bit alone. 0 or -ENOMEM.
+
+int as_create(struct as *space)
+{
+    *space = (struct as){.root = pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T')};
+    if (!space->root)
+        return -ENOMEM;
+    zone_check_metadata(boot_physical(space->root), FRAME_SIZE);
+    memcpy((u8 *)boot_physical(space->root) + FRAME_SIZE / 2,
+           (u8 *)boot_physical(boot.info->root) + FRAME_SIZE / 2, FRAME_SIZE / 2);
+    return 0;
+}
+
+// Makes the processor use the tables of an address space, or of none, which
+// means the kernel's own.
+
+void as_switch(struct as *space)
+{
+    as.current = space;
+    cpu_write_cr3(space ? space->root : boot.info->root);
+}
+
+void as_destroy(struct as *space)
+{
+    assert(space != as.current);
+    as_unmap(space, USER_START, USER_END - USER_START);
+    assert(!space->mappings);
+    pmm_free(&pmm, ZONE_KERNEL, space->root);
+}
+
+// ## Faults {#as-fault}
+//
+// A program wants to access `address` in a way that the tables do not allow.
+// Is there a mapping that does? Then make the tables agree with it. Returns 0
+// if the access can be repeated, -EFAULT if it is forbidden, -ENOMEM.
+//
+// A page that was never written is shown as the one frame of zeros, read-only. A
+// frame that is only ours we may enter as writable at once, even for a read:
+// the program will probably write soon.
+
+int as_fault(struct as *space, vaddr address, u32 access)
+{
+    struct mapping *m = as_find(space, address);
+    vaddr page = align_down(address, FRAME_SIZE);
+    u32 rights;
+    u64 index;
+    paddr frame;
+
+    if (!m || (m->rights & access) != access)
+        return -EFAULT;
+    index = m->first + ((page - m->start) >> FRAME_SHIFT);
+    if (index >= vmo_pages(m->vmo->size))
+        return -EFAULT;
+    frame = access & PF_W ? vmo_commit_page(m->vmo, index) : vmo_frame(m->vmo, index);
+    if (!frame && access & PF_W)
+        return -ENOMEM;
+    rights = m->rights;
+    if (!frame || pmm_references(&pmm, frame) > 1)
+        rights &= ~(u32)PF_W;
+    if (!frame)
+        m->vmo->zeros_mapped = true;
+    return as_enter_page(space, page, frame ? frame : vmo.zero, rights);
+}
+
+// ## Reading what a program points to {#as-read}
+//
+// A pointer that a program passes to us is a number, not a pointer. We never
+// use it as an address. The mappings tell which bytes of which VMO it means, and
+// those are read there. Returns how many of `size` bytes could be read.
+
+u64 as_read(struct as *space, vaddr from, void *to, u64 size)
+{
+    struct mapping *m;
+    u64 done = 0, part, offset;
+
+    while (done < size) {
+        m = as_find(space, from + done);
+        if (!m)
+            break;
+        part = m->end - (from + done);
+        if (part > size - done)
+            part = size - done;
+        offset = (m->first << FRAME_SHIFT) + (from + done - m->start);
+        if (vmo_read(m->vmo, offset, (u8 *)to + done, part))
+            break;
+        done += part;
+    }
+    return done;
+}
+
+// ## The audit {#as-audit}
+//
+// Walks every live table of an address space and compares what it allows with
+// what it may allow.
+
+void as_audit_user_page(struct as *space, vaddr page, u64 entry)
+{
+    struct mapping *m = as_find(space, page);
+    paddr frame = entry & PTE_ADDRESS;
+    const struct frame *f = &pmm.frame[frame >> FRAME_SHIFT];
+
+    assert(m && entry & PTE_USER);
+    assert(!(entry & PTE_WRITE) || (m->rights & PF_W && f->references == 1));
+    assert(entry & PTE_NX || m->rights & PF_X);
+    assert(f->zone == ZONE_USER && f->state == FRAME_USED);
+    assert(frame == vmo.zero || frame == vmo_frame(m->vmo, m->first +
+                                                  ((page - m->start) >> FRAME_SHIFT)));
+}
+
+void as_audit_table(struct as *space, paddr table, int level, vaddr base)
+{
+    u64 i, entry, used = 0;
+    vaddr address;
+    bool user;
+
+    for (i = 0; i < 512; i++) {
+        address = base + i * as_level_size(level);
+        if (level == 4 && i >= 256)
+            address |= 0xffff000000000000UL;
+        entry = ((u64 *)boot_physical(table))[i];
+        user = address < DIRECT_MAP;
+        if (!entry)
+            continue;
+        used += user;
+        assert(user || !(entry & PTE_USER));
+        if (level > 1 && !(entry & PTE_LARGE)) {
+            as_audit_table(space, entry & PTE_ADDRESS, level - 1, address);
+            continue;
+        }
+        assert(!(entry & PTE_WRITE) || entry & PTE_NX);
+        if (user)
+            as_audit_user_page(space, address, entry);
+    }
+    if (base < DIRECT_MAP) {
+        zone_check_metadata(boot_physical(table), FRAME_SIZE);
+        assert(pmm_references(&pmm, table) == used + 1);
+    }
+}
+
+void as_audit(struct as *space)
+{
+    as_audit_table(space, space->root, 4, 0);
+}
+
+// ## Protecting ourselves from ourselves {#user-protect}
+//
+// Newer processors can help a kernel against its own mistakes. SMEP: ring 0 does
+// not execute pages of programs. SMAP: it does not even read or write
+// them, unless the flag AC says so. UMIP: programs may not ask where
+// our tables are. (WP and NX are on since the prologue.) We switch on what there
+// is. Vector registers are for programs; FXSAVE is as far as we go, so that
+// 512 bytes hold their state.
+
+#define CR0_MP (1UL << 1)
+#define CR0_EM (1UL << 2)
+#define CR0_TS (1UL << 3)
+#define CR4_OSFXSR (1UL << 9)
+#define CR4_OSXMMEXCPT (1UL << 10)
+#define CR4_UMIP (1UL << 11)
+#define CR4_FSGSBASE (1UL << 16)
+#define CR4_OSXSAVE (1UL << 18)
+#define CR4_SMEP (1UL << 20)
+#define CR4_SMAP (1UL << 21)
+
+struct cpu_protection {
+    const char *name;
+    u64 cr4;
+};
+
+const struct cpu_protection cpu_protections[] = {
+    {"SMEP", CR4_SMEP}, {"SMAP", CR4_SMAP}, {"UMIP", CR4_UMIP}};
+
+void cpu_protect(void)
+{
+    struct cpuid features = {0};
+    u64 cr4 = cpu_read_cr4() & ~(CR4_FSGSBASE | CR4_OSXSAVE);
+
+    if (cpu_cpuid(0, 0).eax >= 7)
+        features = cpu_cpuid(7, 0);
+    cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT;
+    cr4 |= features.ebx & 1u << 7 ? CR4_SMEP : 0;
+    cr4 |= features.ebx & 1u << 20 ? CR4_SMAP : 0;
+    cr4 |= features.ecx & 1u << 2 ? CR4_UMIP : 0;
+    cpu_write_cr4(cr4);
+    cpu_write_cr0((cpu_read_cr0() | CR0_MP) & ~(CR0_EM | CR0_TS));
+}
+
+// Each program starts with the vector registers as the ABI wants them
+// (x86-64 psABI, 3.4.1), not as the last program left them.
+
+struct fpu_state {
+    u16 control, status;
+    u8 pad[20];
+    u32 mxcsr;
+    u8 rest[484];
+} aligned_to(16);
+
+struct fpu_state fpu_fresh = {.control = 0x37f, .mxcsr = 0x1f80};
+
+void cpu_fxrstor(struct fpu_state *s)
+{
+    __asm__ volatile("fxrstor (%0)" : : "r"(s) : "memory");
+}
+
+// ## Into ring 3 {#user-enter}
+//
+// There is no instruction that says "go to ring 3". There is one that returns
+// from an interrupt, `iretq`, and an interrupt may have come from ring 3. So we
+// make up a frame as if one had come from there, and return from what has never
+// happened. It is the frame of [Chapter 1](#boot-traps), whose last five words
+// are the processor's:
+//
+//        | SS      0x1b     a data segment, ring 3        |  high
+//        | RSP              the program's stack           |
+//        | RFLAGS  0x2      interrupts off, for now       |
+//        | CS      0x23     a code segment, ring 3        |
+//        | RIP              the program's entry point     |
+//     -> | error, vector, 15 registers: all zero          |  low
+//
+// `iretq` loads them all at once, and as the low bits of CS say 3, the
+// processor is in ring 3 with the next instruction. (The ancestor's gate for
+// `int 0x80` was closed to ring 3, its descriptor said privilege 0: the way in
+// worked, the way back was a wall. It is the bit to check first.)
+//
+// How does the way back work? The processor must find a stack, and must not trust
+// the program's. On an interrupt it takes the one named in the
+// task-state segment. `syscall` changes no stack, so the entry code takes the
+// same one from a variable. `user_enter()` saves the registers that a C
+// function must preserve, declares everything below to be the stack for
+// traps, and goes. `user_leave()` returns from `user_enter()`, from wherever it
+// is called: this is how a program's end becomes a function's return.
+
+void cpu_set_kernel_stack(u64 top);
+int user_enter(struct trap_frame *frame);
+void user_leave(int status) noreturn;
+extern u8 syscall_entry[];
+
+u64 cpu_kernel_stack;    /* for traps and system calls from ring 3 */
+u64 cpu_user_stack;      /* where the program's stack was, for a moment */
+u64 user_return_stack;   /* where user_enter() has saved registers */
+
+void cpu_set_kernel_stack(u64 top)
+{
+    cpu_kernel_stack = cpu.tss.rsp[0] = top;
+}
+
+__asm__(".text\n"
+        ".globl user_enter\n"
+        "user_enter:\n"
+        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n"
+        "    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "    subq $8, %rsp\n"             /* traps want a multiple of 16 */
+        "    movq %rsp, user_return_stack(%rip)\n"
+        "    movq %rdi, %rbx\n"
+        "    movq %rsp, %rdi\n"
+        "    call cpu_set_kernel_stack\n"
+        "    movq %rbx, %rsp\n"           /* the frame is the stack now */
+        "    jmp trap_return\n"
+        ".globl user_leave\n"
+        "user_leave:\n"
+        "    movl %edi, %eax\n"
+        "    movq user_return_stack(%rip), %rsp\n"
+        "    addq $8, %rsp\n"
+        "    popq %r15\n    popq %r14\n    popq %r13\n"
+        "    popq %r12\n    popq %rbx\n    popq %rbp\n"
+        "    ret\n");
+
+// ## System calls {#user-syscall}
+//
+// `syscall` saves RIP in `rcx` and the flags in `r11`, clears the flags that we
+// have listed, and jumps (SDM 2B, "SYSCALL"). It leaves the stack alone. We switch
+// to ours and then build the same frame that a trap would have made: one form
+// for everything that comes from ring 3, and one way back. The vector is a number
+// that no trap has.
+
+#define VECTOR_SYSCALL 256
+
+__asm__(".globl syscall_entry\n"
+        "syscall_entry:\n"
+        "    movq %rsp, cpu_user_stack(%rip)\n"
+        "    movq cpu_kernel_stack(%rip), %rsp\n"
+        "    pushq $0x1b\n"                      /* SS */
+        "    pushq cpu_user_stack(%rip)\n"       /* RSP */
+        "    pushq %r11\n"                       /* RFLAGS */
+        "    pushq $0x23\n"                      /* CS */
+        "    pushq %rcx\n"                       /* RIP */
+        "    pushq $0\n"                         /* no error code */
+        "    pushq $256\n"                       /* VECTOR_SYSCALL */
+        "    pushq %rax\n    pushq %rbx\n    pushq %rcx\n    pushq %rdx\n"
+        "    pushq %rsi\n    pushq %rdi\n    pushq %rbp\n"
+        "    pushq %r8\n    pushq %r9\n    pushq %r10\n    pushq %r11\n"
+        "    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "    movq %rsp, %rdi\n"
+        "    call user_syscall\n"
+        "    jmp trap_return\n");
+
+// The registers that steer it are *model-specific registers*. STAR holds the
+// segments: for the way in code 0x08, the stack segment is the next one; for a
+// way back that we do not use yet, the base of the user's pair. FMASK lists the
+// flags to clear: traps, interrupts, direction, privilege of ports, nested task, AC.
+
+#define MSR_STAR 0xc0000081
+#define MSR_LSTAR 0xc0000082
+#define MSR_FMASK 0xc0000084
+#define SYSCALL_CLEARED_FLAGS 0x47700
+
+void cpu_init_syscall(void)
+{
+    cpu_wrmsr(MSR_STAR, (u64)SEGMENT_KERNEL_DATA << 48 | (u64)SEGMENT_KERNEL_CODE << 32);
+    cpu_wrmsr(MSR_LSTAR, (u64)syscall_entry);
+    cpu_wrmsr(MSR_FMASK, SYSCALL_CLEARED_FLAGS);
+    cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_SCE);
+}
+
+// A table leads from the number to the function, and chapters enter theirs. A
+// function gets the frame with the arguments in `rdi`, `rsi`, `rdx`, `r10`, `r8` and
+// `r9`, and returns what the program finds in `rax`. The number is 64 bits
+// wide and is compared as such (CVE-2007-4573 was a comparison of 32).
+
+#define SYSCALL_COUNT 512
+#define SYS_WRITE 1
+#define SYS_EXIT 60
+
+typedef s64 syscall_function(struct trap_frame *f);
+
+struct program {
+    const char *name;
+    struct as space;
+};
+
+struct user_state {
+    syscall_function *call[SYSCALL_COUNT];
+    struct program *current;     /* the one in ring 3, if any */
+    void (*end)(int status);     /* what happens when it ends */
+};
+
+struct user_state user = {.end = user_leave};
+
+void user_add_call(u64 number, syscall_function *function)
+{
+    assert(number < SYSCALL_COUNT && !user.call[number]);
+    user.call[number] = function;
+}
+
+void user_syscall(struct trap_frame *f)
+{
+    u64 number = f->rax;
+
+    if (number < SYSCALL_COUNT && user.call[number])
+        f->rax = (u64)user.call[number](f);
+    else
+        f->rax = (u64)-ENOSYS;
+}
+
+// Two calls, and the program that needs both is world-famous. `write` knows
+// two files, 1 and 2, and both are the console. It takes the bytes in
+// portions; if a portion cannot be read it returns what it has written so far.
+// Like Linux it writes at most 0x7ffff000 bytes.
+
+s64 sys_write(struct trap_frame *f)
+{
+    u64 size = f->rdx < 0x7ffff000 ? f->rdx : 0x7ffff000, done, part, got, i;
+    char text[256];
+
+    if ((u32)f->rdi != 1 && (u32)f->rdi != 2)
+        return -EBADF;
+    for (done = 0; done < size; done += got) {
+        part = size - done < sizeof text ? size - done : sizeof text;
+        got = as_read(&user.current->space, f->rsi + done, text, part);
+        for (i = 0; i < got; i++)
+            boot_put(text[i]);
+        if (got < part)
+            return done + got ? (s64)(done + got) : -EFAULT;
+    }
+    return (s64)done;
+}
+
+s64 sys_exit(struct trap_frame *f)
+{
+    user.end((int)(f->rdi & 0xff));
+    return 0;
+}
+
+// ## When a program does something forbidden {#user-kill}
+//
+// All exceptions come to us now. What happened in ring 0 is our own fault, as
+// before. What happened in ring 3 is either a page that was only waiting to
+// be needed, or the end. Programs that are killed get the status that
+// shells on other systems show: 128 and the number of the signal that Unix has
+// for the occasion.
+
+#define SIGILL 4
+#define SIGTRAP 5
+#define SIGBUS 7
+#define SIGFPE 8
+#define SIGKILL 9
+#define SIGSEGV 11
+
+int user_signal(u64 vector)
+{
+    switch (vector) {
+    case 0: case 16: case 19: return SIGFPE;
+    case 1: case 3: return SIGTRAP;
+    case 6: return SIGILL;
+    case 17: return SIGBUS;
+    default: return SIGSEGV;
+    }
+}
+
+const char *user_why(const struct trap_frame *f, vaddr address)
+{
+    if (f->vector != VECTOR_PAGE_FAULT)
+        return "";
+    if (address >= USER_START && address < USER_STACK_START && address >= USER_PROGRAM_END)
+        return ": it ran off its stack";
+    if (address >= USER_END)
+        return ": that is not a program's memory";
+    return f->error & FAULT_PRESENT ? ": the mapping forbids it" : ": nothing is mapped there";
+}
+
+void user_kill(struct trap_frame *f, int signal)
+{
+    vaddr address = cpu_read_cr2();
+
+    printf("user: %s killed at 0x%lx by %s", user.current->name, f->rip,
+           trap_names[f->vector]);
+    if (f->vector == VECTOR_PAGE_FAULT)
+        printf(", attempt to %s 0x%lx", trap_access(f->error), address);
+    printf("%s\n", signal == SIGKILL ? ": there is no memory left" : user_why(f, address));
+    user.end(128 + signal);
+}
+
+u32 user_fault_access(u64 error)
+{
+    return error & FAULT_FETCH ? PF_X : error & FAULT_WRITE ? PF_W : PF_R;
+}
+
+void user_trap(struct trap_frame *f)
+{
+    int error = -EFAULT;
+
+    if (!(f->cs & 3) || !user.current)
+        trap_report(f);
+    if (f->vector == VECTOR_PAGE_FAULT)
+        error = as_fault(&user.current->space, cpu_read_cr2(), user_fault_access(f->error));
+    if (error)
+        user_kill(f, error == -ENOMEM ? SIGKILL : user_signal(f->vector));
+}
+
+void user_init_traps(void)
+{
+    u64 vector;
+
+    for (vector = 0; vector < 32; vector++)
+        if (!cpu.idt[vector].ist)
+            cpu.handler[vector] = user_trap;
+}
+
+// ## What a program finds at its start {#user-stack}
+//
+// On top of its stack: the number of arguments, pointers to them, a null
+// pointer, pointers to the environment, a null pointer, and a list of pairs by
+// which the kernel tells a C library what it needs to know (x86-64 psABI, 3.4.1).
+// Above that lie the strings.
+//
+// The stack is a VMO that is not mapped yet, so we write to it by offset. It grows
+// downward, and so does this function, through the structure that keeps the
+// place.
+
+struct stack_builder {
+    struct vmo *stack;
+    u64 top;             /* offset of the lowest byte written */
+    int error;
+};
+
+vaddr stack_push(struct stack_builder *b, const void *bytes, u64 size)
+{
+    if (b->error || size > b->top) {
+        b->error = b->error ? b->error : -E2BIG;
+        return 0;
+    }
+    b->top -= size;
+    b->error = vmo_write(b->stack, b->top, bytes, size);
+    return USER_STACK_START + b->top;
+}
+
+void stack_push_word(struct stack_builder *b, u64 word)
+{
+    stack_push(b, &word, sizeof word);
+}
+
+#define AT_NULL 0
+#define AT_PHDR 3
+#define AT_PHENT 4
+#define AT_PHNUM 5
+#define AT_PAGESZ 6
+#define AT_ENTRY 9
+
+void stack_push_facts(struct stack_builder *b, const struct elf_image *image)
+{
+    const u64 facts[] = {
+        AT_PHDR, image->headers, AT_PHENT, sizeof(struct elf_segment_header),
+        AT_PHNUM, image->header_count, AT_PAGESZ, FRAME_SIZE, AT_ENTRY, image->entry,
+        AT_NULL, 0};
+
+    stack_push(b, facts, sizeof facts);
+}
+
+// Returns the stack pointer to start with, which must be a multiple of 16, or 0
+// if there is no memory or there are too many arguments.
+
+#define USER_ARGUMENTS 8
+
+vaddr user_build_stack(struct vmo *stack, const struct elf_image *image,
+                       const char *const *arguments)
+{
+    struct stack_builder b = {stack, USER_STACK_SIZE, 0};
+    vaddr strings[USER_ARGUMENTS + 1] = {0};
+    u64 count = 0;
+
+    for (; arguments[count] && count < USER_ARGUMENTS; count++)
+        strings[count] = stack_push(&b, arguments[count], strlen(arguments[count]) + 1);
+    b.top = align_down(b.top, 16);
+    if (count % 2 == 0)
+        stack_push_word(&b, 0);
+    stack_push_facts(&b, image);
+    stack_push_word(&b, 0);                 /* the end of an empty environment */
+    stack_push(&b, strings, (count + 1) * sizeof *strings);
+    stack_push_word(&b, count);
+    return b.error ? 0 : USER_STACK_START + b.top;
+}
+
+// ## From a file to a running program {#user-run}
+//
+// Map the segments, map the stack. Both end at the first error; who called
+// throws the half-made address space away.
+
+int user_map_image(struct as *space, const struct elf_image *image)
+{
+    const struct elf_segment *s;
+    int error = 0;
+
+    for (s = image->segment; s < image->segment + image->count && !error; s++)
+        error = as_map(space, segment_first_page(s),
+                       segment_end_page(s) - segment_first_page(s), s->rights, s->memory, 0);
+    return error;
+}
+
+// `sp` receives the first stack pointer.
+
+int user_map_stack(struct as *space, const struct elf_image *image,
+                   const char *const *arguments, vaddr *sp)
+{
+    struct vmo *stack = vmo_create(USER_STACK_SIZE);
+    int error = -ENOMEM;
+
+    if (!stack)
+        return -ENOMEM;
+    *sp = user_build_stack(stack, image, arguments);
+    if (*sp)
+        error = as_map(space, USER_STACK_START, USER_STACK_SIZE, PF_R | PF_W, stack, 0);
+    vmo_put(stack);
+    return error;
+}
+
+int user_execute(struct program *p, vaddr entry, vaddr sp)
+{
+    struct trap_frame frame = {.rip = entry, .rsp = sp, .cs = SEGMENT_USER_CODE,
+                               .ss = SEGMENT_USER_DATA, .rflags = 0x2};
+    int status;
+
+    user.current = p;
+    as_switch(&p->space);
+    cpu_fxrstor(&fpu_fresh);
+    status = user_enter(&frame);
+    as_audit(&p->space);
+    as_switch(NULL);
+    user.current = NULL;
+    return status;
+}
+
+// Runs a program to its end and returns its status, or a negative error if it
+// could not be started. The arguments end with NULL; the first is the
+// program's name. Keeps nothing.
+
+int user_start(struct vmo *file, struct elf_image *image, const char *const *arguments)
+{
+    struct program p = {.name = arguments[0]};
+    int error = as_create(&p.space);
+    vaddr sp;
+
+    if (error)
+        return error;
+    error = elf_load(file, image);
+    if (!error)
+        error = user_map_image(&p.space, image);
+    if (!error)
+        error = user_map_stack(&p.space, image, arguments, &sp);
+    elf_unload(image);
+    if (!error)
+        error = user_execute(&p, image->entry, sp);
+    as_destroy(&p.space);
+    return error;
+}
+
+int user_run(struct vmo *file, const char *const *arguments)
+{
+    struct elf_image *image = heap_alloc(&heap, sizeof *image);
+    enum elf_reason reason;
+    int status = -ENOEXEC;
+
+    if (!image)
+        return -ENOMEM;
+    reason = elf_check(file, image);
+    if (reason)
+        printf("user: %s refused: %s\n", arguments[0], elf_reasons[reason]);
+    else
+        status = user_start(file, image, arguments);
+    heap_free(&heap, image);
+    return status;
+}
+
+// ## Setting up {#user-init}
+
+void ch07_init(void)
+{
+    ch06_init();
+    vmo.revoke = as_revoke;
+    cpu_protect();
+    cpu_init_syscall();
+    user_init_traps();
+    user_add_call(SYS_WRITE, sys_write);
+    user_add_call(SYS_EXIT, sys_exit);
+}
+
+// ## Hello {#user-show}
+
+extern const u8 _binary_crash_start[], _binary_crash_end[];
+
+void user_show(const u8 *start, const u8 *end, const char *name, const char *argument)
+{
+    const char *arguments[] = {name, argument, NULL};
+    struct vmo *file = elf_file(start, end);
+    int status;
+
+    assert(file);
+    printf("user: running %s %s\n", name, argument ? argument : "");
+    status = user_run(file, arguments);
+    if (status < 0)
+        printf("user: %s could not be started, error %d\n", name, status);
+    else
+        printf("user: %s ended with status %d\n", name, status);
+    vmo_put(file);
+}
+
+void ch07_main(void)
+{
+    static const char *const crimes[] = {"kernel", "text", "stack", "overflow", "halt"};
+    u64 free_before, i, cr4;
+
+    ch07_init();
+    boot_check_options();
+    cr4 = cpu_read_cr4();
+    printf("user: protections on: NX WP");
+    for (i = 0; i < array_count(cpu_protections); i++)
+        if (cr4 & cpu_protections[i].cr4)
+            printf(" %s", cpu_protections[i].name);
+    printf("\n");
+    heap_trim(&heap);
+    free_before = pmm.states[FRAME_FREE];
+    user_show(_binary_hello_start, _binary_hello_end, "hello", NULL);
+    for (i = 0; i < array_count(crimes); i++)
+        user_show(_binary_crash_start, _binary_crash_end, "crash", crimes[i]);
+    user_show(_binary_hello_start, _binary_hello_start + 100, "half-hello", NULL);
+    heap_trim(&heap);
+    pmm_audit(&pmm);
+    printf("user: frames lost: %lu, objects left: %lu\n",
+           free_before - pmm.states[FRAME_FREE], vmo_type.live);
+}
 

@@ -21,8 +21,9 @@ int write_text(void)
 /* Jumps to code that it has put on its stack: a single return. */
 int run_stack(void)
 {
-    volatile unsigned char code[16] = {0xc3};
+    volatile unsigned char code[16];
 
+    code[0] = 0xc3;
     ((void (*)(void))(long)code)();
     return 0;
 }

@@ -40,9 +40,9 @@ static int host_unprotect(void *start, size_t size)
     return mprotect(start, size, PROT_READ | PROT_WRITE | PROT_EXEC);
 }
 
-/* Functions that a test replaces at run time must not be inlined, nor may the
-   compiler use what it knows of them. */
-#define HOST_REPLACEABLE __attribute__((noipa))
+/* Functions that a test replaces at run time: they must not be inlined, the compiler
+   must not use what it knows of them, and they need room for a jump. */
+#define HOST_REPLACEABLE __attribute__((noipa, patchable_function_entry(16)))
 
 #undef assert
 #undef PROT_READ
@@ -69,19 +69,27 @@ static int host_unprotect(void *start, size_t size)
 #define memcmp(...) rustica_memcmp(__VA_ARGS__)
 #define strlen(...) rustica_strlen(__VA_ARGS__)
 
-HOST_REPLACEABLE void *memset(void *, int, unsigned long);
-HOST_REPLACEABLE void *memcpy(void *, const void *, unsigned long);
-HOST_REPLACEABLE void *memmove(void *, const void *, unsigned long);
+typedef unsigned long host_u64;
+struct table_pointer;
+
+HOST_REPLACEABLE void *memset(void *, int, host_u64);
+HOST_REPLACEABLE void *memcpy(void *, const void *, host_u64);
+HOST_REPLACEABLE void *memmove(void *, const void *, host_u64);
 HOST_REPLACEABLE void boot_exit(int) __attribute__((noreturn));
+HOST_REPLACEABLE void boot_print_address(host_u64);
+HOST_REPLACEABLE void cpu_cli(void);
 HOST_REPLACEABLE unsigned char cpu_inb(unsigned short);
 HOST_REPLACEABLE unsigned short cpu_inw(unsigned short);
 HOST_REPLACEABLE void cpu_outb(unsigned short, unsigned char);
 HOST_REPLACEABLE void cpu_outw(unsigned short, unsigned short);
-struct table_pointer;
+HOST_REPLACEABLE host_u64 cpu_read_cr0(void);
+HOST_REPLACEABLE host_u64 cpu_read_cr2(void);
+HOST_REPLACEABLE host_u64 cpu_read_cr3(void);
+HOST_REPLACEABLE host_u64 cpu_read_cr4(void);
+HOST_REPLACEABLE void cpu_write_cr3(host_u64);
 HOST_REPLACEABLE void cpu_lgdt(const struct table_pointer *);
 HOST_REPLACEABLE void cpu_lidt(const struct table_pointer *);
 HOST_REPLACEABLE void cpu_ltr(unsigned short);
-HOST_REPLACEABLE void cpu_write_cr3(unsigned long);
 
 /* What the linker supplies in a real kernel. */
 void kernel_main(void)
