@@ -373,7 +373,8 @@ void boot_put(char c)
 // either the consoles or a buffer.
 
 struct sink {
-    char *buffer;        /* NULL: the consoles */
+    bool console;        /* else the buffer */
+    char *buffer;
     u64 size, count;     /* bytes of room, characters produced */
 };
 
@@ -384,7 +385,7 @@ struct format {
 
 void sink_put(struct sink *to, char c)
 {
-    if (!to->buffer)
+    if (to->console)
         boot_put(c);
     else if (to->count + 1 < to->size)
         to->buffer[to->count] = c;
@@ -539,7 +540,7 @@ void sink_format(struct sink *to, const char *text, va_list *ap)
 
 int printf_like(1, 2) printf(const char *text, ...)
 {
-    struct sink to = {NULL, 0, 0};
+    struct sink to = {.console = true};
     va_list ap;
 
     va_start(ap, text);
@@ -550,7 +551,7 @@ int printf_like(1, 2) printf(const char *text, ...)
 
 int vsnprintf(char *buffer, u64 size, const char *text, va_list *ap)
 {
-    struct sink to = {buffer, size, 0};
+    struct sink to = {.buffer = buffer, .size = size};
 
     sink_format(&to, text, ap);
     if (size)
@@ -696,15 +697,22 @@ struct acpi_fadt {
 } packed;
 
 // A table may lie only in what the memory map calls memory; elsewhere there
-// is nothing mapped, and reading it would be one fault more.
+// is nothing mapped, and reading it would be one fault more. The map's entries
+// are counted by its stride; NULL ends them.
+
+const struct efi_descriptor *boot_descriptor(const struct boot_info *info, u64 n)
+{
+    if (info->map_stride < sizeof(struct efi_descriptor) || n >= info->map_size / info->map_stride)
+        return NULL;
+    return (const struct efi_descriptor *)(info->map + n * info->map_stride);
+}
 
 bool boot_is_mapped(paddr start, u64 size)
 {
     const struct efi_descriptor *d;
-    u64 at;
+    u64 i;
 
-    for (at = 0; at + sizeof *d <= boot.info->map_size; at += boot.info->map_stride) {
-        d = (const struct efi_descriptor *)(boot.info->map + at);
+    for (i = 0; (d = boot_descriptor(boot.info, i)); i++) {
         if (d->type != EFI_RESERVED && d->type != EFI_UNUSABLE && d->type < EFI_MMIO &&
             start >= d->start && start - d->start < d->pages * FRAME_SIZE)
             return size <= d->pages * FRAME_SIZE - (start - d->start);
@@ -714,24 +722,26 @@ bool boot_is_mapped(paddr start, u64 size)
 
 struct acpi_header *acpi_table(paddr p)
 {
-    struct acpi_header *table = boot_physical(p);
+    struct acpi_header *table;
 
-    if (!p || !boot_is_mapped(p, sizeof *table) || !boot_is_mapped(p, table->length))
+    if (!p || !boot_is_mapped(p, sizeof *table))
         return NULL;
-    return table;
+    table = boot_physical(p);
+    return table->length >= sizeof *table && boot_is_mapped(p, table->length) ? table : NULL;
 }
 
 // Returns the table with this signature, or NULL.
 
 struct acpi_header *acpi_find(const char *signature)
 {
-    u8 *root = boot_physical(boot.info->acpi);
     struct acpi_header *list, *table;
     u64 width, at;
     paddr entry = 0;
+    u8 *root;
 
     if (!boot.info->acpi || !boot_is_mapped(boot.info->acpi, 36))
         return NULL;
+    root = boot_physical(boot.info->acpi);
     width = root[15] >= 2 ? 8 : 4;
     memcpy(&entry, root + (width == 8 ? 24 : 16), width);
     list = acpi_table(entry);
@@ -750,12 +760,12 @@ struct acpi_header *acpi_find(const char *signature)
 
 int acpi_sleep_code(const struct acpi_header *dsdt)
 {
-    const u8 *p = (const u8 *)dsdt + sizeof *dsdt;
-    const u8 *end = (const u8 *)dsdt + dsdt->length - 9;
+    const u8 *bytes = (const u8 *)dsdt;
+    u64 at;
 
-    for (; p < end; p++)
-        if (memcmp(p, "_S5_\x12", 5) == 0)
-            return p[7] == 0x0a ? p[8] : p[7];
+    for (at = sizeof *dsdt; at + 9 <= dsdt->length; at++)
+        if (memcmp(bytes + at, "_S5_\x12", 5) == 0)
+            return bytes[at + 7] == 0x0a ? bytes[at + 8] : bytes[at + 7];
     return -1;
 }
 
@@ -764,10 +774,13 @@ int acpi_sleep_code(const struct acpi_header *dsdt)
 void acpi_power_off(void)
 {
     struct acpi_fadt *fadt = (struct acpi_fadt *)acpi_find("FACP");
-    struct acpi_header *dsdt = fadt ? acpi_table(fadt->dsdt) : NULL;
-    int code = dsdt && dsdt->length > 64 ? acpi_sleep_code(dsdt) : -1;
+    struct acpi_header *dsdt = NULL;
     u32 patience = 1000000;
+    int code;
 
+    if (fadt && fadt->header.length >= sizeof *fadt)
+        dsdt = acpi_table(fadt->dsdt);
+    code = dsdt ? acpi_sleep_code(dsdt) : -1;
     if (code < 0)
         return;
     if (!(cpu_inw((u16)fadt->pm1a_control) & 1) && fadt->smi_command)
@@ -815,7 +828,7 @@ void noreturn boot_exit(int status)
 
 void noreturn printf_like(1, 2) boot_refuse(const char *text, ...)
 {
-    struct sink to = {NULL, 0, 0};
+    struct sink to = {.console = true};
     va_list ap;
 
     printf("Rustica cannot run here: ");
@@ -1152,18 +1165,20 @@ const char *boot_option(const char *name)
 }
 
 // A size in an option: digits and one of the letters K, M, G. Returns 0 for
-// what is not a size.
+// what is not a size, and no more than the direct map reaches.
 
 u64 boot_parse_size(const char *p)
 {
-    u64 n = 0;
+    u64 n = 0, unit;
 
     for (; *p >= '0' && *p <= '9' && n < DIRECT_MAP_SIZE; p++)
         n = n * 10 + (u64)(*p - '0');
-    n *= *p == 'K' ? KIB : *p == 'M' ? MIB : *p == 'G' ? GIB : 1;
-    if (*p == 'K' || *p == 'M' || *p == 'G')
+    unit = *p == 'K' ? KIB : *p == 'M' ? MIB : *p == 'G' ? GIB : 1;
+    if (unit > 1)
         p++;
-    return *p ? 0 : n;
+    if (*p)
+        return 0;
+    return n < DIRECT_MAP_SIZE / unit ? n * unit : DIRECT_MAP_SIZE;
 }
 
 // ## Mistakes on purpose {#boot-provoke}
@@ -1398,9 +1413,9 @@ void ch01_main(void)
 // memory on a larger one, for page tables and frame tables grow with the memory
 // they describe.
 //
-// The invariants: *ranges ascend, do not touch each other, cross no boundary, and
-// contain only usable frames that are not reserved; every usable frame is
-// counted exactly once.*
+// The invariants: *ranges ascend, are as long as they can be, do not cross the
+// boundary, and contain only usable frames that are not reserved; every usable
+// frame is counted exactly once.*
 //
 // **Shortcomings.** A fixed boundary can run out on one side while there is
 // plenty on the other. And our image lies where the firmware put it, which is
@@ -1490,16 +1505,6 @@ bool zone_is_usable(u32 type)
            type == EFI_LOADER_CODE || type == EFI_LOADER_DATA;
 }
 
-const struct efi_descriptor *zone_descriptor(const struct boot_info *info, u64 n)
-{
-    u64 at = n * info->map_stride;
-
-    if (info->map_stride < sizeof(struct efi_descriptor) ||
-        at + sizeof(struct efi_descriptor) > info->map_size)
-        return NULL;
-    return (const struct efi_descriptor *)(info->map + at);
-}
-
 struct zone_answer zone_ask(const struct boot_info *info, paddr at)
 {
     struct zone_answer answer = {.edge = DIRECT_MAP_SIZE};
@@ -1507,7 +1512,7 @@ struct zone_answer zone_ask(const struct boot_info *info, paddr at)
     struct zone_extent e;
     u64 i;
 
-    for (i = 0; (d = zone_descriptor(info, i)); i++) {
+    for (i = 0; (d = boot_descriptor(info, i)); i++) {
         e = zone_clip(d->start, d->pages > DIRECT_MAP_SIZE >> FRAME_SHIFT
                                     ? DIRECT_MAP_SIZE : d->pages << FRAME_SHIFT);
         if (zone_look(&answer, at, e, zone_is_usable(d->type)))
@@ -1591,36 +1596,48 @@ void zone_build(struct zone_state *z, const struct boot_info *info, paddr limit)
 
 // ## The rules as code {#zone-rules}
 //
-// The audit uses none of the code above. It takes the result and holds every
-// range against every descriptor, in the dullest way possible.
+// The audit takes the result and holds every range against every descriptor, in
+// the dullest way possible: nothing else may reach into it, and from its first
+// frame to its last some usable descriptor must be there.
 
 bool zone_overlaps(const struct zone_range *r, paddr start, u64 size)
 {
-    return start < r->end && (start >= r->start || size > r->start - start);
+    return size && start < r->end && (start >= r->start || size > r->start - start);
+}
+
+bool zone_covers(const struct efi_descriptor *d, paddr at)
+{
+    return zone_is_usable(d->type) && at >= d->start && (at - d->start) >> FRAME_SHIFT < d->pages;
 }
 
 void zone_audit_range(const struct zone_range *r, const struct boot_info *info)
 {
     const struct efi_descriptor *d;
+    paddr at;
     u64 i;
 
-    for (i = 0; (d = zone_descriptor(info, i)); i++)
-        if (!zone_is_usable(d->type) && d->pages && d->pages < 1UL << 52)
+    for (i = 0; (d = boot_descriptor(info, i)); i++)
+        if (!zone_is_usable(d->type) && d->pages < 1UL << 52)
             assert(!zone_overlaps(r, d->start, d->pages << FRAME_SHIFT));
     for (i = 0; i < info->reserved_count; i++)
         assert(!zone_overlaps(r, info->reserved[i].start, info->reserved[i].size));
+    for (at = r->start; at < r->end; at = d->start + (d->pages << FRAME_SHIFT)) {
+        for (i = 0; (d = boot_descriptor(info, i)) && !zone_covers(d, at); i++)
+            ;
+        assert(d);
+    }
 }
 
 void zone_audit(const struct zone_state *z, const struct boot_info *info)
 {
     paddr last = FRAME_SIZE;
     u64 sum[ZONE_COUNT] = {0};
-    u32 i;
+    const struct zone_range *r;
 
-    for (i = 0; i < z->count; i++) {
-        const struct zone_range *r = &z->range[i];
-
+    for (r = z->range; r < z->range + z->count; r++) {
+        assert(r->start % FRAME_SIZE == 0 && r->end % FRAME_SIZE == 0);
         assert(r->start >= last && r->start < r->end);
+        assert(r == z->range || r->start > last || r->zone != r[-1].zone);
         assert(r->zone == ZONE_KERNEL ? r->end <= z->boundary : r->start >= z->boundary);
         zone_audit_range(r, info);
         sum[r->zone] += (r->end - r->start) >> FRAME_SHIFT;
@@ -1659,7 +1676,7 @@ void zone_print_map(const struct boot_info *info)
     const struct efi_descriptor *d;
     u64 i;
 
-    for (i = 0; (d = zone_descriptor(info, i)); i++)
+    for (i = 0; (d = boot_descriptor(info, i)); i++)
         printf("map: start 0x%lx pages %lu type %u\n", d->start, d->pages, d->type);
     for (i = 0; i < info->reserved_count; i++)
         printf("map: reserved 0x%lx pages %lu %s\n", info->reserved[i].start,
@@ -1716,7 +1733,7 @@ void zone_show_types(const struct boot_info *info)
 
     for (type = 0; type < array_count(zone_type_names); type++) {
         pieces = pages = 0;
-        for (i = 0; (d = zone_descriptor(info, i)); i++)
+        for (i = 0; (d = boot_descriptor(info, i)); i++)
             if (d->type == type)
                 pieces++, pages += d->pages;
         if (pieces)
@@ -5478,7 +5495,7 @@ void user_show(const u8 *start, const u8 *end, const char *name, const char *arg
     int status;
 
     assert(file);
-    printf("user: running %s %s\n", name, argument ? argument : "");
+    printf("user: running %s%s%s\n", name, argument ? " " : "", argument ? argument : "");
     status = user_run(file, arguments);
     if (status < 0)
         printf("user: %s could not be started, error %d\n", name, status);
@@ -5512,3 +5529,48 @@ void ch07_main(void)
            free_before - pmm.states[FRAME_FREE], vmo_type.live);
 }
 
+// ## Try it {#user-try}
+//
+// `make run CH=7`, which for now is the same as `make run`:
+//
+// ::: {.transcript file="tests/golden/ch07.txt"}
+// :::
+//
+// The same programs run on the machine you are reading this on: try
+// `build/gcc/user/crash text; echo $?`, and compare the status.
+//
+// With `MEM=5G`, `CPU=qemu64` or `MACHINE=pc` the kernel meets other machines.
+// Watch the line about protections.
+//
+// ### Exercises {#user-exercises}
+//
+// ::: {#ex-user-bit .exercise level=1}
+// Repeat the ancestor's mistake: in `as_create()`, set the user bit in the copied
+// entries. Does `crash kernel` survive now? Why not, and which further entries
+// would need the bit? *Which check of `as_audit()` notices it first?*
+// :::
+//
+// ::: {#ex-user-gate .exercise level=1}
+// Let a program call the kernel by `int $0x40`: make the gate of vector 64, with
+// the right privilege, and a handler. *hello works with it; with privilege 0 in
+// the gate it is killed, by which exception and error code?*
+// :::
+//
+// ::: {#ex-user-guard .exercise level=2}
+// Make the stack start with 64 KiB and grow by faults up to 8 MiB. What
+// distinguishes a stack that grows from a wild pointer? *crash overflow still dies
+// at the same depth.*
+// :::
+//
+// ::: {#ex-user-tree .exercise level=3}
+// `as_find()` looks at one mapping after the other. Replace the list by a
+// balanced tree and find out from how many mappings on it is faster.
+// *Count instructions with `-icount shift=0`.*
+// :::
+//
+// ## What we have {#user-have}
+//
+// A kernel in the full sense of the word: it owns the machine, gives programs
+// what they need of it, and survives what they do. It runs one program at a time,
+// and the program can only talk. The next chapters give it ears, company,
+// and something to do.
