@@ -3355,6 +3355,7 @@ struct object_type {
     const char *name;
     void (*destroy)(struct object *o); /* called when nobody refers to it */
     u64 live;
+    const struct file_operations *file; /* if it can be read; first used in chapter 8 */
 };
 
 struct object {
@@ -3414,7 +3415,7 @@ struct vmo_state {
 void vmo_destroy(struct object *o);
 void vmo_revoke_nothing(struct vmo *v, u64 from, u64 to, bool only_writing);
 
-struct object_type vmo_type = {"vmo", vmo_destroy, 0};
+struct object_type vmo_type = {.name = "vmo", .destroy = vmo_destroy};
 struct vmo_state vmo = {.revoke = vmo_revoke_nothing};
 
 // Once VMOs are mapped there will be copies of their slots in page
@@ -4751,27 +4752,44 @@ bool as_is_range(vaddr start, u64 size)
            start >= USER_START && start < USER_END && size <= USER_END - start;
 }
 
+// A mapping that continues the one before it, in memory and in the VMO, only makes
+// that one longer.
+
+bool as_extend(struct as *space, struct mapping **place, const struct mapping *new)
+{
+    struct mapping *last = container_of(place, struct mapping, next);
+
+    if (place == &space->mappings || last->end != new->start || last->vmo != new->vmo ||
+        last->rights != new->rights ||
+        last->first + ((last->end - last->start) >> FRAME_SHIFT) != new->first)
+        return false;
+    last->end = new->end;
+    return true;
+}
+
 // Shows `size` bytes of a VMO, from `offset` on, at `start`; all three are whole
 // pages. -EINVAL if the arguments make no sense, -EEXIST if something is
 // mapped there, -ENOMEM. The mapping keeps a reference to the VMO.
 
 int as_map(struct as *space, vaddr start, u64 size, u32 rights, struct vmo *v, u64 offset)
 {
-    struct mapping **place, *m;
+    struct mapping **place, *m, new;
 
-    if (!as_is_range(start, size) || offset % FRAME_SIZE || !(rights & PF_R) ||
-        offset > v->size || size > align_up(v->size, FRAME_SIZE) - offset ||
-        (rights & PF_W && rights & PF_X))
+    if (!as_is_range(start, size) || offset % FRAME_SIZE || offset > v->size ||
+        size > align_up(v->size, FRAME_SIZE) - offset || (rights & PF_W && rights & PF_X))
         return -EINVAL;
     place = as_find_place(space, start);
     if (*place && (*place)->start < start + size)
         return -EEXIST;
-    m = heap_alloc_zeroed(&heap, sizeof *m);
+    v = vmo_resolve(v, &offset);
+    new = (struct mapping){.next = *place, .as = space, .start = start, .end = start + size,
+                           .rights = rights, .vmo = v, .first = offset >> FRAME_SHIFT};
+    if (as_extend(space, place, &new))
+        return 0;
+    m = heap_alloc(&heap, sizeof *m);
     if (!m)
         return -ENOMEM;
-    v = vmo_resolve(v, &offset);
-    *m = (struct mapping){.next = *place, .as = space, .start = start, .end = start + size,
-                          .rights = rights, .vmo = v, .first = offset >> FRAME_SHIFT};
+    *m = new;
     mapping_attach(m);
     *place = m;
     return 0;
@@ -4926,7 +4944,7 @@ u64 as_read(struct as *space, vaddr from, void *to, u64 size)
 
     while (done < size) {
         m = as_find(space, from + done);
-        if (!m)
+        if (!m || !(m->rights & PF_R))
             break;
         part = m->end - (from + done);
         if (part > size - done)
@@ -5163,10 +5181,14 @@ void cpu_init_syscall(void)
     cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_SCE);
 }
 
-// A table leads from the number to the function, and chapters enter theirs. A
-// function gets the frame with the arguments in `rdi`, `rsi`, `rdx`, `r10`, `r8` and
-// `r9`, and returns what the program finds in `rax`. The number is 64 bits
-// wide and is compared as such (CVE-2007-4573 was a comparison of 32).
+// A table leads from the number to the function. Chapters enter theirs, and a
+// later one may replace a function by a better one. A function gets the frame
+// with the arguments in `rdi`, `rsi`, `rdx`, `r10`, `r8` and `r9`, and returns what
+// the program finds in `rax`. The number is 64 bits wide and is compared as such
+// (CVE-2007-4573 was a comparison of 32).
+//
+// A number that we do not know is answered by -ENOSYS, which programs can live
+// with. The console is told once for each program.
 
 #define SYSCALL_COUNT 512
 #define SYS_WRITE 1
@@ -5177,30 +5199,49 @@ typedef s64 syscall_function(struct trap_frame *f);
 struct program {
     const char *name;
     struct as space;
+    bool complained;             /* about a system call we do not have */
+    vaddr break_start;           /* behind the last segment; used in chapter 8 */
+    vaddr break_end;             /* likewise */
+    struct vmo *break_memory;    /* likewise */
+    struct handle_table *handles; /* likewise */
 };
 
 struct user_state {
     syscall_function *call[SYSCALL_COUNT];
     struct program *current;     /* the one in ring 3, if any */
     void (*end)(int status);     /* what happens when it ends */
+    int (*prepare)(struct program *p);  /* before it starts; 0 or an error */
+    void (*clean)(struct program *p);   /* after its end */
 };
 
-struct user_state user = {.end = user_leave};
+int user_prepare_nothing(struct program *p);
+void user_clean_nothing(struct program *p);
+
+struct user_state user = {.end = user_leave, .prepare = user_prepare_nothing,
+                          .clean = user_clean_nothing};
 
 void user_add_call(u64 number, syscall_function *function)
 {
-    assert(number < SYSCALL_COUNT && !user.call[number]);
+    assert(number < SYSCALL_COUNT);
     user.call[number] = function;
+}
+
+s64 user_unknown_call(struct program *p, u64 number)
+{
+    if (!p->complained)
+        printf("user: %s wants system call %lu, which we do not have\n", p->name, number);
+    p->complained = true;
+    return -ENOSYS;
 }
 
 void user_syscall(struct trap_frame *f)
 {
     u64 number = f->rax;
 
-    if (number < SYSCALL_COUNT && user.call[number])
+    if (likely(number < SYSCALL_COUNT && user.call[number]))
         f->rax = (u64)user.call[number](f);
     else
-        f->rax = (u64)-ENOSYS;
+        f->rax = (u64)user_unknown_call(user.current, number);
 }
 
 // Two calls, and the program that needs both is world-famous. `write` knows
@@ -5430,28 +5471,60 @@ int user_execute(struct program *p, vaddr entry, vaddr sp)
     return status;
 }
 
+// What a later chapter wants to add to every program, and to take from it again.
+
+int user_prepare_nothing(struct program *p)
+{
+    (void)p;
+    return 0;
+}
+
+void user_clean_nothing(struct program *p)
+{
+    (void)p;
+}
+
+// Makes an address space with an image that has been checked, and a stack with
+// the arguments, which end with NULL. 0, -ENOMEM, -E2BIG; on an error nothing
+// is left.
+
+int user_load(struct program *p, struct vmo *file, struct elf_image *image,
+              const char *const *arguments, vaddr *sp)
+{
+    int error = as_create(&p->space);
+
+    if (error)
+        return error;
+    p->break_start = p->break_end = segment_end_page(&image->segment[image->count - 1]);
+    error = elf_load(file, image);
+    if (!error)
+        error = user_map_image(&p->space, image);
+    if (!error)
+        error = user_map_stack(&p->space, image, arguments, sp);
+    elf_unload(image);
+    if (!error)
+        error = user.prepare(p);
+    if (error)
+        as_destroy(&p->space);
+    return error;
+}
+
 // Runs a program to its end and returns its status, or a negative error if it
-// could not be started. The arguments end with NULL; the first is the
-// program's name. Keeps nothing.
+// could not be started. The first argument is the program's name. Keeps
+// nothing.
 
 int user_start(struct vmo *file, struct elf_image *image, const char *const *arguments)
 {
     struct program p = {.name = arguments[0]};
-    int error = as_create(&p.space);
     vaddr sp;
+    int status = user_load(&p, file, image, arguments, &sp);
 
-    if (error)
-        return error;
-    error = elf_load(file, image);
-    if (!error)
-        error = user_map_image(&p.space, image);
-    if (!error)
-        error = user_map_stack(&p.space, image, arguments, &sp);
-    elf_unload(image);
-    if (!error)
-        error = user_execute(&p, image->entry, sp);
+    if (status)
+        return status;
+    status = user_execute(&p, image->entry, sp);
+    user.clean(&p);
     as_destroy(&p.space);
-    return error;
+    return status;
 }
 
 int user_run(struct vmo *file, const char *const *arguments)
