@@ -977,23 +977,27 @@ __asm__(".text\n"
 // the flag AC would lift a protection of [Chapter 7](#user-protect). On the way
 // out everything is put back and `iretq` pops the five words.
 
+#define TRAP_SAVE \
+    "    pushq %rax\n    pushq %rbx\n    pushq %rcx\n    pushq %rdx\n" \
+    "    pushq %rsi\n    pushq %rdi\n    pushq %rbp\n" \
+    "    pushq %r8\n    pushq %r9\n    pushq %r10\n    pushq %r11\n" \
+    "    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+
+#define TRAP_RESTORE \
+    "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n" \
+    "    popq %r11\n    popq %r10\n    popq %r9\n    popq %r8\n" \
+    "    popq %rbp\n    popq %rdi\n    popq %rsi\n" \
+    "    popq %rdx\n    popq %rcx\n    popq %rbx\n    popq %rax\n"
+
 __asm__(".globl trap_entry\n"
-        "trap_entry:\n"
-        "    pushq %rax\n    pushq %rbx\n    pushq %rcx\n    pushq %rdx\n"
-        "    pushq %rsi\n    pushq %rdi\n    pushq %rbp\n"
-        "    pushq %r8\n    pushq %r9\n    pushq %r10\n    pushq %r11\n"
-        "    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "trap_entry:\n" TRAP_SAVE
         "    pushfq\n"
         "    andq $~0x40400, (%rsp)\n"
         "    popfq\n"
         "    movq %rsp, %rdi\n"
         "    call trap_dispatch\n"
         ".globl trap_return\n"
-        "trap_return:\n"
-        "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n"
-        "    popq %r11\n    popq %r10\n    popq %r9\n    popq %r8\n"
-        "    popq %rbp\n    popq %rdi\n    popq %rsi\n"
-        "    popq %rdx\n    popq %rcx\n    popq %rbx\n    popq %rax\n"
+        "trap_return:\n" TRAP_RESTORE
         "    addq $16, %rsp\n"
         "    .byte 0x48, 0xcf\n"); /* iretq */
 
@@ -5144,21 +5148,20 @@ __asm__(".text\n"
 
 #define VECTOR_SYSCALL 256
 
+#define SYSCALL_FRAME \
+    "    movq %rsp, cpu_user_stack(%rip)\n" \
+    "    movq cpu_kernel_stack(%rip), %rsp\n" \
+    "    pushq $0x1b\n" /* SS */ \
+    "    pushq cpu_user_stack(%rip)\n" /* RSP */ \
+    "    pushq %r11\n" /* RFLAGS */ \
+    "    pushq $0x23\n" /* CS */ \
+    "    pushq %rcx\n" /* RIP */ \
+    "    pushq $0\n" /* no error code */ \
+    "    pushq $256\n" /* VECTOR_SYSCALL */ \
+    TRAP_SAVE
+
 __asm__(".globl syscall_entry\n"
-        "syscall_entry:\n"
-        "    movq %rsp, cpu_user_stack(%rip)\n"
-        "    movq cpu_kernel_stack(%rip), %rsp\n"
-        "    pushq $0x1b\n"                      /* SS */
-        "    pushq cpu_user_stack(%rip)\n"       /* RSP */
-        "    pushq %r11\n"                       /* RFLAGS */
-        "    pushq $0x23\n"                      /* CS */
-        "    pushq %rcx\n"                       /* RIP */
-        "    pushq $0\n"                         /* no error code */
-        "    pushq $256\n"                       /* VECTOR_SYSCALL */
-        "    pushq %rax\n    pushq %rbx\n    pushq %rcx\n    pushq %rdx\n"
-        "    pushq %rsi\n    pushq %rdi\n    pushq %rbp\n"
-        "    pushq %r8\n    pushq %r9\n    pushq %r10\n    pushq %r11\n"
-        "    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "syscall_entry:\n" SYSCALL_FRAME
         "    movq %rsp, %rdi\n"
         "    call user_syscall\n"
         "    jmp trap_return\n");
@@ -5187,10 +5190,13 @@ void cpu_init_syscall(void)
 // the program finds in `rax`. The number is 64 bits wide and is compared as such
 // (CVE-2007-4573 was a comparison of 32).
 //
-// A number that we do not know is answered by -ENOSYS, which programs can live
-// with. The console is told once for each program.
+// The numbers up to 511 are Linux's; what Linux does not have, we number from
+// 0x1000. A number that we do not know is answered by -ENOSYS, which programs can
+// live with. The console is told once for each program.
 
 #define SYSCALL_COUNT 512
+#define SYSCALL_OWN 0x1000
+#define SYSCALL_OWN_COUNT 64
 #define SYS_WRITE 1
 #define SYS_EXIT 60
 
@@ -5208,6 +5214,7 @@ struct program {
 
 struct user_state {
     syscall_function *call[SYSCALL_COUNT];
+    syscall_function *own_call[SYSCALL_OWN_COUNT];
     struct program *current;     /* the one in ring 3, if any */
     void (*end)(int status);     /* what happens when it ends */
     int (*prepare)(struct program *p);  /* before it starts; 0 or an error */
@@ -5220,10 +5227,20 @@ void user_clean_nothing(struct program *p);
 struct user_state user = {.end = user_leave, .prepare = user_prepare_nothing,
                           .clean = user_clean_nothing};
 
+syscall_function **user_find_call(u64 number)
+{
+    if (likely(number < SYSCALL_COUNT))
+        return &user.call[number];
+    number -= SYSCALL_OWN;
+    return number < SYSCALL_OWN_COUNT ? &user.own_call[number] : NULL;
+}
+
 void user_add_call(u64 number, syscall_function *function)
 {
-    assert(number < SYSCALL_COUNT);
-    user.call[number] = function;
+    syscall_function **call = user_find_call(number);
+
+    assert(call);
+    *call = function;
 }
 
 s64 user_unknown_call(struct program *p, u64 number)
@@ -5236,12 +5253,12 @@ s64 user_unknown_call(struct program *p, u64 number)
 
 void user_syscall(struct trap_frame *f)
 {
-    u64 number = f->rax;
+    syscall_function **call = user_find_call(f->rax);
 
-    if (likely(number < SYSCALL_COUNT && user.call[number]))
-        f->rax = (u64)user.call[number](f);
+    if (likely(call && *call))
+        f->rax = (u64)(*call)(f);
     else
-        f->rax = (u64)user_unknown_call(user.current, number);
+        f->rax = (u64)user_unknown_call(user.current, f->rax);
 }
 
 // Two calls, and the program that needs both is world-famous. `write` knows

@@ -248,8 +248,11 @@ extern struct elf_dynamic _DYNAMIC[];
 #define EFAULT 14
 #define EBUSY 16
 #define EEXIST 17
+#define ENODEV 19
 #define EINVAL 22
+#define EMFILE 24
 #define ERANGE 34
+#define ENAMETOOLONG 36
 #define ENOSYS 38
 #define EOVERFLOW 75
 

@@ -14,8 +14,23 @@
 #ifndef USER_H
 #define USER_H
 
+#define SYS_READ 0
 #define SYS_WRITE 1
+#define SYS_MMAP 9
+#define SYS_MPROTECT 10
+#define SYS_MUNMAP 11
+#define SYS_BRK 12
 #define SYS_EXIT 60
+#define SYS_CLOCK_GETTIME 228
+#define SYS_CLOCK_NANOSLEEP 230
+#define SYS_GETRANDOM 318
+#define SYS_VMO_CREATE 0x1000
+#define SYS_VMO_READ 0x1001
+#define SYS_VMO_WRITE 0x1002
+#define SYS_VMO_CLONE 0x1003
+#define SYS_VMO_SIZE 0x1004
+#define SYS_HANDLE_DUPLICATE 0x1006
+#define SYS_HANDLE_CLOSE 0x1007
 
 __asm__(".text\n"
         ".globl _start\n"
@@ -36,6 +51,21 @@ static inline long syscall3(long number, long a, long b, long c)
                      : "rcx", "r11", "memory");
     return result;
 }
+
+/* The last three arguments go in r10, r8 and r9. */
+long syscall6(long number, long a, long b, long c, long d, long e, long f);
+
+__asm__(".globl syscall6\n"
+        "syscall6:\n"
+        "    movq %rdi, %rax\n"
+        "    movq %rsi, %rdi\n"
+        "    movq %rdx, %rsi\n"
+        "    movq %rcx, %rdx\n"
+        "    movq %r8, %r10\n"
+        "    movq %r9, %r8\n"
+        "    movq 8(%rsp), %r9\n"
+        "    syscall\n"
+        "    ret\n");
 
 static inline long write(int fd, const void *from, unsigned long size)
 {
