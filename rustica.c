@@ -1617,18 +1617,21 @@ bool zone_covers(const struct efi_descriptor *d, paddr at)
 void zone_audit_range(const struct zone_range *r, const struct boot_info *info)
 {
     const struct efi_descriptor *d;
+    u64 i, left;
     paddr at;
-    u64 i;
 
     for (i = 0; (d = boot_descriptor(info, i)); i++)
         if (!zone_is_usable(d->type) && d->pages < 1UL << 52)
             assert(!zone_overlaps(r, d->start, d->pages << FRAME_SHIFT));
     for (i = 0; i < info->reserved_count; i++)
         assert(!zone_overlaps(r, info->reserved[i].start, info->reserved[i].size));
-    for (at = r->start; at < r->end; at = d->start + (d->pages << FRAME_SHIFT)) {
+    for (at = r->start; at < r->end; at += left << FRAME_SHIFT) {
         for (i = 0; (d = boot_descriptor(info, i)) && !zone_covers(d, at); i++)
             ;
         assert(d);
+        left = d->pages - ((at - d->start) >> FRAME_SHIFT);
+        if (left > (r->end - at) >> FRAME_SHIFT)
+            break;
     }
 }
 
@@ -2521,7 +2524,7 @@ void ch03_main(void)
 //           used         free    used                free
 //
 //     block
-//     | size | size of block before | magic, asked | caller | payload ... |
+//     | size | size of block before | caller | asked, magic | payload ... |
 //                                                           | data |zone|
 //
 // Each block knows its own size and that of the one before it (a *boundary
@@ -2559,9 +2562,9 @@ void ch03_main(void)
 struct block {
     u64 size;            /* bytes, header included, a multiple of 16 */
     u64 before;          /* size of the block before, 0 for the first */
-    u32 magic;           /* one of the three above */
-    u32 asked;           /* bytes the caller wanted */
     vaddr caller;        /* who allocated it, or freed it */
+    u32 asked;           /* bytes the caller wanted */
+    u32 magic;           /* one of the three above, next to the payload */
 };
 
 struct free_block {
@@ -2717,12 +2720,13 @@ bool heap_owns(struct heap *h, u64 address)
 
 struct block *heap_block(struct heap *h, void *payload, vaddr caller)
 {
-    struct block *b = (struct block *)payload - 1;
+    struct block *b;
 
-    if (unlikely((u64)payload % HEAP_ALIGN || !heap_owns(h, (u64)b) ||
+    if (unlikely((u64)payload % HEAP_ALIGN || !heap_owns(h, (u64)payload - sizeof *b) ||
                  !heap_owns(h, (u64)payload)))
         panic("0x%lx, passed by %s, is not from the heap", (u64)payload,
               boot_where(caller).s);
+    b = (struct block *)payload - 1;
     if (unlikely(b->magic == BLOCK_FREE))
         panic("heap block at 0x%lx freed twice, by %s and by %s", (u64)payload,
               boot_where(b->caller).s, boot_where(caller).s);
@@ -3070,14 +3074,15 @@ void heap_audit_region(struct heap_region *r, struct heap_count *count)
     zone_check_metadata(r, r->size);
     end = (struct block *)((u8 *)r + r->size) - 1;
     count->frames += r->size >> FRAME_SHIFT;
-    count->empty += b->magic == BLOCK_FREE && block_is_region(b);
     for (; b != end; b = block_after(b)) {
-        assert(b < end && b->size >= HEAP_SMALLEST && b->size % HEAP_ALIGN == 0);
+        assert(b->size >= HEAP_SMALLEST && b->size % HEAP_ALIGN == 0);
+        assert(b->size <= (u64)((u8 *)end - (u8 *)b));
         assert(b->before == before);
         assert(b->magic == BLOCK_USED || (b->magic == BLOCK_FREE && !was_free));
         was_free = b->magic == BLOCK_FREE;
         if (was_free) {
             block_check_poison(b);
+            count->empty += block_is_region(b);
             count->free++;
         } else {
             block_check_red_zone(b);
@@ -4944,19 +4949,20 @@ int as_fault(struct as *space, vaddr address, u32 access)
 u64 as_read(struct as *space, vaddr from, void *to, u64 size)
 {
     struct mapping *m;
-    u64 done = 0, part, offset;
+    u64 done, part, page;
+    paddr frame;
 
-    while (done < size) {
+    for (done = 0; done < size; done += part) {
         m = as_find(space, from + done);
         if (!m || !(m->rights & PF_R))
             break;
-        part = m->end - (from + done);
-        if (part > size - done)
-            part = size - done;
-        offset = (m->first << FRAME_SHIFT) + (from + done - m->start);
-        if (vmo_read(m->vmo, offset, (u8 *)to + done, part))
+        page = m->first + ((from + done - m->start) >> FRAME_SHIFT);
+        if (page >= vmo_pages(m->vmo->size))
             break;
-        done += part;
+        frame = vmo_frame(m->vmo, page);
+        part = vmo_part(from + done, size - done);
+        memcpy((u8 *)to + done, (u8 *)boot_physical(frame ? frame : vmo.zero) +
+                                    (from + done) % FRAME_SIZE, part);
     }
     return done;
 }
@@ -5429,6 +5435,8 @@ vaddr user_build_stack(struct vmo *stack, const struct elf_image *image,
 
     for (; arguments[count] && count < USER_ARGUMENTS; count++)
         strings[count] = stack_push(&b, arguments[count], strlen(arguments[count]) + 1);
+    if (arguments[count])
+        b.error = -E2BIG;
     b.top = align_down(b.top, 16);
     if (count % 2 == 0)
         stack_push_word(&b, 0);
