@@ -26,7 +26,9 @@
 ##   SMP=1            number of processors,
 ##   ACCEL=tcg        and how it is emulated: tcg works everywhere, kvm is faster
 ##   DISK=          boot the disk image, from sata, nvme, virtio or usb
-##   GUI=           GUI=1 opens a window with the machine's screen
+##   GUI=           GUI=1 opens a window with the machine's screen (in Debian this
+##                    needs the package qemu-system-gui)
+##   QFLAGS=        more options for QEMU
 ##   V=             V=1 shows every command in full
 
 CH      =
@@ -39,6 +41,7 @@ SMP     = 1
 ACCEL   = tcg
 DISK    =
 GUI     =
+QFLAGS  =
 V       =
 
 SHELL       := /bin/bash
@@ -211,7 +214,7 @@ QEMU     = qemu-system-x86_64 -nodefaults -no-reboot -net none $(FIRMWARE) \
            -machine $(MACHINE) -cpu $(CPU) -smp $(SMP) -m $(MEM) -accel $(ACCEL) \
            -chardev file,id=log,path=$(LOG) -device isa-debugcon,iobase=0xe9,chardev=log \
            -device isa-debug-exit,iobase=0xf4,iosize=4 -d cpu_reset -D $(LOG:.log=.qemu) \
-           $(if $(GUI),-vga std,-display none)
+           $(if $(GUI),-vga std -display gtk,-display none) $(QFLAGS)
 
 boot.        = -kernel $(KERNEL) -append "$(OPT)"
 boot.sata   := -device ide-hd,drive=disk
@@ -222,7 +225,7 @@ disk         = -drive id=disk,if=none,format=raw,snapshot=on,file=$(IMAGE)
 
 # The firmware clears the screen several times before it starts us; we keep quiet
 # until the kernel's first line, so that what you typed before stays in view.
-quiet = { IFS= read -r line; printf '%s\n' "$${line\#\#*[0-9]H}"; exec $$clean; }
+quiet = { IFS= read -r line && printf '%s\n' "$${line\#\#*[0-9]H}"; exec $$clean; }
 
 run: $(if $(DISK),$(IMAGE),$(KERNEL)) | tools
 	@$(call require,qemu-system-x86_64)
@@ -275,6 +278,7 @@ golden: | tools
 # "called from" is where each call returns to, one byte after the call.
 A =
 where: $(KERNEL)
+	@[ "$(A)" ] || [ -e $(LOG) ] || { echo "make where: no $(LOG), so nothing ran"; exit 1; }
 	@call=0; (set -- $(A); [ $$# = 0 ] && sed -n '/^\*\*\* /,$$p' $(LOG) || printf '%s\n' $$*) | \
 	while read -r a rest; do case $$a in \
 	called) call=1;; \
@@ -289,7 +293,8 @@ where: $(KERNEL)
 
 NEEDS := gcc:gcc ld:binutils tcc:tcc qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
          mformat:mtools python3:python3 gdb:gdb
-FILES  = /usr/include/stdio.h:libc6-dev /usr/include/efi/efi.h:gnu-efi /usr/include/cmocka.h:libcmocka-dev \
+FILES  = /usr/include/stdio.h:libc6-dev /usr/include/cmocka.h:libcmocka-dev \
+         /usr/include/efi/efi.h:gnu-efi \
          $(or $(EFI_CRT),crt0-efi-x86_64.o):gnu-efi $(or $(OVMF),OVMF.fd):ovmf
 
 install  = 'make setup' installs it on Debian and Ubuntu, 'make doctor' tells more
@@ -313,9 +318,9 @@ setup:
 	for t in apt-get $$sudo; do command -v $$t >/dev/null || \
 	    { echo "make setup: no $$t here. Please install: $$packages"; exit 1; }; done; \
 	echo "Installing $$packages"; \
-	export DEBIAN_FRONTEND=noninteractive; \
 	$$sudo apt-get -qq update; \
-	$$sudo apt-get -qq install --no-install-recommends $$packages >/dev/null
+	$$sudo env DEBIAN_FRONTEND=noninteractive \
+	    apt-get -qq install --no-install-recommends $$packages >/dev/null
 
 doctor:
 	@bad=0; for n in $(NEEDS) $(FILES); do t=$${n%:*} version= path=; \

@@ -5222,7 +5222,7 @@ struct user_state {
     syscall_function *call[SYSCALL_COUNT];
     syscall_function *own_call[SYSCALL_OWN_COUNT];
     struct program *current;     /* the one in ring 3, if any */
-    void (*end)(int status);     /* what happens when it ends */
+    void (*end)(int code, int signal); /* what happens when it ends */
     int (*prepare)(struct program *p);  /* before it starts; 0 or an error */
     void (*clean)(struct program *p);   /* after its end */
 };
@@ -5230,7 +5230,9 @@ struct user_state {
 int user_prepare_nothing(struct program *p);
 void user_clean_nothing(struct program *p);
 
-struct user_state user = {.end = user_leave, .prepare = user_prepare_nothing,
+void user_return(int code, int signal);
+
+struct user_state user = {.end = user_return, .prepare = user_prepare_nothing,
                           .clean = user_clean_nothing};
 
 syscall_function **user_find_call(u64 number)
@@ -5290,9 +5292,18 @@ s64 sys_write(struct trap_frame *f)
     return (s64)done;
 }
 
+// A program ends by a call of its own, with a code, or by somebody else's will,
+// with a signal; more about those below. Shells show the one as it is and the
+// other with 128 added, and so do we.
+
+void user_return(int code, int signal)
+{
+    user_leave(signal ? 128 + signal : code);
+}
+
 s64 sys_exit(struct trap_frame *f)
 {
-    user.end((int)(f->rdi & 0xff));
+    user.end((int)(f->rdi & 0xff), 0);
     return 0;
 }
 
@@ -5300,9 +5311,8 @@ s64 sys_exit(struct trap_frame *f)
 //
 // All exceptions come to us now. What happened in ring 0 is our own fault, as
 // before. What happened in ring 3 is either a page that was only waiting to
-// be needed, or the end. Programs that are killed get the status that
-// shells on other systems show: 128 and the number of the signal that Unix has
-// for the occasion.
+// be needed, or the end. Each cause of death has a number, a *signal*, and we use
+// those of Unix.
 
 #define SIGILL 4
 #define SIGTRAP 5
@@ -5342,7 +5352,7 @@ void user_kill(struct trap_frame *f, int signal)
     if (f->vector == VECTOR_PAGE_FAULT)
         printf(", attempt to %s 0x%lx", trap_access(f->error), address);
     printf("%s\n", signal == SIGKILL ? ": there is no memory left" : user_why(f, address));
-    user.end(128 + signal);
+    user.end(0, signal);
 }
 
 u32 user_fault_access(u64 error)

@@ -239,6 +239,7 @@ extern struct elf_dynamic _DYNAMIC[];
 
 #define EPERM 1
 #define ENOENT 2
+#define EINTR 4
 #define EIO 5
 #define E2BIG 7
 #define ENOEXEC 8
@@ -255,5 +256,6 @@ extern struct elf_dynamic _DYNAMIC[];
 #define ENAMETOOLONG 36
 #define ENOSYS 38
 #define EOVERFLOW 75
+#define ETIMEDOUT 110
 
 #endif

@@ -8,6 +8,10 @@ s/ *0x[0-9a-f]+/ ADDRESS/g
 s/ *[0-9.]+ (bytes|[KMG]iB)/ SIZE/g
 s/ *[0-9]+ (pieces|usable|reserved|kernel|user|withheld|frames|free)/ N \1/g
 
+# The segments of programs: tcc puts constants among the variables.
+s/^(elf: ADDRESS) (r--|rw-)/\1 DATA/
+s/ *[0-9]+ in memory/ N in memory/
+
 # The same kind of line many times counts once, as their number may differ.
 $!N
 /^(.*)\n\1$/!P

@@ -33,6 +33,7 @@ COMPILERS = ["gcc", "tcc"]
 
 # The tests call make as a user would, not as children of the make that runs them.
 ENV = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+ENV["LC_ALL"] = "C"
 
 
 class Failed(Exception):
@@ -253,6 +254,18 @@ def machine(t, **variables):
     text = t.boot(OPT="map", **variables)
     accounting(t, text)
     t.expect("^Hello from userspace!$", text)
+    t.expect("^user: frames lost: 0, objects left: 0$", text)
+
+
+def counters(t, **variables):
+    """Chapter 3 counts as many frames as there are in the zones of chapter 2."""
+    text = t.boot(OPT="map", CH=3, **variables)
+    zones = accounting(t, text)
+    total = int(t.expect(r"^pmm: \w+ over (\d+) frames", text)[1])
+    absent, reserved, free, used = [int(t.expect(rf"^pmm: +(\d+) frames {state}$", text)[1])
+                                    for state in ("absent", "reserved", "free", "used")]
+    t.check(free + used == zones, f"{free} free + {used} used frames, but {zones} in the zones")
+    t.check(absent + reserved + free + used == total, f"the counters do not add up to {total}")
 
 
 def accounting(t, text):
@@ -274,11 +287,16 @@ def accounting(t, text):
     t.check(reserved == len(usable & ours), f"{reserved} reserved; should be {len(usable & ours)}")
     t.check(in_kernel + in_user + withheld == len(usable - ours) and not withheld,
             f"zones of {in_kernel} + {in_user} + {withheld}; there are {len(usable - ours)}")
+    return in_kernel + in_user
 
 
 def frames(start, pages):
     first = int(start, 16) >> 12
     return range(first, first + int(pages))
+
+
+def screen(t):
+    t.expect(r"^boot: a screen of \d+ x \d+ pixels$", t.boot(CH=1, QFLAGS="-vga std"))
 
 
 def disk(bus, t):
@@ -291,8 +309,30 @@ for name, variables in {
         "qemu64": {"CPU": "qemu64"}, "4-processors": {"SMP": "4"}, "tcc": {"CC": "tcc"},
         "tcc-qemu64": {"CC": "tcc", "CPU": "qemu64"}}.items():
     add("machine/" + name, machine, **variables)
+add("machine/screen", screen)
+for size in "96M", "173M", "5G":
+    add("machine/counters-" + size, counters, MEM=size)
 for bus in "sata", "nvme", "virtio", "usb":
     add("machine/disk-" + bus, disk, bus)
+
+
+def programs(cc, t):
+    """Linux is the oracle: a program prints the same there, and ends the same."""
+    text = t.boot(CC=cc)
+    runs = re.findall(r"^user: running (\w+) ?(.*)\n((?:.*\n)*?)user: \1 ended with status (\d+)$",
+                      text, re.M)
+    t.check(("hello", "") in [run[:2] for run in runs], f"hello did not run:\n{text}")
+    for name, argument, output, ending in runs:
+        status, expected = t.run(f"build/{cc}/user/{name}", *argument.split())
+        status = status if status >= 0 else 128 - status    # as a shell counts signals
+        ours = "".join(line + "\n" for line in output.splitlines()
+                       if not line.startswith("user: "))
+        t.same_text(f"{name} {argument}\n{expected}status {status}",
+                    f"{name} {argument}\n{ours}status {ending}")
+
+
+for cc in COMPILERS:
+    add("programs/" + cc, programs, cc)
 
 
 # ---- What goes wrong ---------------------------------------------------------
@@ -370,6 +410,13 @@ def missing_tool(tool, t):
     shutil.rmtree(tools)
 
 
+def nothing_to_do(t):
+    """Where everything is installed, setup says so and doctor is content."""
+    t.check("MISSING" not in t.make("doctor"), "make doctor misses something")
+    t.expect("^Nothing to install", t.make("setup"))
+
+
+add("wrong/nothing", nothing_to_do)
 add("wrong/chapter", wrong_chapter)
 add("wrong/option", wrong_option)
 add("wrong/no-nx", refused, "cannot start: the processor lacks NX", CPU="max,-nx")

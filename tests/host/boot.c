@@ -864,11 +864,6 @@ static void do_nothing(void) { }
 static u64 read_cr0(void) { return 0x80000011; }
 static u64 read_cr2(void) { return 0x123456789000; }
 
-static void print_address(vaddr address)
-{
-    rustica_printf("  0x%016lx\n", address);
-}
-
 static void replace_processor(void)
 {
     host_replace(cpu_lgdt, take_gdt);
@@ -880,7 +875,6 @@ static void replace_processor(void)
     host_replace(cpu_read_cr2, read_cr2);
     host_replace(cpu_read_cr3, read_cr0);
     host_replace(cpu_read_cr4, read_cr0);
-    host_replace(boot_print_address, print_address);
 }
 
 static void test_segments(void **state)
@@ -1023,6 +1017,52 @@ static void test_panic(void **state)
     expect_text(host_output.text, "Rustica cannot run here: 5 apples\n", "a refusal");
 }
 
+/* Addresses become names by the image's symbol table, which here is a small one. */
+static struct {
+    struct elf_symbol symbol[5];
+    char names[64];
+} symbols = {
+    {{0, 0, 0, 0, 0, 0}, {1, 0, 0, 1, 0x100, 0}, {6, 0, 0, 1, 0x200, 0}, {11, 0, 0, 0, 0x240, 0},
+     {21, 0, 0, 1, 0x180, 0}},
+    "\0main\0trap\0undefined\0early"};
+
+static u64 fake_dynamic(u64 tag)
+{
+    return tag == DT_SYMTAB ? (u64)symbols.symbol : tag == DT_STRTAB ? (u64)symbols.names : 0;
+}
+
+static u64 no_dynamic(u64 tag)
+{
+    (void)tag;
+    return 0;
+}
+
+static void test_where(void **state)
+{
+    static const struct {
+        vaddr address;
+        const char *name;
+    } cases[] = {
+        {KERNEL_BASE + 0x100, "main+0x0"}, {KERNEL_BASE + 0x17f, "main+0x7f"},
+        {KERNEL_BASE + 0x180, "early+0x0"}, {KERNEL_BASE + 0x1ff, "early+0x7f"},
+        {KERNEL_BASE + 0x200, "trap+0x0"}, {KERNEL_BASE + 0x2ff, "trap+0xff"},
+        {KERNEL_BASE + 0xff, "?"}, {KERNEL_BASE + 0x300, "?"}, {KERNEL_BASE - 1, "?"},
+        {0, "?"}, {DIRECT_MAP, "?"}, {~0UL, "?"}};
+    u64 i;
+
+    (void)state;
+    host_reset(0);
+    host.info.image.size = 0x300;
+    host_replace(boot_dynamic, fake_dynamic);
+    for (i = 0; i < array_count(cases); i++)
+        expect_text(boot_where(cases[i].address).s, cases[i].name, "the place of 0x%lx",
+                    cases[i].address);
+    boot_print_address(KERNEL_BASE + 0x204);
+    expect_text(host_output.text, "  0xffffffff80000204  trap+0x4\n", "an address as printed");
+    host_replace(boot_dynamic, no_dynamic);
+    expect_text(boot_where(KERNEL_BASE + 0x104).s, "?", "a place, without a symbol table");
+}
+
 static void test_guard(void **state)
 {
     (void)state;
@@ -1050,7 +1090,7 @@ int main(void)
         cmocka_unit_test(test_acpi_refuses), cmocka_unit_test(test_sleep_code),
         cmocka_unit_test(test_segments), cmocka_unit_test(test_gates),
         cmocka_unit_test(test_reports), cmocka_unit_test(test_panic),
-        cmocka_unit_test(test_guard),
+        cmocka_unit_test(test_where), cmocka_unit_test(test_guard),
         /* from here on memcpy() and friends are the C library's */
         cmocka_unit_test(test_acpi_random), cmocka_unit_test(test_power_off),
         cmocka_unit_test(test_power_off_impossible),

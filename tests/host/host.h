@@ -23,9 +23,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 #include <cmocka.h>
 #include <sanitizer/asan_interface.h>
+
+unsigned alarm(unsigned seconds);      /* without the other names of unistd.h */
 
 static int (*const libc_snprintf)(char *, size_t, const char *, ...) = snprintf;
 static int (*const libc_vsnprintf)(char *, size_t, const char *, va_list) = vsnprintf;
@@ -53,9 +54,6 @@ static int host_unprotect(void *start, size_t size)
 #undef MAP_PRIVATE
 #undef MAP_FIXED
 #undef MAP_ANONYMOUS
-#undef STDIN_FILENO
-#undef STDOUT_FILENO
-#undef STDERR_FILENO
 #undef SEEK_SET
 #undef SEEK_CUR
 #undef SEEK_END
@@ -76,7 +74,7 @@ HOST_REPLACEABLE void *memset(void *, int, host_u64);
 HOST_REPLACEABLE void *memcpy(void *, const void *, host_u64);
 HOST_REPLACEABLE void *memmove(void *, const void *, host_u64);
 HOST_REPLACEABLE void boot_exit(int) __attribute__((noreturn));
-HOST_REPLACEABLE void boot_print_address(host_u64);
+HOST_REPLACEABLE host_u64 boot_dynamic(host_u64);
 HOST_REPLACEABLE void cpu_cli(void);
 HOST_REPLACEABLE unsigned char cpu_inb(unsigned short);
 HOST_REPLACEABLE unsigned short cpu_inw(unsigned short);
@@ -101,6 +99,7 @@ void kernel_main(void)
 __asm__(".data\n"
         "host_nothing: .quad 0\n"
         HOST_SYMBOL("_binary_hello_start") HOST_SYMBOL("_binary_hello_end")
+        HOST_SYMBOL("_binary_crash_start") HOST_SYMBOL("_binary_crash_end")
         ".text\n");
 
 #include "../../rustica.c"
@@ -192,6 +191,9 @@ static bool host_ended(const char *part)
     host_end.waiting = false;
     return strstr(host_end.message, part) != NULL;
 }
+
+/* What changes between setjmp() and longjmp() is only what the expression changes. */
+#pragma GCC diagnostic ignored "-Wclobbered"
 
 /* The expression must end in a panic whose message contains `part`. */
 #define expect_panic(expression, part) \
@@ -335,12 +337,15 @@ static void host_add_reserved(const char *name, paddr start, u64 size)
    and an empty map. */
 static void host_reset(u64 size)
 {
-    if (host.arena)
+    if (size != host.size) {
         free(host.arena);
-    host.arena = size ? aligned_alloc(2 * MIB, align_up(size, 2 * MIB)) : NULL;
-    host.size = size;
-    if (size)
+        host.arena = size ? aligned_alloc(2 * MIB, align_up(size, 2 * MIB)) : NULL;
+        host.size = size;
+    }
+    if (size) {
+        __asan_unpoison_memory_region(host.arena, size);
         libc_memset(host.arena, 0xa5, size);
+    }
     libc_memset(&host.info, 0, sizeof host.info);
     libc_memset(&boot, 0, sizeof boot);
     libc_memset(&zones, 0, sizeof zones);
@@ -375,8 +380,7 @@ static int host_setup(void **state)
 static int host_teardown(void **state)
 {
     (void)state;
-    free(host.arena);
-    host.arena = NULL;
+    host_reset(0);
     return 0;
 }
 

@@ -1,0 +1,178 @@
+"use strict";
+// What the book can do beyond being read: search, contracts, copying, themes, and a
+// table of contents that follows. Nothing is fetched: a page on a disk may not.
+
+const rustica = {};
+const $ = (selector, from = document) => from.querySelector(selector);
+const all = (selector, from = document) => [...from.querySelectorAll(selector)];
+
+function load(file, key) {                      // a script is the one thing we may load
+    rustica[key + "_"] ??= new Promise((done) => {
+        const script = document.createElement("script");
+        script.src = file;
+        script.onload = () => done(rustica[key]);
+        document.head.append(script);
+    });
+    return rustica[key + "_"];
+}
+
+// ---- Light and dark ----
+
+const root = document.documentElement;
+$("#theme").onclick = () => {
+    const dark = root.dataset.theme ? root.dataset.theme === "dark"
+                                    : matchMedia("(prefers-color-scheme: dark)").matches;
+    root.dataset.theme = dark ? "light" : "dark";
+    try { localStorage.setItem("theme", root.dataset.theme); } catch (e) { /* private window */ }
+};
+
+// ---- Search: all words must occur; titles count more than text ----
+
+const input = $("#search input"), results = $("#results");
+
+function escaped(text) {
+    return text.replace(/[&<>"]/g, (c) => "&#" + c.charCodeAt(0) + ";");
+}
+
+function excerpt(text, words) {
+    const at = Math.max(0, text.toLowerCase().indexOf(words[0]) - 60);
+    const marks = new RegExp(words.map((w) => w.replace(/[^\w\s]/g, "\\$&")).join("|"), "gi");
+    let out = "", last = 0;
+    const piece = text.slice(at, at + 200);
+    for (const found of piece.matchAll(marks)) {
+        out += escaped(piece.slice(last, found.index)) + "<mark>" + escaped(found[0]) + "</mark>";
+        last = found.index + found[0].length;
+    }
+    return out + escaped(piece.slice(last));
+}
+
+async function search() {
+    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
+    if (!words.length) { results.hidden = true; return; }
+    const sections = await load("search.js", "sections");
+    const hits = [];
+    for (const [page, id, title, text] of sections) {
+        const t = title.toLowerCase(), b = text.toLowerCase();
+        let score = 0;
+        for (const word of words) {
+            const times = b.split(word).length - 1, inTitle = t.includes(word);
+            if (!times && !inTitle) { score = 0; break; }
+            score += Math.min(times, 20) + 50 * inTitle;
+        }
+        if (score) hits.push([score, page, id, title, text]);
+    }
+    hits.sort((a, b) => b[0] - a[0]);
+    results.innerHTML = hits.slice(0, 30).map(([, page, id, title, text]) =>
+        `<a href="${page}#${id}">${escaped(title)}<small>${excerpt(text, words)}</small></a>`)
+        .join("") || "<p>Nothing found.</p>";
+    results.hidden = false;
+}
+
+input.oninput = search;
+input.onfocus = search;
+$("#search").onsubmit = (event) => { event.preventDefault(); $("a", results)?.click(); };
+results.onclick = () => { results.hidden = true; };
+document.addEventListener("click", (event) => {
+    if (!$("#search").contains(event.target)) results.hidden = true;
+});
+document.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") { results.hidden = true; hide(); }
+    if (event.key === "/" && !/INPUT|TEXTAREA/.test(document.activeElement.tagName)) {
+        event.preventDefault();
+        input.focus();
+    }
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key], links = all("a", results);
+    if (step && !results.hidden && $("#search").contains(document.activeElement)) {
+        event.preventDefault();
+        const to = links.indexOf(document.activeElement) + step;
+        (links[to] ?? input).focus();
+    }
+});
+
+// ---- What a name means: a card, when the pointer or the focus is on a link to it ----
+
+let card = null, waiting = 0;
+
+function hide() { clearTimeout(waiting); card?.remove(); card = null; }
+
+async function show(link) {
+    const names = await load("names.js", "names");
+    const known = names[link.hash.slice(1)];
+    hide();
+    if (!known) return;
+    const [signature, contract, section] = known, box = link.getBoundingClientRect();
+    card = document.createElement("div");
+    card.id = "card";
+    card.role = "tooltip";
+    card.innerHTML = `<code>${escaped(signature)}</code>${escaped(contract)} <small>${
+        escaped(section)}</small>`;
+    document.body.append(card);
+    card.style.left = Math.max(8, Math.min(box.left, innerWidth - card.offsetWidth - 16)) + "px";
+    const below = box.bottom + 6 + card.offsetHeight < innerHeight;
+    card.style.top = scrollY + (below ? box.bottom + 6 : box.top - card.offsetHeight - 6) + "px";
+    link.setAttribute("aria-describedby", "card");
+}
+
+function named(event) {
+    const link = event.target.closest?.("a[href*='L']:not(.n)");
+    return link && /L\d+$/.test(link.hash) ? link : null;
+}
+
+document.addEventListener("mouseover", (event) => {
+    const link = named(event);
+    clearTimeout(waiting);
+    if (link) waiting = setTimeout(show, 120, link);
+    else if (!event.target.closest?.("#card")) hide();
+});
+document.addEventListener("focusin", (event) => {
+    const link = named(event);
+    if (link) show(link); else hide();
+});
+
+// ---- Copying a listing: the code, and nothing but the code ----
+
+for (const pre of all(".listing pre")) {
+    const button = document.createElement("button");
+    button.className = "copy";
+    button.type = "button";
+    button.textContent = "Copy";
+    button.onclick = async () => {
+        const text = $("code", pre).textContent;
+        try {
+            await navigator.clipboard.writeText(text);
+        } catch (e) {                           // a page on a disk may have no clipboard
+            const area = document.createElement("textarea");
+            area.value = text;
+            document.body.append(area);
+            area.select();
+            document.execCommand("copy");
+            area.remove();
+        }
+        button.textContent = "Copied";
+        setTimeout(() => { button.textContent = "Copy"; }, 1500);
+    };
+    pre.parentNode.append(button);
+}
+
+// ---- The table of contents follows the reader; a small window starts with it closed ----
+
+const details = $("#contents details");
+if (matchMedia("(max-width: 62rem)").matches) details.open = false;
+
+const entries = new Map(all("#contents ol ol a").map((a) => [a.hash.slice(1), a]));
+const headings = all("main h2[id]");
+function follow() {
+    let current = null;
+    for (const h of headings) if (h.getBoundingClientRect().top < innerHeight / 3) current = h;
+    const link = current && entries.get(current.id);
+    if (link?.classList.contains("here")) return;
+    for (const a of entries.values()) { a.classList.remove("here"); a.removeAttribute("aria-current"); }
+    if (link) {
+        link.classList.add("here");
+        link.setAttribute("aria-current", "location");
+        const nav = $("#contents"), box = link.getBoundingClientRect();
+        if (box.top < 60 || box.bottom > innerHeight) nav.scrollTop += box.top - innerHeight / 2;
+    }
+}
+addEventListener("scroll", follow, { passive: true });
+follow();

@@ -1,0 +1,74 @@
+#!/usr/bin/env python3
+"""Makes the book: book/make.py [html] [pdf] [epub]; all three unless told.
+
+Written are build/book/*.html, build/book/rustica.pdf and build/book/rustica.epub, and
+of these only what has changed.
+"""
+
+import concurrent.futures
+import pathlib
+import shutil
+import sys
+
+sys.dont_write_bytecode = True
+
+import model
+import to_html
+
+FONTS = {"Inconsolata.otf": "fonts-inconsolata",
+         **{f"texgyrepagella-{face}.otf": "fonts-texgyre"
+            for face in ("regular", "bold", "italic", "bolditalic")}}
+
+
+class Writer:
+    """Writes files, but leaves alone what would stay the same."""
+
+    def __init__(self, folder):
+        self.folder, self.count, self.changed = folder, 0, 0
+
+    def __call__(self, name, content):
+        path = self.folder / name
+        data = content if isinstance(content, bytes) else content.encode()
+        self.count += 1
+        if not path.exists() or path.read_bytes() != data:
+            self.changed += 1
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(data)
+            say("book", path.relative_to(self.folder.parent.parent))
+
+
+def say(what, text):
+    print(f"  {what:<7} {text}", flush=True)
+
+
+def need(tool):
+    if not shutil.which(tool):
+        raise SystemExit(f"make book: {tool} is missing. 'make setup-book' installs it on "
+                         "Debian and Ubuntu.")
+
+
+def fonts(write):
+    """The fonts go with the pages where they are installed; else a reader has others."""
+    for name in FONTS:
+        found = sorted(pathlib.Path("/usr/share/").glob(f"fonts/**/{name}")) + \
+            sorted(pathlib.Path("/usr/share/").glob(f"texmf/fonts/opentype/**/{name}"))
+        if found:
+            write("fonts/" + name, found[0].read_bytes())
+
+
+def main(wanted):
+    for tool in "pandoc", "ctags":
+        need(tool)
+    book = model.Book()
+    if book.problems:
+        raise SystemExit("\n".join([*book.problems, f"make book: {len(book.problems)} problems"]))
+    write = Writer(book.root / "build" / "book")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        if "html" in wanted:
+            to_html.build(book, write, pool)
+            fonts(write)
+    say("book", f"{write.changed} of {write.count} files written")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or ["html", "pdf", "epub"])

@@ -1,0 +1,360 @@
+"""The document: what pandoc reads in the sources, numbered, linked and checked.
+
+What is wrong with the book is collected in `problems`, one "file:line: why" each;
+a book with problems is not made.
+"""
+
+import bisect
+import json
+import pathlib
+import re
+import subprocess
+
+from names import Names
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+# Standards that may be cited, as (NAME, SECTION): the rest of the book's text must
+# spell them like this. The last column is where everybody can read them.
+STANDARDS = {
+    "SDM": ("Intel 64 and IA-32 Architectures Software Developer's Manual, the volume after "
+            "its name", "https://www.intel.com/sdm"),
+    "UEFI": ("Unified Extensible Firmware Interface Specification",
+             "https://uefi.org/specifications"),
+    "ACPI": ("Advanced Configuration and Power Interface Specification",
+             "https://uefi.org/specifications"),
+    "C11": ("ISO/IEC 9899:2011, Programming languages, C",
+            "https://www.open-std.org/jtc1/sc22/wg14/www/docs/n1570.pdf"),
+    "x86-64 psABI": ("System V Application Binary Interface, AMD64 Architecture Processor "
+                     "Supplement", "https://gitlab.com/x86-psABIs/x86-64-ABI"),
+    "gABI": ("System V Application Binary Interface, the generic part",
+             "https://www.sco.com/developers/gabi/latest/contents.html"),
+    "APM": ("AMD64 Architecture Programmer's Manual", "https://docs.amd.com/v/u/en-US/40332-PUB"),
+    "POSIX": ("IEEE Std 1003.1, the Open Group Base Specifications",
+              "https://pubs.opengroup.org/onlinepubs/9699919799/"),
+    "PC16550D": ("National Semiconductor PC16550D data sheet", ""),
+}
+CITATION = re.compile(r"\b(%s)(?: (\d[A-D]|[\d.]+\d))?,? (?:section |table )?(\d+(?:[.-]\d+)+"
+                      r"(?: and \d+(?:\.\d+)+)*|\"[^\"]+\"|chapters? \d+(?: and \d+)*)"
+                      % "|".join(map(re.escape, STANDARDS)))
+UNKNOWN = re.compile(r"[(]([A-Z][\w-]*(?: [\w.-]+){0,2}),? \d+\.\d+(?:\.\d+)*[);]")
+
+
+def sources(root):
+    """The book's files, in its order."""
+    user = [p.relative_to(root).as_posix() for p in sorted(root.glob("user/**/*.[ch]"))]
+    return ["efi_main.c", "rustica.c", "rustica.h", *[f for f in user if f.endswith(".h")],
+            *[f for f in user if f.endswith(".c")], "Makefile"]
+
+
+def anchor(file, line):
+    """The id of a line: L812 for those of rustica.c, user-sh-c-L12 for others."""
+    return ("" if file == "rustica.c" else re.sub(r"\W+", "-", file) + "-") + f"L{line}"
+
+
+# ---- pandoc's trees ------------------------------------------------------------
+
+def pandoc(*arguments, text=None, root=ROOT):
+    done = subprocess.run(["pandoc", *map(str, arguments)], input=text, cwd=root,
+                          capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"pandoc: {done.stderr}")
+    return done.stdout
+
+
+def element(t, *content):
+    return {"t": t, "c": content[0] if len(content) == 1 else list(content)}
+
+
+def raw(form, text):
+    return element("RawBlock" if text.endswith("\n") else "RawInline", form, text)
+
+
+def walk(node, visit):
+    """Calls visit(element) bottom up; it returns what replaces it: None for the same,
+    a list for several."""
+    if isinstance(node, list):
+        out = []
+        for item in node:
+            item = walk(item, visit)
+            new = visit(item) if isinstance(item, dict) and "t" in item else None
+            out += [item] if new is None else new if isinstance(new, list) else [new]
+        return out
+    if isinstance(node, dict):
+        return {k: walk(v, visit) for k, v in node.items()}
+    return node
+
+
+def plain(node):
+    """The text of a tree."""
+    if isinstance(node, list):
+        return "".join(plain(item) for item in node)
+    if not isinstance(node, dict):
+        return ""
+    kind, content = node["t"], node.get("c")
+    if kind in ("Str", ):
+        return content
+    if kind in ("Space", "SoftBreak", "LineBreak"):
+        return " "
+    if kind in ("Code", "CodeBlock"):
+        return content[1]
+    if kind == "Quoted":
+        return '"' + plain(content[1]) + '"'
+    return plain(content) + (" " if kind in ("Para", "Plain") else "")
+
+
+def attributes(node):
+    """(id, classes, {key: value}) of a Div, CodeBlock, Header, Span ..."""
+    where = node["c"][1] if node["t"] == "Header" else node["c"][0]
+    return where[0], where[1], dict(where[2])
+
+
+# ---- The book --------------------------------------------------------------------
+
+class Part:
+    """A chapter, or what stands in the place of one."""
+
+    def __init__(self, book, header):
+        self.id = header["c"][1][0]
+        text = plain(header["c"][2])
+        found = re.match(r"(Chapter (\d+)|Appendix (\w)|(Prologue))\. (.*)", text)
+        self.label, self.title = (found[1], found[5]) if found else ("", text)
+        self.number = (found[2] or found[3] or "P") if found else ""
+        self.page = self.id.removeprefix("ch-") + ".html"
+        self.blocks, self.sections = [], []
+
+    def full(self):
+        return f"{self.label}. {self.title}" if self.label else self.title
+
+
+class Section:
+    def __init__(self, part, number, title, id):
+        self.part, self.number, self.title, self.id = part, number, title, id
+        self.defines = []
+
+
+class Book:
+    def __init__(self, root=ROOT):
+        self.root, self.problems = root, []
+        self.files = sources(root)
+        self.names = Names(root, self.files)
+        self.parts, self.where, self.sections = [], {}, {}      # id -> Part, id -> Section
+        self.figures, self.exercises, self.citations = [], [], {}
+        self.blocks = json.loads(pandoc("-f", "book/reader.lua", "-t", "json", "--preserve-tabs",
+                                        *self.files, root=root))["blocks"]
+        self.split()
+        self.place()
+        self.check_headings()
+        self.mark()
+        self.find_citations()
+        self.find_uses()
+        self.check_links()
+        self.check_names()
+
+    def problem(self, place, why):
+        self.problems.append(f"{place}: {why}")
+
+    def locate(self, text, *more):
+        """file:line of a text in the prose of the sources. It may go over a line's end."""
+        for one in (text, *more):
+            words = [re.escape(w) for w in one.split()] or ["$."]
+            pattern = re.compile(r"(?:\s|\n//\s)+".join(words))
+            for file in self.files:
+                found = pattern.search("\n".join(self.names.text[file]))
+                if found:
+                    line = "\n".join(self.names.text[file])[:found.start()].count("\n") + 1
+                    return f"{file}:{line}"
+        return self.files[0]
+
+    # ---- Parts and sections ----
+
+    def split(self):
+        for block in self.blocks:
+            if block["t"] == "Header" and block["c"][0] == 1:
+                self.parts.append(Part(self, block))
+            elif self.parts:
+                self.parts[-1].blocks.append(block)
+        self.parts.sort(key=lambda part: part.id != "preface")
+        for part in self.parts:
+            self.where[part.id] = part
+            top = Section(part, part.number or part.title, part.title, part.id)
+            self.sections[part.id], count = top, 0
+            for block in part.blocks:
+                if block["t"] == "Header" and block["c"][0] == 2:
+                    count += 1
+                    section = Section(part, f"{part.number}.{count}" if part.number else "",
+                                      plain(block["c"][2]), block["c"][1][0])
+                    part.sections.append(section)
+                    self.sections[section.id] = section
+
+    def place(self):
+        """Where each section begins in its file, and on which page each line is."""
+        self.starts = {file: [] for file in self.files}
+        for file in self.files:
+            for number, line in enumerate(self.names.text[file], 1):
+                found = re.match(r"// ##? .*\{#([\w-]+)\}$", line)
+                if found and found[1] in self.sections:
+                    self.starts[file].append((number, self.sections[found[1]]))
+        self.starts["Makefile"].append((0, self.sections.get("app-make")))
+
+    def section(self, file, line):
+        starts = self.starts[file]
+        at = bisect.bisect_right([n for n, _ in starts], line) - 1
+        if at < 0:
+            at = 0
+        return starts[at][1]
+
+    def check_headings(self):
+        """The headings pandoc saw are those the sources mean."""
+        meant = [found[1] for file in self.files for line in self.names.text[file]
+                 if (found := re.match(r"// #{1,3} .*\{#([\w-]+)\}$", line))]
+        def visit(node):
+            if node["t"] == "Header":
+                id, text = node["c"][1][0], plain(node["c"][2])
+                if id in meant:
+                    meant.remove(id)
+                elif not id.startswith(("app-make", "make-")):
+                    self.problem(self.locate("// " + "#" * node["c"][0] + " " + text, text),
+                                 f'a heading by accident, "{text}"')
+        walk(self.blocks, visit)
+        for id in meant:
+            self.problem(self.locate("{#%s}" % id), "pandoc does not see this heading; is the "
+                         "line above it blank?")
+
+    # ---- Figures, transcripts, exercises ----
+
+    def mark(self):
+        """Gives figures and exercises their numbers and reads what is included."""
+        for part in self.parts:
+            self.part, self.count = part, {"figure": 0, "exercise": 0}
+            part.blocks = walk(part.blocks, self.mark_one)
+        for part in self.parts:
+            walk(part.blocks, lambda node, part=part: self.own(node, part))
+
+    def own(self, node, part):
+        if node["t"] in ("Header", "Div", "Span", "CodeBlock", "Link"):
+            id, classes, keys = attributes(node)
+            if id:
+                self.where[id] = part
+            if "listing" in classes:
+                first = int(keys["startFrom"])
+                for line in range(first, first + node["c"][1].count("\n") + 1):
+                    self.where[anchor(keys["file"], line)] = part
+
+    def mark_one(self, node):
+        if node["t"] != "Div":
+            return None
+        id, classes, keys = attributes(node)
+        if "transcript" in classes:
+            path = self.root / keys.get("file", "?")
+            if not path.is_file():
+                self.problem(self.locate(f'file="{keys.get("file")}"', ".transcript"),
+                             f'the transcript {keys.get("file")} is missing')
+                return []
+            return element("CodeBlock", [id, ["transcript"], [["file", keys["file"]]]],
+                           path.read_text().rstrip("\n"))
+        if "exercise" in classes or "figure" in classes:
+            kind = "exercise" if "exercise" in classes else "figure"
+            self.count[kind] += 1
+            number = f"{self.part.number}.{self.count[kind]}"
+            text = [b for b in node["c"][1] if b["t"] != "CodeBlock"]
+            item = {"id": id, "number": number, "part": self.part, "text": plain(text).strip(),
+                    "level": int(keys.get("level", "1"))}
+            if kind == "exercise":
+                self.exercises.append(item)
+                node["c"][0][2] = [["level", keys.get("level", "1")], ["number", number]]
+                return None
+            return self.figure(node, item, keys.get("file", "?"), text)
+        return None
+
+    def figure(self, node, item, file, text):
+        path = self.root / file
+        item["id"] = item["id"] or "fig-" + path.stem
+        if not path.is_file():
+            self.problem(self.locate(f'file="{file}"', ".figure"), f"the figure {file} is missing")
+            return []
+        if not re.search(r"<title>.+?</title>\s*<desc>.+?</desc>", path.read_text(), re.S):
+            self.problem(file + ":1", "the figure has no <title> and <desc> for those who cannot see")
+        self.figures.append(item)
+        return element("Div", [item["id"], ["figure"], [["file", file], ["number", item["number"]]]],
+                       text)
+
+    # ---- Standards ----
+
+    def find_citations(self):
+        for file in self.files:
+            if file == "Makefile":
+                continue
+            text = "\n".join(line[3:] if line.startswith("//") else line
+                             for line in self.names.text[file])
+            for found in CITATION.finditer(re.sub(r"\n", " ", text)):
+                line = text[:found.start()].count("\n") + 1
+                where = self.citations.setdefault(found[1], {})
+                place = " ".join(filter(None, (found[2], found[3])))
+                where.setdefault(place, []).append(self.section(file, line))
+            for found in UNKNOWN.finditer(text):
+                if not found[1].startswith(tuple(STANDARDS)):
+                    self.problem(f"{file}:{text[:found.start()].count(chr(10)) + 1}",
+                                 f'"{found[1]}" is not among the STANDARDS of book/model.py')
+
+    # ---- Names ----
+
+    def find_uses(self):
+        """Goes through all listings once, and enters each use of a name."""
+        self.tokens = {}
+        for part in self.parts:
+            for block in part.blocks:
+                if block["t"] == "CodeBlock" and "listing" in block["c"][0][1]:
+                    keys = attributes(block)[2]
+                    file, first = keys["file"], int(keys["startFrom"])
+                    if file == "Makefile":
+                        continue
+                    found = list(self.names.tokens(file, first, block["c"][1]))
+                    self.tokens[file, first] = found
+                    for _, _, line, name in found:
+                        if name and (file, line) != (name.file, name.line):
+                            name.uses.append((file, line))
+        for name in self.names.everything():
+            self.section(name.file, name.line).defines.append(name)
+
+    def used_in(self, name):
+        """The sections that use a name, but not the one that defines it."""
+        home, seen = self.section(name.file, name.line), []
+        for file, line in name.uses:
+            section = self.section(file, line)
+            if section is not home and section not in seen:
+                seen.append(section)
+        return seen
+
+    # ---- Checks ----
+
+    def check_links(self):
+        linked = set()
+        def visit(node):
+            if node["t"] == "Link" and node["c"][2][0].startswith("#"):
+                id = node["c"][2][0][1:]
+                linked.add(id)
+                if id not in self.where:
+                    self.problem(self.locate(f"(#{id})"), f"a dead link: nothing has the id {id}")
+        walk([part.blocks for part in self.parts], visit)
+        known = set(self.sections) | {e["id"] for e in self.exercises + self.figures}
+        for file in self.files:
+            for number, line in enumerate(self.names.text[file], 1):
+                for id in re.findall(r"\{#([\w-]+)", line) if line.startswith("// ") else []:
+                    if id not in self.where:
+                        self.problem(f"{file}:{number}", f"the id {id} is not one for pandoc: it "
+                                     "belongs to a heading, a div or []")
+                    elif id not in known and id not in linked and not id.endswith("-exercises"):
+                        self.problem(f"{file}:{number}", f"the id {id} is not used")
+
+    def check_names(self):
+        for part in self.parts:
+            def visit(node):
+                if node["t"] == "Code" and self.meaning(part, node["c"][1]) is False:
+                    self.problem(self.locate(f"`{node['c'][1]}`"), f"there is no {node['c'][1]}")
+            walk(part.blocks, visit)
+
+    def meaning(self, part, text):
+        user = part.id == "app-user" and "user/user.h" in self.files
+        return None if part.id == "app-make" else \
+            self.names.in_prose(text, "user/user.h" if user else "rustica.c")

@@ -1,0 +1,295 @@
+"""The book as HTML: a landing page, a page for each chapter, the index, search."""
+
+import html
+import json
+import re
+import string
+
+import model
+from model import anchor, attributes, element, plain, raw
+
+esc = html.escape
+
+
+def quiet(text):
+    return esc(text, quote=False)
+
+
+class Html:
+    """How the parts of a document look in HTML. The EPUB is made of the same, with
+    `pages` off: there every link is `#id`, until we know which file has the id."""
+
+    form = "html"
+
+    def __init__(self, book, pages=True):
+        self.book, self.pages = book, pages
+
+    def href(self, id, page=None):
+        part = self.book.where.get(id)
+        other = self.pages and part and part.page != page
+        return (part.page if other else "") + ("" if other and id == part.id else "#" + id)
+
+    # ---- Listings ----
+
+    def listing(self, node, page):
+        keys, text = attributes(node)[2], node["c"][1].rstrip("\n")
+        file, first = keys["file"], int(keys["startFrom"])
+        lines, seen = [""], set()
+        for kind, word, line, name in self.book.tokens.get((file, first)) or [("", text, first, 0)]:
+            for i, piece in enumerate(word.split("\n")):
+                if i:
+                    lines.append("")
+                lines[-1] += self.token(kind, piece, name, (file, line), page, seen)
+        while lines[-1] == "":
+            lines.pop()
+        numbered = [f'<span class="l" id="{anchor(file, n)}">{self.number(file, n)}{line}\n</span>'
+                    for n, line in enumerate(lines, first)]
+        last = first + len(lines) - 1
+        return raw("html", f'<div class="listing"><pre tabindex="0" role="region" aria-label="{file},'
+                   f' lines {first} to {last}"><code data-file="{file}">{"".join(numbered)}</code>'
+                   "</pre></div>\n")
+
+    def number(self, file, n):
+        if not self.pages:
+            return f'<a class="n" data-n="{n}"></a>'
+        return f'<a class="n" href="#{anchor(file, n)}" data-n="{n}" tabindex="-1" ' \
+               'aria-hidden="true"></a>'
+
+    def token(self, kind, text, name, place, page, seen):
+        text = quiet(text)
+        if kind == "word" and name:
+            if (name.file, name.line) == place:
+                return f'<b>{text}</b>' if name.kind not in ("local", "parameter", "member") else text
+            local = name.kind in ("local", "parameter")
+            if local and not self.pages:
+                return text
+            again = ' tabindex="-1"' if self.pages and (local or name in seen) else ""
+            seen.add(name)
+            return f'<a href="{self.href(anchor(name.file, name.line), page)}"{again}>{text}</a>'
+        short = {"keyword": "k", "string": "s", "comment": "c", "number": "m", "directive": "p"}
+        return f'<i class="{short[kind]}">{text}</i>' if text and kind in short else text
+
+    # ---- Everything else ----
+
+    def drawing(self, text):
+        return raw("html", f'<pre class="drawing" tabindex="0">{quiet(text)}</pre>\n')
+
+    def transcript(self, text, file):
+        return raw("html", f'<figure class="transcript"><pre tabindex="0">{quiet(text)}</pre>'
+                   f'<figcaption>{esc(file)}, which the tests compare with a run</figcaption>'
+                   "</figure>\n")
+
+    def reference(self, text, name, page):
+        href = self.href(anchor(name.file, name.line), page)
+        return element("Link", ["", ["name"], []], [element("Code", ["", [], []], text)], [href, ""])
+
+    def link(self, node, page):
+        target = node["c"][2][0]
+        if target.startswith("#"):
+            node["c"][2][0] = self.href(target[1:], page)
+        return node
+
+    def chapter(self, part):
+        label = f'<span class="label">{part.label}</span> ' if part.label else ""
+        return raw("html", f'<h1 id="{part.id}">{label}{quiet(part.title)}</h1>\n')
+
+    def heading(self, node, section):
+        if section and section.number:
+            node["c"][2].insert(0, raw("html", f'<span class="secno">{section.number}</span> '))
+        return node
+
+    def defines(self, section, page):
+        def one(name):
+            used = self.book.used_in(name)
+            shown = ", ".join(f'<a href="{self.href(s.id, page)}">{s.number or s.title}</a>'
+                              for s in used[:6])
+            more = f' and <a href="{self.href("names", page)}#{index_id(name)}">' \
+                   f'{len(used) - 6} more</a>' if len(used) > 6 and self.pages else \
+                   f" and {len(used) - 6} more" if len(used) > 6 else ""
+            return f'<a class="name" href="{self.href(anchor(name.file, name.line), page)}">' \
+                   f'<code>{esc(name.shown)}</code></a>' + (f" ({shown}{more})" if used else "")
+        return raw("html", f'<p class="defines"><strong>Defines</strong> and where it is used: '
+                   f'{"; ".join(one(n) for n in section.defines)}.</p>\n')
+
+    def figure(self, node, keys, id):
+        svg = svg_text(self.book.root / keys["file"], id)
+        return [raw("html", f'<figure id="{id}">{svg}<figcaption><strong>Figure '
+                    f'{keys["number"]}.</strong> \n'), *unparagraphed(node["c"][1]),
+                raw("html", "</figcaption></figure>\n")]
+
+    def exercise(self, node, keys, id):
+        level = int(keys["level"])
+        head = raw("html", f'<h4>Exercise '
+                   f'{keys["number"]} <span class="level" title="level {level} of 3">'
+                   f'<span class="sr">level {level} of 3</span>{"&#9679;" * level}'
+                   f'{"&#9675;" * (3 - level)}</span></h4>\n')
+        node["c"][0] = [id, ["exercise"], []]
+        node["c"][1].insert(0, head)
+        return node
+
+
+def index_id(name):
+    return "n-" + name.name + ("" if name.file in ("rustica.c", "rustica.h", "efi_main.c")
+                               else "-" + re.sub(r"\W", "-", name.file))
+
+
+def unparagraphed(blocks):
+    return [element("Plain", b["c"]) if b["t"] == "Para" else b for b in blocks]
+
+
+def svg_text(path, id):
+    """The drawing itself, so that the page's colours are its colours."""
+    text = re.sub(r"<\?xml.*?\?>\s*|<!--.*?-->\s*", "", path.read_text(), flags=re.S)
+    text = re.sub(r"<title>", f'<title id="{id}-title">', text, 1)
+    text = re.sub(r"<desc>", f'<desc id="{id}-desc">', text, 1)
+    return text.strip().replace("<svg ", f'<svg role="img" aria-labelledby="{id}-title" '
+                                f'aria-describedby="{id}-desc" ', 1)
+
+
+def render(book, part, form, page=None):
+    """The blocks of a part, in a form, ready for pandoc to write."""
+    by_block = {id: section for id, section in book.sections.items()}
+
+    def visit(node):
+        kind = node["t"]
+        if kind == "CodeBlock":
+            id, classes, keys = attributes(node)
+            if "listing" in classes:
+                return form.listing(node, page)
+            if "transcript" in classes:
+                return form.transcript(node["c"][1], keys["file"])
+            return form.drawing(node["c"][1])
+        if kind == "Code":
+            name = book.meaning(part, node["c"][1])
+            return form.reference(node["c"][1], name, page) if name else None
+        if kind == "Link":
+            return form.link(unlinked(node), page)
+        if kind == "Header":
+            return form.heading(node, by_block.get(node["c"][1][0]))
+        if kind == "Div":
+            id, classes, keys = attributes(node)
+            if "exercise" in classes:
+                return form.exercise(node, keys, id)
+            if "figure" in classes:
+                return form.figure(node, keys, id)
+        return None
+
+    blocks, open_section = [form.chapter(part)], book.sections[part.id]
+    for block in json.loads(json.dumps(part.blocks)) + [None]:
+        ends = block is None or block["t"] == "Header" and (
+            block["c"][0] < 3 or block["c"][1][0].endswith("-exercises"))
+        if ends:
+            if open_section and open_section.defines:
+                blocks.append(form.defines(open_section, page))
+            open_section = block and book.sections.get(block["c"][1][0])
+        if block:
+            blocks += model.walk([block], visit)
+    return blocks
+
+
+def unlinked(node):
+    """A link cannot be inside a link: names in a link's text stay plain."""
+    def visit(inner):
+        return inner["c"][1] if inner["t"] == "Link" else None
+    node["c"][1] = model.walk(node["c"][1], visit)
+    return node
+
+
+# ---- The pages -----------------------------------------------------------------
+
+def fragment(blocks, form="html5"):
+    tree = {"pandoc-api-version": [1, 22, 2, 1], "meta": {}, "blocks": blocks}
+    return model.pandoc("-f", "json", "-t", form, "--wrap=none", text=json.dumps(tree))
+
+
+def contents(book, here=None):
+    """The list of parts; that of `here` shows its sections."""
+    out = []
+    for part in book.parts:
+        number = f'<span class="secno">{part.number}</span> ' if part.number else ""
+        current = ' aria-current="page"' if part is here else ""
+        out.append(f'<li><a href="{part.page}"{current}>{number}{quiet(part.title)}</a>')
+        if part is here and part.sections:
+            out.append("<ol>" + "".join(
+                f'<li><a href="#{s.id}"><span class="secno">{s.number}</span> {quiet(s.title)}</a>'
+                "</li>" for s in part.sections) + "</ol>")
+        out.append("</li>")
+    return "<ol>" + "".join(out) + "</ol>"
+
+
+def page(book, template, part):
+    blocks = render(book, part, Html(book), part.page)
+    at = book.parts.index(part)
+    turn = ""
+    for step, rel, arrow in (-1, "prev", "&larr; "), (1, "next", ""):
+        if 0 <= at + step < len(book.parts):
+            other = book.parts[at + step]
+            turn += f'<a rel="{rel}" href="{other.page}">{arrow}{quiet(other.full())}' \
+                    f'{" &rarr;" if step > 0 else ""}</a>'
+    return template.substitute(title=quiet(f"{part.full()} - Rustica"), contents=contents(book, part),
+                               main=fragment(blocks), turn=turn, kind="chapter")
+
+
+def landing(book, template):
+    cover = svg_text(book.root / "book/figures/cover.svg", "cover") \
+        if (book.root / "book/figures/cover.svg").exists() else ""
+    first = next(p for p in book.parts if p.id == "preface")
+    items = []
+    for part in book.parts:
+        sections = "".join(f'<li><a href="{part.page}#{s.id}">{quiet(s.title)}</a></li>'
+                           for s in part.sections)
+        label = f'<span class="label">{part.label}</span> ' if part.label else ""
+        inner = f'<details><summary>{len(part.sections)} sections</summary><ol>{sections}</ol>' \
+                "</details>" if sections else ""
+        items.append(f'<li><a href="{part.page}">{label}{quiet(part.title)}</a>{inner}</li>')
+    lines = sum(len(text) for text in book.names.text.values())
+    main = f"""<h1 class="cover">Rustica</h1>
+<p class="subtitle">An operating-system course that is its own kernel</p>
+<figure class="cover">{cover}</figure>
+<p>All {lines:,} lines of the kernel are in this book, and all of the book is in the kernel's
+source. <a href="{first.page}">Begin with the preface</a>, or take the book with you as
+<a href="rustica.pdf">PDF</a> or <a href="rustica.epub">EPUB</a>.</p>
+<ol class="parts">{''.join(items)}</ol>"""
+    return template.substitute(title="Rustica: an operating-system course that is its own kernel",
+                               contents=contents(book), main=main, turn="", kind="landing")
+
+
+# ---- What the scripts read -------------------------------------------------------
+
+def names_js(book):
+    """{id of the line: [signature, contract, section]}"""
+    data = {}
+    for name in [*book.names.everything(),
+                 *(m for ms in book.names.members.values() for m in ms.values())]:
+        section = book.section(name.file, name.line)
+        data[anchor(name.file, name.line)] = [name.signature, name.contract,
+                                              f"{section.number} {section.title}".strip()]
+    return "rustica.names = " + json.dumps(data, separators=(",", ":"), sort_keys=True) + ";\n"
+
+
+def search_js(book):
+    """[[page, id, number and title, text]] of all sections."""
+    data = []
+    for part in book.parts:
+        section, text = book.sections[part.id], []
+        for block in part.blocks + [None]:
+            if block is None or block["t"] == "Header" and block["c"][1][0] in book.sections:
+                data.append([part.page, section.id, f"{section.number} {section.title}".strip(),
+                             re.sub(r"\s+", " ", " ".join(text)).strip()])
+                section = block and book.sections[block["c"][1][0]]
+                text = []
+            else:
+                text.append(plain(block))
+    return "rustica.sections = " + json.dumps(data, separators=(",", ":")) + ";\n"
+
+
+def build(book, write, pool):
+    """Hands each file's name and text to write()."""
+    template = string.Template((book.root / "book/page.html").read_text())
+    write("index.html", landing(book, template))
+    for part, text in zip(book.parts, pool.map(lambda p: page(book, template, p), book.parts)):
+        write(part.page, text)
+    write("names.js", names_js(book))
+    write("search.js", search_js(book))
+    for file in "book.css", "book.js":
+        write(file, (book.root / "book" / file).read_text())
