@@ -10,10 +10,10 @@
 // This file is what that function does. It asks the firmware everything we
 // shall ever want to know, because there is only one chance; it builds the
 // page tables the kernel starts on; then it tells the firmware to go away
-// and jumps. It is the only part of Rustica that knows what UEFI looks like,
-// and the only one that includes the headers of *gnu-efi*, which describe
-// the firmware's structures and carry the calls from our calling convention
-// to the firmware's.
+// and jumps. It is the only part of Rustica that knows what UEFI looks
+// like, and the only one that includes the headers of *gnu-efi*, which
+// describe the firmware's structures and carry the calls from our calling
+// convention to the firmware's.
 //
 // The kernel proper begins with [Chapter 1](#ch-boot). A reader in a hurry
 // may start there and come back when wondering where the structure called
@@ -34,11 +34,12 @@ struct efi_state efi;
 
 // ## Complaining {#efi-fail}
 //
-// As long as the firmware lives we can use its console. It wants sixteen-bit
-// characters, so we widen them one at a time. A machine that cannot run
-// Rustica gets a sentence, five seconds to read it, and its power switched off.
-// Port 0xf4 is where our QEMU keeps a device that turns a write into an exit
-// status for the shell; a real machine has nothing there and ignores it.
+// As long as the firmware lives we can use its console. It wants
+// sixteen-bit characters, so we widen them one at a time. A machine that
+// cannot run Rustica gets a sentence, five seconds to read it, and its
+// power switched off. Port 0xf4 is where our QEMU keeps a device that turns
+// a write into an exit status for the shell; a real machine has nothing
+// there and ignores it.
 
 void efi_print(const char *text)
 {
@@ -66,9 +67,10 @@ void efi_fail(const char *why)
 // ## Two things we cannot do without {#efi-cpu}
 //
 // Pages that hold data must not be executable, so the processor must know
-// the no-execute bit (CPUID 80000001h, EDX bit 20); programs are compiled for
-// x86-64 as everybody compiles for it, which includes SSE2 (CPUID 1, EDX bit
-// 26). Both are older than UEFI itself, but an emulator can leave them out.
+// the no-execute bit (CPUID 80000001h, EDX bit 20); programs are compiled
+// for x86-64 as everybody compiles for it, which includes SSE2 (CPUID 1,
+// EDX bit 26). Both are older than UEFI itself, but an emulator can leave
+// them out.
 
 void efi_check_cpu(void)
 {
@@ -104,9 +106,9 @@ void efi_reserve(struct boot_info *info, const char *name, void *start, u64 size
 // ## Questions {#efi-questions}
 //
 // *Which image are we, and what did the user type?* The loaded-image
-// protocol knows both. Options are sixteen-bit text too. Some firmware hands
-// a boot entry's private data over in their place, so anything that is not
-// plain text ends the line.
+// protocol knows both. Options are sixteen-bit text too. Some firmware
+// hands a boot entry's private data over in their place, so anything that
+// is not plain text ends the line.
 
 void efi_ask_image(struct boot_info *info, EFI_HANDLE image)
 {
@@ -281,8 +283,8 @@ u64 efi_map_direct(struct boot_info *info, bool count_only)
 }
 
 // The linker's script tells where code begins and ends (`_text`, `_etext`)
-// and where data begins (`_data`). Constants come first in the data, and the
-// last of them is `image_constants_end`, which [Chapter 1](#boot-image)
+// and where data begins (`_data`). Constants come first in the data, and
+// the last of them is `image_constants_end`, which [Chapter 1](#boot-image)
 // aligns to a page: what lies between is neither written nor executed. (tcc
 // puts its constants among the variables; with it, that stretch is short.)
 
@@ -346,10 +348,11 @@ void efi_build_tables(struct boot_info *info)
 // ## Exit {#efi-exit}
 //
 // The firmware lets us go only if we prove that we know its latest memory
-// map: we pass the key that came with it. Between our asking for the map and
-// our leaving, a timer of the firmware may fire and change the map; then the
-// call fails, and we ask again. After the first attempt nothing else may
-// be called (UEFI 2.10, 7.4.6), which is why the buffer had to have slack.
+// map: we pass the key that came with it. Between our asking for the map
+// and our leaving, a timer of the firmware may fire and change the map;
+// then the call fails, and we ask again. After the first attempt nothing
+// else may be called (UEFI 2.10, 7.4.6), which is why the buffer had to
+// have slack.
 
 void efi_exit(EFI_HANDLE image, struct boot_info *info, u64 capacity)
 {
@@ -365,16 +368,16 @@ void efi_exit(EFI_HANDLE image, struct boot_info *info, u64 capacity)
     efi_fail("the firmware does not let go.");
 }
 
-// The image was linked to start at address 0 and has been adjusted by gnu-efi's
-// start code to where the firmware put it. Every place in it that holds an
-// address is listed in a table (gABI, "Relocation"), and every entry is of the
-// simplest kind: *the word at this offset is the base plus this number*. As the
-// number is in the table and not in the word, nothing stops us from doing
-// it a second time with another base.
+// The image was linked to start at address 0 and has been adjusted by
+// gnu-efi's start code to where the firmware put it. Every place in it that
+// holds an address is listed in a table (gABI, "Relocation"), and every
+// entry is of the simplest kind: *the word at this offset is the base plus
+// this number*. As the number is in the table and not in the word, nothing
+// stops us from doing it a second time with another base.
 //
-// From here on every pointer stored in the image points to addresses that do
-// not exist yet. The function touches nothing but its arguments, and its caller
-// has fetched beforehand what it needs afterwards.
+// From here on every pointer stored in the image points to addresses that
+// do not exist yet. The function touches nothing but its arguments, and its
+// caller has fetched beforehand what it needs afterwards.
 
 void efi_relocate(u8 *image, struct elf_rela *rela, u64 size, vaddr base)
 {
@@ -397,8 +400,8 @@ u64 efi_dynamic(u64 tag)
 
 // ## In order {#efi-main}
 //
-// The names in the hand-over block are pointers into the image too, but this
-// block is not part of the image, so no table lists them: we move them
+// The names in the hand-over block are pointers into the image too, but
+// this block is not part of the image, so no table lists them: we move them
 // by hand. The same goes for the address we are about to jump to.
 
 void efi_move_names(struct boot_info *info)
@@ -412,6 +415,9 @@ void efi_move_names(struct boot_info *info)
     info->map += DIRECT_MAP;
     info->direct_map = (u8 *)DIRECT_MAP;
 }
+
+// And here is the prologue as a whole: questions, tables, good-bye, jump.
+// Nothing of it is ever executed again.
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 {

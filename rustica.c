@@ -8,8 +8,8 @@
 // kernel, which boots and shows what that chapter taught.
 //
 // There is one rule of form. A line that begins in column 1 with two
-// slashes and a space is prose, and belongs to the book. Every other line is
-// C, and belongs to the machine. Line numbers are those of this file
+// slashes and a space is prose, and belongs to the book. Every other line
+// is C, and belongs to the machine. Line numbers are those of this file
 // everywhere: in your editor, in the book's margin, in the debugger and in
 // the kernel's own error messages.
 //
@@ -28,13 +28,13 @@
 // # Chapter 1. Alone on the machine {#ch-boot}
 //===========================================================================
 //
-// The [prologue](#ch-prologue) has asked the firmware its last questions and
-// dismissed it. Nobody is left to print a letter for us, to give us
+// The [prologue](#ch-prologue) has asked the firmware its last questions
+// and dismissed it. Nobody is left to print a letter for us, to give us
 // memory or to notice when we divide by zero. If something goes wrong now,
-// the processor looks for a handler in tables that are no longer there, fails,
-// looks for a handler for that failure, fails again and resets itself. The
-// screen goes black. Every beginner's kernel does this, many times, and it
-// says nothing about why.
+// the processor looks for a handler in tables that are no longer there,
+// fails, looks for a handler for that failure, fails again and resets
+// itself. The screen goes black. Every beginner's kernel does this, many
+// times, and it says nothing about why.
 //
 // So before we build anything we build the means of knowing what happened.
 // At the end of this chapter the kernel can print, and any mistake it makes
@@ -46,28 +46,32 @@
 //
 // At our first instruction the machine is in this state:
 //
-// - one processor runs, in 64-bit mode, with interrupts disabled; any others
-//   sleep where the firmware parked them, and stay there;
+// - one processor runs, in 64-bit mode, with interrupts disabled; any
+//   others sleep where the firmware parked them, and stay there;
 // - the page tables are those of the prologue: [the direct map, the image
-//   and a stack](#h-layout), and the identity of the image, for a moment more;
-// - the segment registers, and the tables of segments and of interrupt handlers,
-//   are still the firmware's, in memory that we are going to reuse;
-// - `rdi`, the first argument, points to the [hand-over block](#h-handover).
+//   and a stack](#h-layout), and the identity of the image, for a moment
+//   more;
+// - the segment registers, and the tables of segments and of interrupt
+//   handlers, are still the firmware's, in memory that we are going to
+//   reuse;
+// - `rdi`, the first argument, points to the [hand-over
+//   block](#h-handover).
 //
 // We replace what is not ours in the order in which we need it: console,
-// segments, interrupt handlers. The invariant of this chapter: *from the end
-// of `cpu_init_traps()` on, no event resets the machine silently.*
+// segments, interrupt handlers. The invariant of this chapter: *from the
+// end of `cpu_init_traps()` on, no event resets the machine silently.*
 //
 // **Shortcomings.** The direct map makes the code of the kernel writable
-// through a second address; we trust ourselves not to go there. One processor
-// is enough for this course: nothing here is protected against another one.
+// through a second address; we trust ourselves not to go there. One
+// processor is enough for this course: nothing here is protected against
+// another one.
 //
 // ## The instructions C has no words for {#boot-instructions}
 //
-// C can express what a program computes, but not how it talks to the machine
-// it runs on. For that there are instructions which no compiler emits on its
-// own. Each gets a function of its name here, and from then on the book is
-// written in C. Privileged registers first.
+// C can express what a program computes, but not how it talks to the
+// machine it runs on. For that there are instructions which no compiler
+// emits on its own. Each gets a function of its name here, and from then on
+// the book is written in C. Privileged registers first.
 
 u64 cpu_read_cr0(void) { u64 v; __asm__ volatile("mov %%cr0, %0" : "=r"(v)); return v; }
 u64 cpu_read_cr2(void) { u64 v; __asm__ volatile("mov %%cr2, %0" : "=r"(v)); return v; }
@@ -130,17 +134,17 @@ struct table_pointer {
     u64 base;
 } packed;
 
-void cpu_lidt(const struct table_pointer *p) { __asm__ volatile("lidt (%0)" : : "r"(p) : "memory"); }
-void cpu_lgdt(const struct table_pointer *p) { __asm__ volatile("lgdt (%0)" : : "r"(p) : "memory"); }
+void cpu_lidt(const void *pointer) { __asm__ volatile("lidt (%0)" : : "r"(pointer) : "memory"); }
+void cpu_lgdt(const void *pointer) { __asm__ volatile("lgdt (%0)" : : "r"(pointer) : "memory"); }
 void cpu_ltr(u16 selector) { __asm__ volatile("ltr %w0" : : "r"(selector) : "memory"); }
 
 // Some steps cannot be a C function at all, because they replace the ground
-// a C function stands on. `cpu_enter()` is the one the prologue
-// ends with: new page tables, new stack, jump. The stack is pushed down by
-// eight bytes because C functions expect to find a return address there; it
-// is zero, which ends every backtrace. `cpu_load_segments()` gives every
-// segment register a value from our table. CS can only be loaded by a jump, so
-// we return "far" to the next line; tcc does not know the mnemonic.
+// a C function stands on. `cpu_enter()` is the one the prologue ends with:
+// new page tables, new stack, jump. The stack is pushed down by eight bytes
+// because C functions expect to find a return address there; it is zero,
+// which ends every backtrace. `cpu_load_segments()` gives every segment
+// register a value from our table. CS can only be loaded by a jump, so we
+// return "far" to the next line; tcc does not know the mnemonic.
 
 #define SEGMENT_KERNEL_CODE 0x08
 #define SEGMENT_KERNEL_DATA 0x10
@@ -196,8 +200,8 @@ void *memcpy(void *to, const void *from, u64 n)
     return to;
 }
 
-// When the areas overlap and the destination is the higher one, the copy must
-// run downward, or it reads what it has just written.
+// When the areas overlap and the destination is the higher one, the copy
+// must run downward, or it reads what it has just written.
 
 void *memmove(void *to, const void *from, u64 n)
 {
@@ -274,8 +278,8 @@ struct boot_state {
 
 struct boot_state boot;
 
-// The last constant of the image, on a page of its own: below it lies
-// what the prologue has [mapped read-only](#efi-tables). {#boot-image}
+// []{#boot-image}The last constant of the image, on a page of its own:
+// below it lies what the prologue has [mapped read-only](#efi-tables).
 
 const u8 image_constants_end[] __attribute__((section(".rodata.z"), aligned(4096))) = {0};
 
@@ -302,10 +306,11 @@ void boot_debug_put(char c)
 }
 
 // The second one has been on PCs since 1981: the 16550 serial port, still
-// found on servers, on boards for tinkerers and in every emulator. Eight ports
-// from 0x3f8 up; we set 115,200 bits a second, eight data bits, and before each
-// byte wait for "transmitter empty" (bit 5 of port 5), but not for ever. A
-// scratch register that remembers nothing tells that there is no such device.
+// found on servers, on boards for tinkerers and in every emulator. Eight
+// ports from 0x3f8 up; we set 115,200 bits a second, eight data bits, and
+// before each byte wait for "transmitter empty" (bit 5 of port 5), but not
+// for ever. A scratch register that remembers nothing tells that there is
+// no such device.
 
 #define COM1 0x3f8
 
@@ -355,6 +360,8 @@ void boot_init_consoles(void)
         boot_add_console(&boot_serial_console);
 }
 
+// Prints one character on all of them.
+
 void boot_put(char c)
 {
     struct console *console;
@@ -368,9 +375,9 @@ void boot_put(char c)
 // The function every C programmer uses first is usually the first one that
 // is missing. Ours knows `%d %i %u %x %p %c %s %%`, the flags `-` and `0`,
 // a width and a precision (also as `*`), and the lengths `l` and `z`; what
-// it knows it does exactly as the C standard says (C11, 7.21.6.1), so that the
-// compiler can check our format strings. It writes to a *sink*, which is
-// either the consoles or a buffer.
+// it knows it does exactly as the C standard says (C11, 7.21.6.1), so that
+// the compiler can check our format strings. It writes to a *sink*, which
+// is either the consoles or a buffer.
 
 struct sink {
     bool console;        /* else the buffer */
@@ -422,8 +429,8 @@ void sink_string(struct sink *to, const struct format *f, const char *text)
     sink_text(to, f, text, length);
 }
 
-// Numbers are made from the last digit to the first. The zeros of a precision
-// or of the flag `0` stand between the sign and the digits.
+// Numbers are made from the last digit to the first. The zeros of a
+// precision or of the flag `0` stand between the sign and the digits.
 
 void sink_number(struct sink *to, const struct format *f, u64 value, u64 base, const char *sign)
 {
@@ -479,8 +486,8 @@ const char *format_parse(const char *p, struct format *f, va_list *ap)
     return p;
 }
 
-// And the letter itself. An `int` shorter than a register arrives with rubbish
-// in the upper half, so it must be taken as what it is.
+// And the letter itself. An `int` shorter than a register arrives with
+// rubbish in the upper half, so it must be taken as what it is.
 
 u64 format_unsigned(const struct format *f, va_list *ap)
 {
@@ -517,6 +524,9 @@ void sink_conversion(struct sink *to, char letter, const struct format *f, va_li
         sink_put(to, letter);
     }
 }
+
+// Everything together: characters are passed on, and a percent sign begins
+// a conversion. A format that ends in the middle of one is cut off there.
 
 void sink_format(struct sink *to, const char *text, va_list *ap)
 {
@@ -595,13 +605,13 @@ struct size_text boot_size(u64 bytes)
 
 // ## Where are we? {#boot-backtrace}
 //
-// Every function that our compilers make begins by pushing the caller's frame
-// pointer and pointing `rbp` at it; just above lies the return address. The
-// frames of all callers so form a chain, and walking it answers the
-// first question after any crash: how did we get here?
+// Every function that our compilers make begins by pushing the caller's
+// frame pointer and pointing `rbp` at it; just above lies the return
+// address. The frames of all callers so form a chain, and walking it
+// answers the first question after any crash: how did we get here?
 //
-// Addresses become names by the image's own symbol table, which the
-// linker left in it for the dynamic loader we do not have. The table of symbols
+// Addresses become names by the image's own symbol table, which the linker
+// left in it for the dynamic loader we do not have. The table of symbols
 // ends where the table of their names begins.
 
 u64 boot_dynamic(u64 tag)
@@ -613,6 +623,9 @@ u64 boot_dynamic(u64 tag)
             return KERNEL_BASE + d->value;
     return 0;
 }
+
+// Returns the name and offset of an address in the image, "?" for any
+// other, by value: `boot_where(rip).s` is the text.
 
 struct where_text {
     char s[64];
@@ -635,13 +648,16 @@ struct where_text boot_where(vaddr address)
     return text;
 }
 
-void boot_print_address(vaddr address)
+// A return address is the one *behind* the call, which may already be in
+// the next function.
+
+void boot_print_address(vaddr address, bool is_return)
 {
-    printf("  0x%016lx  %s\n", address, boot_where(address).s);
+    printf("  0x%016lx  %s\n", address, boot_where(address - is_return).s);
 }
 
-// A damaged stack must not lead the walk astray: each frame has to lie above
-// the one before, and not far above. A recursion is told once.
+// A damaged stack must not lead the walk astray: each frame has to lie
+// above the one before, and not far above. A recursion is told once.
 
 void boot_backtrace(u64 *frame)
 {
@@ -657,7 +673,7 @@ void boot_backtrace(u64 *frame)
         if (next[1] == frame[1]) {
             again++;
         } else {
-            boot_print_address(frame[1]);
+            boot_print_address(frame[1], true);
             if (again)
                 printf("  (and %lu times more from there)\n", again);
             again = 0;
@@ -668,14 +684,14 @@ void boot_backtrace(u64 *frame)
 
 // ## The end {#boot-end}
 //
-// A kernel must also be able to stop. The polite way to switch off is ACPI's:
-// find the register that controls power and write to it the code of the
-// state called S5, "soft off" (ACPI 6.5, 4.8.3 and 7.4.2). The register's
-// port is in the table with the signature FACP. The code is in the DSDT, a
-// program in a language called AML that describes the board; running it
-// takes an interpreter of ten thousand lines. We look for the object's name
-// among its bytes and read the number behind it, which works on all
-// machines we know.
+// A kernel must also be able to stop. The polite way to switch off is
+// ACPI's: find the register that controls power and write to it the code of
+// the state called S5, "soft off" (ACPI 6.5, 4.8.3 and 7.4.2). The
+// register's port is in the table with the signature FACP. The code is in
+// the DSDT, a program in a language called AML that describes the board;
+// running it takes an interpreter of ten thousand lines. We look for the
+// object's name among its bytes and read the number behind it, which works
+// on all machines we know.
 //
 // Tables are found from the root pointer: a list of physical addresses, of
 // four bytes each in the first version of ACPI, of eight in later ones.
@@ -697,8 +713,8 @@ struct acpi_fadt {
 } packed;
 
 // A table may lie only in what the memory map calls memory; elsewhere there
-// is nothing mapped, and reading it would be one fault more. The map's entries
-// are counted by its stride; NULL ends them.
+// is nothing mapped, and reading it would be one fault more. The map's
+// entries are counted by its stride; NULL ends them.
 
 const struct efi_descriptor *boot_descriptor(const struct boot_info *info, u64 n)
 {
@@ -755,8 +771,8 @@ struct acpi_header *acpi_find(const char *signature)
 }
 
 // In AML the object reads: its name `_S5_`, a byte 0x12 for "package", the
-// package's length (one byte here), the number of its elements, and then the
-// number we want, behind a byte 0x0a unless it is 0 or 1.
+// package's length (one byte here), the number of its elements, and then
+// the number we want, behind a byte 0x0a unless it is 0 or 1.
 
 int acpi_sleep_code(const struct acpi_header *dsdt)
 {
@@ -793,9 +809,9 @@ void acpi_power_off(void)
 }
 
 // The kernel's last function. Success switches the machine off, and QEMU
-// ends with status 0. Failure must leave the report on the screen, so a real
-// machine stops where it is; under QEMU port 0xf4 ends the emulator with a
-// status of twice our number plus one, which no success can have.
+// ends with status 0. Failure must leave the report on the screen, so a
+// real machine stops where it is; under QEMU port 0xf4 ends the emulator
+// with a status of twice our number plus one, which no success can have.
 
 #define DEBUG_EXIT_PORT 0xf4
 
@@ -813,8 +829,8 @@ void noreturn boot_exit(int status)
 // ## Panic {#boot-panic}
 //
 // The kernel trusts itself as little as it can, and checks what it
-// believes. A belief that turns out wrong leaves nothing to rely on: the only
-// honest reaction is to say what was found, where, and to stop.
+// believes. A belief that turns out wrong leaves nothing to rely on: the
+// only honest reaction is to say what was found, where, and to stop.
 //
 // `panic()` takes a format like `printf()`. `assert()` is a sentence about
 // the program which is true or else the program is wrong; it is not for
@@ -823,8 +839,8 @@ void noreturn boot_exit(int status)
 #define panic(...) boot_panic(__FILE__, __LINE__, __VA_ARGS__)
 #define assert(truth) (likely(truth) ? (void)0 : panic("assertion failed: %s", #truth))
 
-// What the outside world can cause ends in `boot_refuse()`: a sentence about
-// the machine, not about us, and no backtrace.
+// What the outside world can cause ends in `boot_refuse()`: a sentence
+// about the machine, not about us, and no backtrace.
 
 void noreturn printf_like(1, 2) boot_refuse(const char *text, ...)
 {
@@ -861,12 +877,12 @@ void noreturn printf_like(3, 4) boot_panic(const char *file, int line, const cha
 
 // ## Segments {#boot-segments}
 //
-// Segmentation was the processor's first way of protecting memory. In 64-bit
-// mode it does not do that any more, but the tables are still required: the
-// two lowest bits of CS are the privilege level the processor runs at,
-// and they get there by loading a selector whose descriptor (SDM 3A, 3.4.5)
-// says so. Four descriptors: code and data for the kernel, and for programs
-// in the order that the `syscall` instruction of [Chapter
+// Segmentation was the processor's first way of protecting memory. In
+// 64-bit mode it does not do that any more, but the tables are still
+// required: the two lowest bits of CS are the privilege level the processor
+// runs at, and they get there by loading a selector whose descriptor (SDM
+// 3A, 3.4.5) says so. Four descriptors: code and data for the kernel, and
+// for programs in the order that the `syscall` instruction of [Chapter
 // 7](#ch-user) prescribes.
 
 #define SEGMENT_USER_DATA 0x1b
@@ -910,6 +926,10 @@ struct cpu_state {
 
 struct cpu_state cpu;
 
+// The numbers are what the manual's bit fields come to. The descriptor of
+// the task-state segment is twice as long as the others, because it holds
+// an address of 64 bits, in pieces that tell of its growth since 1982.
+
 void cpu_init_segments(void)
 {
     u64 base = (u64)&cpu.tss, limit = sizeof cpu.tss - 1;
@@ -932,13 +952,14 @@ void cpu_init_segments(void)
 
 // ## Traps {#boot-traps}
 //
-// When an instruction fails, or a device wants attention, the processor pushes
-// five words on the stack (where it was and with which flags and stack), in
-// some cases a sixth with an error code, and jumps through the gate of the
-// event's number, its *vector* (SDM 3A, 6.14). We want one C function to see
-// all of them in one form. Hence a *stub* for each vector, which pushes a zero
-// where the processor pushed no error code, then the vector, and goes on to a
-// common part which saves all other registers. On the stack this makes:
+// When an instruction fails, or a device wants attention, the processor
+// pushes five words on the stack (where it was and with which flags and
+// stack), in some cases a sixth with an error code, and jumps through the
+// gate of the event's number, its *vector* (SDM 3A, 6.14). We want one C
+// function to see all of them in one form. Hence a *stub* for each vector,
+// which pushes a zero where the processor pushed no error code, then the
+// vector, and goes on to a common part which saves all other registers. On
+// the stack this makes:
 
 struct trap_frame {
     u64 r15, r14, r13, r12, r11, r10, r9, r8;
@@ -947,9 +968,10 @@ struct trap_frame {
     u64 rip, cs, rflags, rsp, ss;           /* by the processor */
 };
 
-// The stubs are sixteen bytes apart, so that the gate of vector *n* is found by
-// multiplication. Vectors 0 to 31 are the processor's; 32 to 63 are free
-// for devices. The vectors 8, 10 to 14, 17, 21, 29 and 30 bring an error code.
+// The stubs are sixteen bytes apart, so that the gate of vector *n* is
+// found by multiplication. Vectors 0 to 31 are the processor's; 32 to 63
+// are free for devices. The vectors 8, 10 to 14, 17, 21, 29 and 30 bring an
+// error code.
 
 #define STUB(n) ".balign 16\n pushq $0\n pushq $" #n "\n jmp trap_entry\n"
 #define STUB_ERROR(n) ".balign 16\n pushq $" #n "\n jmp trap_entry\n"
@@ -972,10 +994,11 @@ __asm__(".text\n"
         STUB8(48, 49, 50, 51, 52, 53, 54, 55)
         STUB8(56, 57, 58, 59, 60, 61, 62, 63));
 
-// The common part. What was interrupted must not take its flags with it into the
-// kernel: C code expects string instructions to run upward (DF clear), and
-// the flag AC would lift a protection of [Chapter 7](#user-protect). On the way
-// out everything is put back and `iretq` pops the five words.
+// The common part. What was interrupted must not take its flags with it
+// into the kernel: C code expects string instructions to run upward (DF
+// clear), and the flag AC would lift a protection of [Chapter
+// 7](#user-protect). On the way out everything is put back and `iretq` pops
+// the five words.
 
 #define TRAP_SAVE \
     "    pushq %rax\n    pushq %rbx\n    pushq %rcx\n    pushq %rdx\n" \
@@ -1001,10 +1024,10 @@ __asm__(".globl trap_entry\n"
         "    addq $16, %rsp\n"
         "    .byte 0x48, 0xcf\n"); /* iretq */
 
-// A gate (SDM 3A, 6.14.1) is the handler's address in three pieces, its code
-// segment, and a byte that says "present, interrupt gate": on the way in,
-// further interrupts are held off. No gate may be used by a program's `int`
-// instruction, with two exceptions that exist for programs.
+// A gate (SDM 3A, 6.14.1) is the handler's address in three pieces, its
+// code segment, and a byte that says "present, interrupt gate": on the way
+// in, further interrupts are held off. No gate may be used by a program's
+// `int` instruction, with two exceptions that exist for programs.
 
 #define VECTOR_DOUBLE_FAULT 8
 #define VECTOR_BREAKPOINT 3
@@ -1045,8 +1068,8 @@ const char *const trap_names[32] = {
     "reserved", "reserved", "reserved", "reserved", "reserved", "reserved",
     "#HV hypervisor", "#VC VMM communication", "#SX security", "reserved"};
 
-// A page fault's error code tells what was attempted (SDM 3A, 4.7); the other
-// codes name the segment or gate that the processor disliked.
+// A page fault's error code tells what was attempted (SDM 3A, 4.7); the
+// other codes name the segment or gate that the processor disliked.
 
 #define FAULT_PRESENT 1
 #define FAULT_WRITE 2
@@ -1095,6 +1118,8 @@ bool trap_hit_guard(vaddr address)
     return address < bottom && address >= bottom - FRAME_SIZE;
 }
 
+// Prints all we know about a trap and stops the machine.
+
 void noreturn trap_report(struct trap_frame *f)
 {
     if (boot.panics++)
@@ -1104,7 +1129,7 @@ void noreturn trap_report(struct trap_frame *f)
     trap_print_error(f);
     if (trap_hit_guard(cpu_read_cr2()))
         printf("  the kernel's stack has overflowed into its guard page\n");
-    boot_print_address(f->rip);
+    boot_print_address(f->rip, false);
     trap_print_registers(f);
     boot_backtrace((u64 *)f->rbp);
     boot_exit(1);
@@ -1202,7 +1227,14 @@ void provoke_opcode(void) { __asm__ volatile("ud2"); }
 void provoke_null(void) { *(volatile u64 *)(boot.panics * 8UL) = 1; }
 void provoke_text(void) { *(volatile u8 *)(u64)provoke_text = 0xc3; }
 void provoke_data(void) { ((void (*)(void))(u64)cpu.emergency_stack)(); }
-void provoke_canonical(void) { *(volatile u64 *)0x8000000000000000 = 1; }
+
+
+void provoke_canonical(void)
+{
+    volatile u64 address = 1UL << 63;
+
+    *(volatile u64 *)address = 1;
+}
 
 void provoke_divide(void)
 {
@@ -1259,9 +1291,9 @@ void boot_check_options(void)
     printf("\n");
 }
 
-// The plank on which we came over, the identity map, is the whole lower half
-// of the root table. Taking it away makes null pointers fault. Loading CR3
-// makes the processor forget what it has cached of it.
+// The plank on which we came over, the identity map, is the whole lower
+// half of the root table. Taking it away makes null pointers fault. Loading
+// CR3 makes the processor forget what it has cached of it.
 
 void boot_drop_identity(void)
 {
@@ -1270,10 +1302,10 @@ void boot_drop_identity(void)
 }
 
 // Chapters call each other in one pattern. `ch05_init()` begins with
-// `ch04_init()` and makes its chapter's services available, with a line or none
-// on the console. `ch05_main()` calls `ch05_init()` and then shows what the
-// chapter teaches. The build makes `kernel_main` another name for the last
-// main there is in the (prefix of the) file.
+// `ch04_init()` and makes its chapter's services available, with a line or
+// none on the console. `ch05_main()` calls `ch05_init()` and then shows
+// what the chapter teaches. The build makes `kernel_main` another name for
+// the last main there is in the (prefix of the) file.
 
 void ch01_init(void)
 {
@@ -1353,9 +1385,10 @@ void ch01_main(void)
 // :::
 //
 // ::: {#ex-boot-nmi .exercise level=2}
-// Why does the NMI have a stack of its own, although no stack has overflowed
-// when it comes? *Hint: it may come between any two instructions. Look
-// at those of [Chapter 7](#ch-user) that change the stack pointer.*
+// Why does the NMI have a stack of its own, although no stack has
+// overflowed when it comes? *Hint: it may come between any two
+// instructions. Look at those of [Chapter 7](#ch-user) that change the
+// stack pointer.*
 // :::
 //
 // ::: {#ex-boot-lines .exercise level=3}
@@ -1374,39 +1407,40 @@ void ch01_main(void)
 //===========================================================================
 //
 // We own a machine and not one byte of its memory. Somewhere in it lie our
-// image, the firmware's remains, tables that describe the board, buffers that
-// devices write into; between all these, in pieces, is free memory. Whoever
-// writes to the wrong piece gets no error message. The machine fails later
-// and elsewhere.
+// image, the firmware's remains, tables that describe the board, buffers
+// that devices write into; between all these, in pieces, is free memory.
+// Whoever writes to the wrong piece gets no error message. The machine
+// fails later and elsewhere.
 //
 // Rustica has an ancestor, a kernel written in Rust, and an episode of its
-// history is the reason for this chapter. It threw the firmware's map away and
-// wrote down by hand that the kernel's memory was at 2 to 16 MiB. Nothing
-// checked whether there was any memory, or whether somebody lived there. Then
-// data of programs overwrote data of the kernel, and its authors laid down a
-// rule: *kernel metadata must never live in user-visible memory.* They stated it
-// in a document, where it could be admired. We are going to state it in code,
-// where it can be violated only with consequences.
+// history is the reason for this chapter. It threw the firmware's map away
+// and wrote down by hand that the kernel's memory was at 2 to 16 MiB.
+// Nothing checked whether there was any memory, or whether somebody lived
+// there. Then data of programs overwrote data of the kernel, and its
+// authors laid down a rule: *kernel metadata must never live in
+// user-visible memory.* They stated it in a document, where it could be
+// admired. We are going to state it in code, where it can be violated only
+// with consequences.
 //
 // ## Theory of operation {#zone-theory}
 //
-// The firmware's map is a list of descriptors: type, first address, number of
-// pages. The specification promises little about the list. It need not be
-// sorted, and on real machines its entries have been seen to overlap, to leave
-// holes, to be empty, and to be of types the specification does not know. We
-// assume nothing and go by three rules:
+// The firmware's map is a list of descriptors: type, first address, number
+// of pages. The specification promises little about the list. It need not
+// be sorted, and on real machines its entries have been seen to overlap, to
+// leave holes, to be empty, and to be of types the specification does not
+// know. We assume nothing and go by three rules:
 //
-// 1. A frame is **usable** if some descriptor of a usable type covers it and
-//    no descriptor of another type does. Usable types are free memory and
-//    what belonged to the firmware's boot services and loaders, since both are
-//    gone. (They are really gone only now: until the last chapter replaced
-//    the firmware's tables the processor was still reading them.)
+// 1. A frame is **usable** if some descriptor of a usable type covers it
+//    and no descriptor of another type does. Usable types are free memory
+//    and what belonged to the firmware's boot services and loaders, since
+//    both are gone. (They are really gone only now: until the last chapter
+//    replaced the firmware's tables the processor was still reading them.)
 // 2. A usable frame is **reserved** if we stand on it: image, stack, page
 //    tables, hand-over block, and frame 0, so that address 0 can mean
 //    "none".
-// 3. All other usable frames belong to a zone. Those below the **boundary** are
-//    the KERNEL zone and hold what the kernel needs for itself. Those above are
-//    the USER zone and hold what programs can see.
+// 3. All other usable frames belong to a zone. Those below the **boundary**
+//    are the KERNEL zone and hold what the kernel needs for itself. Those
+//    above are the USER zone and hold what programs can see.
 //
 //         0              boundary                                    top
 //         |   KERNEL zone   |               USER zone                  |
@@ -1414,16 +1448,17 @@ void ch01_main(void)
 //          # reserved, or not usable at all
 //
 // The boundary is at 16 MiB on a small machine and at an eighth of the
-// memory on a larger one, for page tables and frame tables grow with the memory
-// they describe.
+// memory on a larger one, for page tables and frame tables grow with the
+// memory they describe.
 //
-// The invariants: *ranges ascend, are as long as they can be, do not cross the
-// boundary, and contain only usable frames that are not reserved; every usable
-// frame is counted exactly once.*
+// The invariants: *ranges ascend, are as long as they can be, do not cross
+// the boundary, and contain only usable frames that are not reserved; every
+// usable frame is counted exactly once.*
 //
 // **Shortcomings.** A fixed boundary can run out on one side while there is
-// plenty on the other. And our image lies where the firmware put it, which is
-// above the boundary: these frames are reserved, so they are in neither zone.
+// plenty on the other. And our image lies where the firmware put it, which
+// is above the boundary: these frames are reserved, so they are in neither
+// zone.
 //
 // ## State {#zone-state}
 
@@ -1458,14 +1493,14 @@ const char *const zone_names[ZONE_COUNT] = {"KERNEL", "USER"};
 // ## Reading the map without trusting it {#zone-sweep}
 //
 // Sorting the descriptors and then resolving overlaps is the usual
-// approach, and its special cases fill a page. Here is one without any. Ask of
-// an address: what covers it, and where is the next edge of anything? Between
-// here and that edge the answer cannot change. Then go to the edge and ask
-// again. With n descriptors this takes n questions for each of at most 2n
-// edges; for the hundred entries of a typical map that is nothing.
+// approach, and its special cases fill a page. Here is one without any. Ask
+// of an address: what covers it, and where is the next edge of anything?
+// Between here and that edge the answer cannot change. Then go to the edge
+// and ask again. With n descriptors this takes n questions for each of at
+// most 2n edges; for the hundred entries of a typical map that is nothing.
 //
-// An extent is what a descriptor says, made harmless: an end beyond what the
-// direct map reaches is cut off there.
+// An extent is what a descriptor says, made harmless: an end beyond what
+// the direct map reaches is cut off there.
 
 struct zone_extent {
     paddr start, end;
@@ -1485,9 +1520,9 @@ struct zone_answer {
     paddr edge;          /* the answer holds up to here */
 };
 
-// Takes note of an extent: does it cover the address, and is one of its ends
-// the next edge? Usable memory is rounded inward to whole frames, all else
-// outward, in case the firmware should report half frames.
+// Takes note of an extent: does it cover the address, and is one of its
+// ends the next edge? Usable memory is rounded inward to whole frames, all
+// else outward, in case the firmware should report half frames.
 
 bool zone_look(struct zone_answer *answer, paddr at, struct zone_extent e, bool inward)
 {
@@ -1502,6 +1537,9 @@ bool zone_look(struct zone_answer *answer, paddr at, struct zone_extent e, bool 
         answer->edge = end;
     return start <= at && at < end;
 }
+
+// Rule 1, and the question itself. All descriptors are asked, then all
+// reservations, and frame 0 last.
 
 bool zone_is_usable(u32 type)
 {
@@ -1600,9 +1638,10 @@ void zone_build(struct zone_state *z, const struct boot_info *info, paddr limit)
 
 // ## The rules as code {#zone-rules}
 //
-// The audit takes the result and holds every range against every descriptor, in
-// the dullest way possible: nothing else may reach into it, and from its first
-// frame to its last some usable descriptor must be there.
+// The audit takes the result and holds every range against every
+// descriptor, in the dullest way possible: nothing else may reach into it,
+// and from its first frame to its last some usable descriptor must be
+// there.
 
 bool zone_overlaps(const struct zone_range *r, paddr start, u64 size)
 {
@@ -1635,6 +1674,8 @@ void zone_audit_range(const struct zone_range *r, const struct boot_info *info)
     }
 }
 
+// Then the ranges among themselves, and the sums.
+
 void zone_audit(const struct zone_state *z, const struct boot_info *info)
 {
     paddr last = FRAME_SIZE;
@@ -1655,10 +1696,11 @@ void zone_audit(const struct zone_state *z, const struct boot_info *info)
     assert(z->usable == z->reserved + z->withheld + sum[ZONE_KERNEL] + sum[ZONE_USER]);
 }
 
-// And the ancestor's rule. Whoever keeps something of the kernel's in memory
-// that was allocated passes it through `zone_check_metadata()`: an object that
-// lies in the direct map must lie below the boundary. (The image's own
-// variables and the stacks are mapped elsewhere and are reserved.)
+// And the ancestor's rule. Whoever keeps something of the kernel's in
+// memory that was allocated passes it through `zone_check_metadata()`: an
+// object that lies in the direct map must lie below the boundary. (The
+// image's own variables and the stacks are mapped elsewhere and are
+// reserved.)
 
 void zone_check_metadata(const void *object, u64 size)
 {
@@ -1672,9 +1714,9 @@ void zone_check_metadata(const void *object, u64 size)
 // ## Setting up {#zone-init}
 //
 // The option `mem=SIZE` hides the memory above an address, to see how the
-// kernel behaves on a smaller machine. `map` prints the firmware's map and our
-// reservations in full, one entry a line, for those who want to check our
-// sums.
+// kernel behaves on a smaller machine. `map` prints the firmware's map and
+// our reservations in full, one entry a line, for those who want to check
+// our sums.
 
 #define ZONE_MINIMUM (4 * MIB >> FRAME_SHIFT)
 
@@ -1691,6 +1733,9 @@ void zone_print_map(const struct boot_info *info)
     printf("map: usable %lu reserved %lu withheld %lu kernel %lu user %lu\n", zones.usable,
            zones.reserved, zones.withheld, zones.frames[ZONE_KERNEL], zones.frames[ZONE_USER]);
 }
+
+// Here the zones are made. A machine that is too small is told so in a
+// sentence: it is not our mistake, so it is no panic.
 
 void zone_init(void)
 {
@@ -1749,6 +1794,9 @@ void zone_show_types(const struct boot_info *info)
     }
 }
 
+// And our side of the matter: what we stand on, where the boundary is, the
+// ranges, and the sum that must come out.
+
 void ch02_main(void)
 {
     u32 i;
@@ -1778,35 +1826,36 @@ void ch02_main(void)
 // ::: {.transcript file="tests/golden/ch02.txt"}
 // :::
 //
-// The firmware here is OVMF, and it keeps tables in the middle of memory, in
-// both zones. With `OPT=map` you see the list as it came; with `OPT=mem=20M`,
-// a machine too small, and a sentence that says so.
+// The firmware here is OVMF, and it keeps tables in the middle of memory,
+// in both zones. With `OPT=map` you see the list as it came; with
+// `OPT=mem=20M`, a machine too small, and a sentence that says so.
 //
 // ### Exercises {#zone-exercises}
 //
 // ::: {#ex-zone-order .exercise level=1}
 // Give the machine 5 GiB (`MEM=5G`). Where is the memory that would be
-// between 2 and 4 GiB, and what lies there? *You are done when the `map` option
-// shows you.*
+// between 2 and 4 GiB, and what lies there? *You are done when the `map`
+// option shows you.*
 // :::
 //
 // ::: {#ex-zone-cost .exercise level=2}
-// `zone_sweep()` asks about every edge, twice. Make the cost grow with n log n
-// by sorting, and count the lines. *The host tests of this chapter must
-// still pass, the one with the overlapping map among them.*
+// `zone_sweep()` asks about every edge, twice. Make the cost grow with n
+// log n by sorting, and count the lines. *The host tests of this chapter
+// must still pass, the one with the overlapping map among them.*
 // :::
 //
 // ::: {#ex-zone-overflow .exercise level=2}
-// What does `zone_overlaps()` compute when a descriptor ends exactly at 2 to the
-// power of 64? Find an input for which the naive `a < d && c < b` is wrong.
-// *You are done when you have a host test that fails with the naive version.*
+// What does `zone_overlaps()` compute when a descriptor ends exactly at 2
+// to the power of 64? Find an input for which the naive `a < d && c < b` is
+// wrong. *You are done when you have a host test that fails with the naive
+// version.*
 // :::
 //
 // ## What we have {#zone-have}
 //
-// A list of ranges that are ours, and a line between what the kernel may use
-// for itself and what programs may see. Nothing yet keeps track of who has
-// which piece: that is the next chapter's business.
+// A list of ranges that are ours, and a line between what the kernel may
+// use for itself and what programs may see. Nothing yet keeps track of who
+// has which piece: that is the next chapter's business.
 
 // # Chapter 3. Counting frames {#ch-pmm}
 //===========================================================================
@@ -1815,38 +1864,39 @@ void ch02_main(void)
 // chapter builds what one can: a *physical memory manager* which hands out
 // frames of 4 KiB, takes them back, and knows at any time who has what.
 //
-// Rustica's ancestor had a famous bug here. Its allocator handed out exactly one
-// frame and then declared the memory full, with 126 MiB free. Its authors,
-// unable to find out why, made a decision that was better than their
-// debugging: they put the clever allocator aside, wrote the most stupid one
-// that could work, and planned to bring the clever one back when there was
-// something to compare it with. We follow that plan to its end. Three
-// allocators in order of cleverness stand behind one interface, and the last
-// two run in lock step until nobody doubts that they are equal.
+// Rustica's ancestor had a famous bug here. Its allocator handed out
+// exactly one frame and then declared the memory full, with 126 MiB free.
+// Its authors, unable to find out why, made a decision that was better than
+// their debugging: they put the clever allocator aside, wrote the most
+// stupid one that could work, and planned to bring the clever one back when
+// there was something to compare it with. We follow that plan to its end.
+// Three allocators in order of cleverness stand behind one interface, and
+// the last two run in lock step until nobody doubts that they are equal.
 //
 // (The bug itself: the bitmap was an array of 64-bit words; to set a bit
-// atomically, the code turned a word into a pointer. It turned the word's *value*
-// into one, not its address. All words being 0, the bits were set in
-// the word at address 0: the first time with success. In C the compiler would
-// have been just as silent, once the cast is written. [A hunt for it](#ex-pmm-hunt)
-// is among the exercises.)
+// atomically, the code turned a word into a pointer. It turned the word's
+// *value* into one, not its address. All words being 0, the bits were set
+// in the word at address 0: the first time with success. In C the compiler
+// would have been just as silent, once the cast is written. [A hunt for
+// it](#ex-pmm-hunt) is among the exercises.)
 //
 // ## Theory of operation {#pmm-theory}
 //
-// 1. **Bump.** At first there is no memory in which to keep books. The first
-//    allocator keeps none: it has a pointer which moves up. It cannot take
-//    anything back. We need it for two allocations, the books of the others.
-// 2. **Array.** A table with an entry for each frame: state, zone, owner, number
-//    of references. To allocate, look at one entry after the other until one
-//    is free. Nobody can get that wrong, and it is slow: on a machine with
-//    4 GiB a full search looks at a million entries.
-// 3. **Bitmap.** Beside the table, one bit for each frame, set if it is free.
-//    One comparison dismisses 64 occupied frames, and one instruction finds
-//    the lowest set bit. A *hint* for each zone remembers below which frame
-//    nothing is free.
+// 1. **Bump.** At first there is no memory in which to keep books. The
+//    first allocator keeps none: it has a pointer which moves up. It cannot
+//    take anything back. We need it for two allocations, the books of the
+//    others.
+// 2. **Array.** A table with an entry for each frame: state, zone, owner,
+//    number of references. To allocate, look at one entry after the other
+//    until one is free. Nobody can get that wrong, and it is slow: on a
+//    machine with 4 GiB a full search looks at a million entries.
+// 3. **Bitmap.** Beside the table, one bit for each frame, set if it is
+//    free. One comparison dismisses 64 occupied frames, and one instruction
+//    finds the lowest set bit. A *hint* for each zone remembers below which
+//    frame nothing is free.
 //
-// Both searches find the free run with the lowest address. That is a choice:
-// it makes their answers comparable, not merely equally good.
+// Both searches find the free run with the lowest address. That is a
+// choice: it makes their answers comparable, not merely equally good.
 //
 // The table stays authoritative in all cases. Each frame is in one of four
 // states, and the arrows are the only ways between them:
@@ -1859,13 +1909,14 @@ void ch02_main(void)
 //                                 last put
 //
 // The invariants: *the counters by state sum to the number of frames; a
-// frame has references if and only if it is used; the bitmap has a bit set if
-// and only if the frame is free; a zone's frames are free or used by those
-// who asked for that zone.*
+// frame has references if and only if it is used; the bitmap has a bit set
+// if and only if the frame is free; a zone's frames are free or used by
+// those who asked for that zone.*
 //
-// **Shortcomings.** Searching for a run of frames is not bounded in time, and
-// memory fragments. A buddy system would bound the one and reduce the other;
-// we only ask for long runs when the kernel's heap grows, which is rare.
+// **Shortcomings.** Searching for a run of frames is not bounded in time,
+// and memory fragments. A buddy system would bound the one and reduce the
+// other; we only ask for long runs when the kernel's heap grows, which is
+// rare.
 //
 // ## State {#pmm-state}
 //
@@ -1930,8 +1981,8 @@ u64 pmm_last(const struct pmm *p, enum zone zone)
 
 // ## The first: bump {#pmm-bump}
 //
-// It walks through the ranges of [Chapter 2](#zone-ranges) with a pointer that
-// never goes back.
+// It walks through the ranges of [Chapter 2](#zone-ranges) with a pointer
+// that never goes back.
 
 u64 pmm_find_bump(struct pmm *p, enum zone zone, u64 count, u64 align)
 {
@@ -1950,9 +2001,9 @@ u64 pmm_find_bump(struct pmm *p, enum zone zone, u64 count, u64 align)
 
 // ## The second: array {#pmm-array}
 //
-// Counts how many free entries it has seen in a row. Where the run began must
-// have the alignment that was asked for; a free frame that does not is not
-// a beginning.
+// Counts how many free entries it has seen in a row. Where the run began
+// must have the alignment that was asked for; a free frame that does not is
+// not a beginning.
 
 u64 pmm_find_array(struct pmm *p, enum zone zone, u64 count, u64 align)
 {
@@ -1969,9 +2020,10 @@ u64 pmm_find_array(struct pmm *p, enum zone zone, u64 count, u64 align)
 
 // ## The third: bitmap {#pmm-bitmap}
 //
-// One helper does the work: *the first frame from `i` on, below `last`, whose
-// bit is `value`*. Bits of the first word that are below `i` are shifted out;
-// after that, words that contain nothing are skipped in one step each.
+// One helper does the work: *the first frame from `i` on, below `last`,
+// whose bit is `value`*. Bits of the first word that are below `i` are
+// shifted out; after that, words that contain nothing are skipped in one
+// step each.
 
 u64 pmm_next_bit(const struct pmm *p, u64 i, u64 last, bool value)
 {
@@ -1988,9 +2040,10 @@ u64 pmm_next_bit(const struct pmm *p, u64 i, u64 last, bool value)
     return last;
 }
 
-// Find a free frame, align it, see how far it is free from there; if that is
-// not far enough, go on behind the obstacle. The hint makes the usual
-// case, a single frame, take the same few instructions however full the zone.
+// Find a free frame, align it, see how far it is free from there; if that
+// is not far enough, go on behind the obstacle. The hint makes the usual
+// case, a single frame, take the same few instructions however full the
+// zone.
 
 u64 pmm_find_bitmap(struct pmm *p, enum zone zone, u64 count, u64 align)
 {
@@ -2014,9 +2067,9 @@ const struct pmm_method pmm_methods[] = {
 // ## Poison {#pmm-poison}
 //
 // A program error that is not detected when it happens should at least be
-// detected soon. When a frame is freed we fill it with a pattern, and when it is
-// handed out again the pattern must still be there: otherwise somebody has
-// written to memory that was no longer his.
+// detected soon. When a frame is freed we fill it with a pattern, and when
+// it is handed out again the pattern must still be there: otherwise
+// somebody has written to memory that was no longer his.
 //
 // Filling a frame costs as much as clearing it, and freeing is meant to be
 // cheap. So we usually write one word in 64, which catches what overwrites
@@ -2075,9 +2128,9 @@ void pmm_set_state(struct pmm *p, u64 index, enum frame_state state)
     f->state = (u8)state;
 }
 
-// Starts an instance over `count` frames from `base` on, all absent. The table
-// and the bitmap are the caller's memory. Frames from number `boundary` on are
-// in the USER zone.
+// Starts an instance over `count` frames from `base` on, all absent. The
+// table and the bitmap are the caller's memory. Frames from number
+// `boundary` on are in the USER zone.
 
 void pmm_start(struct pmm *p, struct frame *frame, u64 *free_bits, paddr base, u64 count,
                u64 boundary)
@@ -2104,10 +2157,10 @@ void pmm_set_states(struct pmm *p, u64 first, u64 count, enum frame_state state)
 
 // ## Allocating {#pmm-alloc}
 //
-// Takes `count` frames in a row, the first at a multiple of `align` frames (a
-// power of two), from a zone. Returns the physical address of the first, or 0
-// if there is no such run. The contents are undefined. The owner's letter is for
-// people who look at the table.
+// Takes `count` frames in a row, the first at a multiple of `align` frames
+// (a power of two), from a zone. Returns the physical address of the first,
+// or 0 if there is no such run. The contents are undefined. The owner's
+// letter is for people who look at the table.
 
 u64 pmm_find(struct pmm *p, enum zone zone, u64 count, u64 align)
 {
@@ -2122,6 +2175,10 @@ u64 pmm_find(struct pmm *p, enum zone zone, u64 count, u64 align)
     return found;
 }
 
+// A frame that changes hands: its poison is looked at, and it gets an owner
+// and its first reference. As long as we bump there are no books in which
+// to enter that.
+
 void pmm_take(struct pmm *p, u64 index, char owner)
 {
     struct frame *f = &p->frame[index];
@@ -2133,6 +2190,9 @@ void pmm_take(struct pmm *p, u64 index, char owner)
     f->owner = owner;
     f->references = 1;
 }
+
+// The function itself. It asks the counters first, so that a request which
+// cannot succeed costs no search.
 
 paddr pmm_alloc_run(struct pmm *p, enum zone zone, char owner, u64 count, u64 align)
 {
@@ -2158,6 +2218,8 @@ paddr pmm_alloc(struct pmm *p, enum zone zone, char owner)
     return pmm_alloc_run(p, zone, owner, 1, 1);
 }
 
+// The same, filled with zeros.
+
 paddr pmm_alloc_zeroed(struct pmm *p, enum zone zone, char owner)
 {
     paddr frame = pmm_alloc(p, zone, owner);
@@ -2169,9 +2231,9 @@ paddr pmm_alloc_zeroed(struct pmm *p, enum zone zone, char owner)
 
 // ## Freeing {#pmm-free}
 //
-// An address that is handed to us must be that of a frame in use. If it is not,
-// the caller's books differ from ours, one of the two is wrong, and we stop
-// with the facts: there is nothing to be gained by going on.
+// An address that is handed to us must be that of a frame in use. If it is
+// not, the caller's books differ from ours, one of the two is wrong, and we
+// stop with the facts: there is nothing to be gained by going on.
 
 const char *const frame_state_names[FRAME_STATES] = {"absent", "reserved", "free", "used"};
 
@@ -2195,8 +2257,8 @@ void pmm_free_index(struct pmm *p, u64 index)
     pmm_poison(p, index);
 }
 
-// Gives back frames that nobody else refers to. The caller says which zone it
-// believes them to be in.
+// Gives back frames that nobody else refers to. The caller says which zone
+// it believes them to be in.
 
 void pmm_free_run(struct pmm *p, enum zone zone, paddr address, u64 count)
 {
@@ -2216,6 +2278,8 @@ void pmm_free_run(struct pmm *p, enum zone zone, paddr address, u64 count)
     }
 }
 
+// A single frame:
+
 void pmm_free(struct pmm *p, enum zone zone, paddr address)
 {
     pmm_free_run(p, zone, address, 1);
@@ -2229,6 +2293,8 @@ void pmm_get(struct pmm *p, paddr address)
     p->frame[pmm_index(p, address)].references++;
 }
 
+// Gives up a reference; the last one frees the frame, whatever its zone.
+
 void pmm_put(struct pmm *p, paddr address)
 {
     u64 index = pmm_index(p, address);
@@ -2236,6 +2302,8 @@ void pmm_put(struct pmm *p, paddr address)
     if (--p->frame[index].references == 0)
         pmm_free_index(p, index);
 }
+
+// How many references a used frame has.
 
 u32 pmm_references(const struct pmm *p, paddr address)
 {
@@ -2273,9 +2341,9 @@ void pmm_audit(const struct pmm *p)
 
 // ## Setting up {#pmm-init}
 //
-// The bootstrap. The bump allocator gives room for the table and the bitmap;
-// then the ranges become free frames, our reservations reserved ones, and the
-// books enter themselves as used.
+// The bootstrap. The bump allocator gives room for the table and the
+// bitmap; then the ranges become free frames, our reservations reserved
+// ones, and the books enter themselves as used.
 
 void pmm_fill(struct pmm *p, const struct zone_state *z, const struct boot_info *info)
 {
@@ -2317,7 +2385,8 @@ void pmm_build(struct pmm *p, const struct zone_state *z, const struct boot_info
 }
 
 // Which of the two searches is used, the user may say: `pmm=array`,
-// `pmm=bitmap`, or `pmm=lockstep` for both at once with every answer compared.
+// `pmm=bitmap`, or `pmm=lockstep` for both at once with every answer
+// compared.
 
 void pmm_choose(struct pmm *p)
 {
@@ -2370,10 +2439,10 @@ void ch03_init(void)
 
 // ## Proving two equal {#pmm-prove}
 //
-// Sixty-four frames of our own are enough to meet every situation: full, empty,
-// and full of holes. We let chance allocate and free, in lock step, and audit
-// after each step. Chance is a linear congruential generator with Knuth's
-// constants, so that a failure can be repeated.
+// Sixty-four frames of our own are enough to meet every situation: full,
+// empty, and full of holes. We let chance allocate and free, in lock step,
+// and audit after each step. Chance is a linear congruential generator with
+// Knuth's constants, so that a failure can be repeated.
 
 u64 pmm_random(u64 *seed)
 {
@@ -2388,8 +2457,8 @@ struct pmm_trial {
     u64 allocated, freed, refused;
 };
 
-// One step: three in five times allocate a run of up to eight frames, else free
-// a random frame if it is in use.
+// One step: three in five times allocate a run of up to eight frames, else
+// free a random frame if it is in use.
 
 void pmm_trial_step(struct pmm_trial *t, u64 *seed)
 {
@@ -2422,8 +2491,8 @@ void pmm_show_trial(struct pmm_trial *t, u64 steps)
     pmm_free_run(&pmm, ZONE_KERNEL, memory, 64);
 }
 
-// The map of the trial's frames at its end, one character a frame, and a count
-// of the real ones by state.
+// The map of the trial's frames at its end, one character a frame, and a
+// count of the real ones by state.
 
 void ch03_main(void)
 {
@@ -2459,22 +2528,22 @@ void ch03_main(void)
 // ### Exercises {#pmm-exercises}
 //
 // ::: {#ex-pmm-hunt .exercise level=1}
-// In `pmm_set_state()`, replace `p->free_bits[index / 64] |= bit` by
-// `*(u64 *)boot_physical(p->free_bits[index / 64]) |= bit`, the ancestor's bug.
+// In `pmm_set_state()`, replace `p->free_bits[index / 64] |= bit` by `*(u64
+// *)boot_physical(p->free_bits[index / 64]) |= bit`, the ancestor's bug.
 // Which check notices it first? *You are done when you can explain why the
 // allocator still returns one frame if that check is removed.*
 // :::
 //
 // ::: {#ex-pmm-nextfit .exercise level=2}
-// Let the search begin where the last one ended (*next fit*). Which invariant
-// of the lock step is lost, and how would you compare the two methods then?
-// *The trial must pass with the comparison you propose.*
+// Let the search begin where the last one ended (*next fit*). Which
+// invariant of the lock step is lost, and how would you compare the two
+// methods then? *The trial must pass with the comparison you propose.*
 // :::
 //
 // ::: {#ex-pmm-stack .exercise level=2}
 // Write a fourth method that keeps single free frames on a linked list
-// *inside the free frames themselves*. What does it do better than the bitmap,
-// and what becomes of the poison? *Measure with `-icount shift=0`.*
+// *inside the free frames themselves*. What does it do better than the
+// bitmap, and what becomes of the poison? *Measure with `-icount shift=0`.*
 // :::
 //
 // ::: {#ex-pmm-buddy .exercise level=3}
@@ -2485,31 +2554,32 @@ void ch03_main(void)
 //
 // ## What we have {#pmm-have}
 //
-// Frames by the thousand, each accounted for. But a frame is 4 KiB, and most
-// of what a kernel keeps is smaller than a hundred bytes.
+// Frames by the thousand, each accounted for. But a frame is 4 KiB, and
+// most of what a kernel keeps is smaller than a hundred bytes.
 
 // # Chapter 4. The kernel's heap {#ch-heap}
 //===========================================================================
 //
-// A kernel keeps books: on every process, every open file, every piece of an
-// address space. Each entry is some dozens of bytes, and nobody knows in
-// advance how many there will be. User programs have `malloc()` for that. Ours
-// has to be built on the frames of [Chapter 3](#ch-pmm).
+// A kernel keeps books: on every process, every open file, every piece of
+// an address space. Each entry is some dozens of bytes, and nobody knows in
+// advance how many there will be. User programs have `malloc` for that.
+// Ours has to be built on the frames of [Chapter 3](#ch-pmm).
 //
-// The ancestor's heap hung, sometimes, on appending to an array. It was made
-// larger, and then it hung less often. The true story is a classic. Its free
-// list was singly linked, and to allocate a block the code did this:
+// The ancestor's heap hung, sometimes, on appending to an array. It was
+// made larger, and then it hung less often. The true story is a classic.
+// Its free list was singly linked, and to allocate a block the code did
+// this:
 //
 //     current.next = NULL;             /* "clean up" the block ... */
 //     previous.next = current.next;    /* ... and unlink it */
 //
 // Two lines in the wrong order, and each allocation cuts off the rest of
 // the list. Memory was lost with every call. Freed blocks were merged with
-// their neighbours *in the list* instead of those *in memory*, which sometimes
-// made a list that bites its own tail; a search through such a list never
-// ends. We took the code's logic and ran it on random requests: all of 200
-// runs failed within 1,412 operations. Enlarging the heap makes this rarer and
-// nothing better.
+// their neighbours *in the list* instead of those *in memory*, which
+// sometimes made a list that bites its own tail; a search through such a
+// list never ends. We took the code's logic and ran it on random requests:
+// all of 200 runs failed within 1,412 operations. Enlarging the heap makes
+// this rarer and nothing better.
 //
 // It could live for months because nothing in it could tell a healthy heap
 // from a sick one. Half of this chapter is about telling.
@@ -2517,7 +2587,8 @@ void ch03_main(void)
 // ## Theory of operation {#heap-theory}
 //
 // The heap takes frames from the KERNEL zone in **regions** of 64 KiB, or
-// more if a request needs more. A region is cut without gaps into **blocks**:
+// more if a request needs more. A region is cut without gaps into
+// **blocks**:
 //
 //     region                                                     end
 //     |hdr| block      | block | block             | block  | mark |
@@ -2528,8 +2599,9 @@ void ch03_main(void)
 //                                                           | data |zone|
 //
 // Each block knows its own size and that of the one before it (a *boundary
-// tag*, Knuth's invention), so both neighbours in memory can be found at once.
-// When a block is freed it is merged with free neighbours immediately.
+// tag*, Knuth's invention), so both neighbours in memory can be found at
+// once. When a block is freed it is merged with free neighbours
+// immediately.
 //
 // Free blocks are on lists by size class, four classes for each power
 // of two. One bit per class says whether its list is empty: with 64 classes
@@ -2539,19 +2611,20 @@ void ch03_main(void)
 // do. There is no loop in it: allocating and freeing take bounded time,
 // unless a region has to be fetched or returned.
 //
-// The invariants, all of which `heap_audit()` walks: *blocks fill their region;
-// each one's tag is its predecessor's size; no two free blocks touch; each free
-// block is on the list of its class and on no other; a class's bit is set if
-// and only if its list is not empty.*
+// The invariants, all of which `heap_audit()` walks: *blocks fill their
+// region; each one's tag is its predecessor's size; no two free blocks
+// touch; each free block is on the list of its class and on no other; a
+// class's bit is set if and only if its list is not empty.*
 //
-// **Red zones and poison.** The eight bytes behind the last one asked for carry
-// a pattern, and so does the header's magic word in front: writing past
-// either end is found when the block is freed. The beginning of a free
-// block is filled with poison, which is checked when it is handed out again.
+// **Red zones and poison.** The eight bytes behind the last one asked for
+// carry a pattern, and so does the header's magic word in front: writing
+// past either end is found when the block is freed. The beginning of a free
+// block is filled with poison, which is checked when it is handed out
+// again.
 //
-// **Shortcomings.** Rounding up to a class passes over blocks that might just
-// have fit: up to a fifth of a region can stay unused. 32 bytes of header
-// for each block is a high price, paid for error messages.
+// **Shortcomings.** Rounding up to a class passes over blocks that might
+// just have fit: up to a fifth of a region can stay unused. 32 bytes of
+// header for each block is a high price, paid for error messages.
 //
 // ## State {#heap-state}
 
@@ -2567,6 +2640,9 @@ struct block {
     u32 magic;           /* one of the three above, next to the payload */
 };
 
+// A free block uses the room where its payload would be for the links of
+// its list, so a block can never be smaller than that.
+
 struct free_block {
     struct block block;
     struct free_block *next, *previous; /* in the class's list */
@@ -2577,6 +2653,10 @@ struct heap_region {
     u64 size;            /* bytes, whole frames */
     u64 unused;
 };
+
+// The figures follow from one another: 64 classes for one word, four per
+// power of two, so the smallest block has 2 to the power of 6 bytes and the
+// last class begins near 2 to the power of 22.
 
 #define HEAP_CLASSES 64
 #define HEAP_ALIGN 16
@@ -2601,8 +2681,9 @@ struct heap heap;
 
 // ## Classes {#heap-classes}
 //
-// The class of a size is made of the position of its highest bit and of the two
-// bits below that. Blocks too large for the last class are in it all the same.
+// The class of a size is made of the position of its highest bit and of the
+// two bits below that. Blocks too large for the last class are in it all
+// the same.
 
 u64 heap_class(u64 size)
 {
@@ -2612,9 +2693,9 @@ u64 heap_class(u64 size)
     return class < HEAP_CLASSES ? class : HEAP_CLASSES - 1;
 }
 
-// For a search we want the lowest class in which *every* block suffices. Adding
-// almost a quarter of the power of two carries into the next class exactly
-// if the size is not the lowest of its own.
+// For a search we want the lowest class in which *every* block suffices.
+// Adding almost a quarter of the power of two carries into the next class
+// exactly if the size is not the lowest of its own.
 
 u64 heap_class_above(u64 size)
 {
@@ -2657,8 +2738,8 @@ bool block_is_region(struct block *b)
 
 // ## Red zones, poison and blame {#heap-checks}
 //
-// The red zone begins at whatever byte the data ends, so it must be read as a
-// word without alignment; a packed structure tells the compiler so.
+// The red zone begins at whatever byte the data ends, so it must be read as
+// a word without alignment; a packed structure tells the compiler so.
 
 struct red_zone {
     u64 word;
@@ -2679,6 +2760,9 @@ u64 block_poison_words(const struct block *b)
 
     return words < HEAP_POISON_WORDS ? words : HEAP_POISON_WORDS;
 }
+
+// At most fourteen words behind the links are filled, so that the cost is
+// bounded, and small blocks are covered whole.
 
 void block_poison(struct block *b)
 {
@@ -2776,8 +2860,8 @@ void heap_remove(struct heap *h, struct block *b)
 
 // ## Regions {#heap-regions}
 //
-// A new region is one free block between a header and an end mark. The mark is
-// a block header of its own kind, so that every block has one behind it.
+// A new region is one free block between a header and an end mark. The mark
+// is a block header of its own kind, so that every block has one behind it.
 
 struct block *heap_grow(struct heap *h, u64 need)
 {
@@ -2804,9 +2888,9 @@ struct block *heap_grow(struct heap *h, u64 need)
     return b;
 }
 
-// When the last block of a region is freed, its frames can go back. One empty
-// region is kept: a program that allocates and frees a single block would else
-// fetch and return frames every time.
+// When the last block of a region is freed, its frames can go back. One
+// empty region is kept: a program that allocates and frees a single block
+// would else fetch and return frames every time.
 
 void heap_release(struct heap *h, struct heap_region *r)
 {
@@ -2840,10 +2924,11 @@ void heap_trim(struct heap *h)
 
 // ## Allocating {#heap-alloc}
 //
-// What a block has beyond the need becomes a free block of its own, if there
-// is enough for one. It is put where it was, behind; so large blocks are used
-// from their low end. (The block behind it is never free, or the two would have
-// been merged before. `heap_realloc()` keeps to this as well.)
+// What a block has beyond the need becomes a free block of its own, if
+// there is enough for one. It is put where it was, behind; so large blocks
+// are used from their low end. (The block behind it is never free, or the
+// two would have been merged before. `heap_realloc()` keeps to this as
+// well.)
 
 void heap_split(struct heap *h, struct block *b, u64 need, vaddr caller)
 {
@@ -2876,8 +2961,8 @@ u64 heap_need(u64 asked)
     return need < HEAP_SMALLEST ? HEAP_SMALLEST : need;
 }
 
-// The search, in three lines: mask off the classes that are too small, find the
-// lowest set bit, take the first of that list.
+// The search, in three lines: mask off the classes that are too small, find
+// the lowest set bit, take the first of that list.
 
 struct block *heap_find(struct heap *h, u64 need)
 {
@@ -2907,8 +2992,8 @@ struct block *heap_take(struct heap *h, u64 need)
     return b;
 }
 
-// Returns `size` bytes, aligned to 16, with undefined contents; NULL if there is
-// no memory. Size 0 is a legal request. Free with `heap_free()`.
+// Returns `size` bytes, aligned to 16, with undefined contents; NULL if
+// there is no memory. Size 0 is a legal request. Free with `heap_free()`.
 
 void *heap_alloc_for(struct heap *h, u64 size, vaddr caller)
 {
@@ -2923,12 +3008,17 @@ void *heap_alloc_for(struct heap *h, u64 size, vaddr caller)
 
 #define heap_caller() ((vaddr)__builtin_return_address(0))
 
-void *heap_alloc(struct heap *h, u64 size)
+// The caller is found by the return address, so this function must be a
+// real call: `no_inline` keeps the compiler from dissolving it.
+
+void *no_inline heap_alloc(struct heap *h, u64 size)
 {
     return heap_alloc_for(h, size, heap_caller());
 }
 
-void *heap_alloc_zeroed(struct heap *h, u64 size)
+// The same, filled with zeros.
+
+void *no_inline heap_alloc_zeroed(struct heap *h, u64 size)
 {
     void *p = heap_alloc_for(h, size, heap_caller());
 
@@ -2939,7 +3029,7 @@ void *heap_alloc_zeroed(struct heap *h, u64 size)
 // room to move in, and make the part before the aligned place a free block.
 // That part must be large enough to be one.
 
-void *heap_alloc_aligned(struct heap *h, u64 size, u64 align)
+void *no_inline heap_alloc_aligned(struct heap *h, u64 size, u64 align)
 {
     u64 need = heap_need(size), at;
     struct block *b, *front;
@@ -2992,7 +3082,7 @@ struct block *heap_merge(struct heap *h, struct block *b)
 
 // Takes back what one of the functions above returned. NULL is ignored.
 
-void heap_free(struct heap *h, void *payload)
+void no_inline heap_free(struct heap *h, void *payload)
 {
     vaddr caller = heap_caller();
     struct block *b;
@@ -3012,9 +3102,10 @@ void heap_free(struct heap *h, void *payload)
     heap_insert(h, b, caller);
 }
 
-// Changes the size of a block and returns its new place, with the contents kept
-// up to the smaller size; or NULL, and then the old block is untouched. A block
-// with a free neighbour behind it grows into that, otherwise it moves.
+// Changes the size of a block and returns its new place, with the contents
+// kept up to the smaller size; or NULL, and then the old block is
+// untouched. A block with a free neighbour behind it grows into that,
+// otherwise it moves.
 
 bool heap_resize_in_place(struct heap *h, struct block *b, u64 size, vaddr caller)
 {
@@ -3035,7 +3126,7 @@ bool heap_resize_in_place(struct heap *h, struct block *b, u64 size, vaddr calle
     return true;
 }
 
-void *heap_realloc(struct heap *h, void *payload, u64 size)
+void *no_inline heap_realloc(struct heap *h, void *payload, u64 size)
 {
     vaddr caller = heap_caller();
     struct block *b;
@@ -3058,8 +3149,8 @@ void *heap_realloc(struct heap *h, void *payload, u64 size)
 
 // ## The audit {#heap-audit}
 //
-// First the view from memory: every region from block to block. Then the view
-// from the lists. Both must have seen the same free blocks.
+// First the view from memory: every region from block to block. Then the
+// view from the lists. Both must have seen the same free blocks.
 
 struct heap_count {
     u64 used, bytes, free, empty, frames;
@@ -3093,6 +3184,9 @@ void heap_audit_region(struct heap_region *r, struct heap_count *count)
     }
     assert(end->magic == BLOCK_END && end->before == before);
 }
+
+// The view from a list: forward links, backward links, class and bit must
+// tell the same story.
 
 u64 heap_audit_list(struct heap *h, u64 class)
 {
@@ -3164,9 +3258,9 @@ void ch04_init(void)
 
 // ## Rough treatment {#heap-show}
 //
-// The chapter gives the heap a thousand blocks of random sizes to look after,
-// resizes and frees them in random order, checks that nobody wrote on
-// anybody else's, and looks at whether all frames come back.
+// The chapter gives the heap a thousand blocks of random sizes to look
+// after, resizes and frees them in random order, checks that nobody wrote
+// on anybody else's, and looks at whether all frames come back.
 
 #define HEAP_TRIAL_BLOCKS 1000
 
@@ -3183,6 +3277,10 @@ void heap_trial_check(struct heap_trial *t, u64 i)
     for (at = 0; at < t->size[i]; at++)
         assert(t->block[i][at] == (u8)i);
 }
+
+// A step takes one of the thousand places. If it is empty it gets a block;
+// if not, the block is resized, or checked and freed. Each block is full of
+// the number of its place.
 
 void heap_trial_step(struct heap_trial *t, u64 *seed)
 {
@@ -3212,6 +3310,9 @@ void heap_show_use(const char *when)
     printf("heap: %-10s %4lu blocks, %8s in use, %3lu frames held\n", when, heap.blocks,
            boot_size(heap.bytes).s, heap.frames);
 }
+
+// Twenty thousand steps, then everything is freed in order. What is left
+// must be nothing.
 
 void ch04_main(void)
 {
@@ -3244,15 +3345,16 @@ void ch04_main(void)
 // ::: {.transcript file="tests/golden/ch04.txt"}
 // :::
 //
-// The options `provoke=heap-twice`, `heap-overrun` and `heap-wild` show what
-// happens to those who misuse it. Note who is named in each report.
+// The options `provoke=heap-twice`, `heap-overrun` and `heap-wild` show
+// what happens to those who misuse it. Note who is named in each report.
 //
 // ### Exercises {#heap-exercises}
 //
 // ::: {#ex-heap-bug .exercise level=1}
-// Plant the ancestor's bug: in `heap_remove()`, set `f->next = NULL` first. How
-// many blocks can you allocate and free before something notices, and which
-// check is it? *The report names a line; explain how the damage got there.*
+// Plant the ancestor's bug: in `heap_remove()`, set `f->next = NULL` first.
+// How many blocks can you allocate and free before something notices, and
+// which check is it? *The report names a line; explain how the damage got
+// there.*
 // :::
 //
 // ::: {#ex-heap-caller .exercise level=2}
@@ -3261,67 +3363,70 @@ void ch04_main(void)
 // :::
 //
 // ::: {#ex-heap-header .exercise level=3}
-// Shrink the header to 16 bytes without losing any of the three error messages.
-// What can `caller` be squeezed into? *All host tests of this chapter pass.*
+// Shrink the header to 16 bytes without losing any of the three error
+// messages. What can `caller` be squeezed into? *All host tests of this
+// chapter pass.*
 // :::
 //
 // ## What we have {#heap-have}
 //
-// Memory for the kernel's books, of any size, with a sharp eye on its users.
-// What we do not have is memory for anybody else.
+// Memory for the kernel's books, of any size, with a sharp eye on its
+// users. What we do not have is memory for anybody else.
 
 // # Chapter 5. Memory as an object {#ch-vmo}
 //===========================================================================
 //
-// A program asks for a gigabyte and uses a page of it. Two programs start from
-// the same file. A process makes a copy of itself, which in the next
+// A program asks for a gigabyte and uses a page of it. Two programs start
+// from the same file. A process makes a copy of itself, which in the next
 // instant throws everything away and runs something else. If memory were
 // frames, each of these would be expensive. What programs use is an idea of
-// memory: *so many bytes, zero at first, and what I write stays there*. Frames
-// are needed only where something has been written.
+// memory: *so many bytes, zero at first, and what I write stays there*.
+// Frames are needed only where something has been written.
 //
-// The idea made into a thing is a *virtual memory object*, VMO for short (the
-// name is from Zircon, the thing is older: Mach and BSD have it). It has a
-// size, contents, and no address. Addresses come with
-// [Chapter 7](#ch-user), which maps VMOs; [Chapter 6](#ch-elf) makes them
-// from program files; later, making a copy of a process will be little more
-// than copying a few VMOs without copying a byte.
+// The idea made into a thing is a *virtual memory object*, VMO for short
+// (the name is from Zircon, the thing is older: Mach and BSD have it). It
+// has a size, contents, and no address. Addresses come with [Chapter
+// 7](#ch-user), which maps VMOs; [Chapter 6](#ch-elf) makes them from
+// program files; later, making a copy of a process will be little more than
+// copying a few VMOs without copying a byte.
 //
 // ## The story of VMO number 3 {#vmo-story}
 //
-// In the ancestor, loading a program made three VMOs. After the first had been
-// cloned, the page of the third was gone. Its authors saw the log say `present=1`
-// before and `MISSING` after, and went looking.
+// In the ancestor, loading a program made three VMOs. After the first had
+// been cloned, the page of the third was gone. Its authors saw the log say
+// `present=1` before and `MISSING` after, and went looking.
 //
-// *What they believed.* First: memory of programs overlaps memory of the kernel.
-// They built zones, moved the heap, copied through an intermediate buffer. The
-// page still vanished. Then: the VMOs lie by value in an array; the array
-// grows; the VMOs move; pointers into them dangle. They put each VMO into a
-// box of its own on the heap, and the page stayed. Found, it seemed.
+// *What they believed.* First: memory of programs overlaps memory of the
+// kernel. They built zones, moved the heap, copied through an intermediate
+// buffer. The page still vanished. Then: the VMOs lie by value in an array;
+// the array grows; the VMOs move; pointers into them dangle. They put each
+// VMO into a box of its own on the heap, and the page stayed. Found, it
+// seemed.
 //
-// *What was true.* A value that holds no pointers into itself may be moved, and
-// in Rust moving is all that happens to values. Nothing pointed into the VMOs. The
-// page was destroyed by the heap you know from [Chapter 4](#ch-heap), which
-// handed out memory that was in use; by page-table code that took large
-// pages for tables, and wrote entries into whatever lay there; and by
-// running on the firmware's stack, in memory that was also being
-// allocated. Boxing moved the victim out of the line of fire.
+// *What was true.* A value that holds no pointers into itself may be moved,
+// and in Rust moving is all that happens to values. Nothing pointed into
+// the VMOs. The page was destroyed by the heap you know from [Chapter
+// 4](#ch-heap), which handed out memory that was in use; by page-table code
+// that took large pages for tables, and wrote entries into whatever lay
+// there; and by running on the firmware's stack, in memory that was also
+// being allocated. Boxing moved the victim out of the line of fire.
 //
-// A change that makes a symptom go away proves that the change matters, not that
-// the explanation is right. An explanation is right if it predicts something
-// that one did not know yet, and one then looks, and there it is.
+// A change that makes a symptom go away proves that the change matters, not
+// that the explanation is right. An explanation is right if it predicts
+// something that one did not know yet, and one then looks, and there it is.
 //
-// In C, though, the trap they believed in is real. Our VMO *is* pointed to: by
-// mappings, by slices, by whoever holds a reference. An array of VMOs
-// that grows with `heap_realloc()` would be a disaster. So a VMO is allocated
-// by itself, its address never changes, and it lives until nobody refers to it.
+// In C, though, the trap they believed in is real. Our VMO *is* pointed to:
+// by mappings, by slices, by whoever holds a reference. An array of VMOs
+// that grows with `heap_realloc()` would be a disaster. So a VMO is
+// allocated by itself, its address never changes, and it lives until nobody
+// refers to it.
 //
 // ## Theory of operation {#vmo-theory}
 //
-// A VMO is a *tree of frames*. The leaves are slots, one per page, which hold
-// the physical address of a frame or 0; above them are nodes of 64 slots. A VMO
-// of one page has no node at all, one of up to 64 pages has one, and a
-// terabyte with three pages written in it has a handful.
+// A VMO is a *tree of frames*. The leaves are slots, one per page, which
+// hold the physical address of a frame or 0; above them are nodes of 64
+// slots. A VMO of one page has no node at all, one of up to 64 pages has
+// one, and a terabyte with three pages written in it has a handful.
 //
 //     root -> [ 64 slots ]                  clone's root -> [ 64 slots ]
 //               |  |  `-- 0: never written                    |  |
@@ -3333,30 +3438,31 @@ void ch04_main(void)
 // frame.
 //
 // A **clone** is a snapshot: it gets slots with the same frames, each of
-// which now has one more reference. *A frame with more than one reference is
-// never written to.* Who wants to write gets a copy first, whether it is
-// the clone or the original: copy-on-write in both directions, without either
-// knowing of the other. The reference counts of [Chapter 3](#pmm-free) are
-// all there is to it.
+// which now has one more reference. *A frame with more than one reference
+// is never written to.* Who wants to write gets a copy first, whether it is
+// the clone or the original: copy-on-write in both directions, without
+// either knowing of the other. The reference counts of [Chapter
+// 3](#pmm-free) are all there is to it.
 //
 // A **slice** is the opposite: a window, through which the same pages are
 // seen under another numbering. Writing through it writes to the parent.
 //
 // The invariants: *a frame's references are the slots that hold it; a slice
-// holds no frames; a VMO with slices does not shrink; an operation that fails
-// for lack of memory has changed no byte.*
+// holds no frames; a VMO with slices does not shrink; an operation that
+// fails for lack of memory has changed no byte.*
 //
-// **Shortcomings.** Cloning takes time in proportion to the pages committed. A
-// tree of VMOs with parents would make it constant, and everything else
-// harder. Nodes that have become empty are freed only when the VMO has no
-// page left.
+// **Shortcomings.** Cloning takes time in proportion to the pages
+// committed. A tree of VMOs with parents would make it constant, and
+// everything else harder. Nodes that have become empty are freed only when
+// the VMO has no page left.
 //
 // ## Objects {#vmo-object}
 //
-// The VMO is the first thing in the kernel that several others hold on to. What
-// such things have in common is a type and a count of references. It stands at
-// the head of each, so that a pointer to the one is a pointer to the other.
-// The type counts how many there are: a number to look at when something leaks.
+// The VMO is the first thing in the kernel that several others hold on to.
+// What such things have in common is a type and a count of references. It
+// stands at the head of each, so that a pointer to the one is a pointer to
+// the other. The type counts how many there are: a number to look at when
+// something leaks.
 
 struct object;
 
@@ -3427,15 +3533,17 @@ void vmo_revoke_nothing(struct vmo *v, u64 from, u64 to, bool only_writing);
 struct object_type vmo_type = {.name = "vmo", .destroy = vmo_destroy};
 struct vmo_state vmo = {.revoke = vmo_revoke_nothing};
 
-// Once VMOs are mapped there will be copies of their slots in page
-// tables. When pages from `from` up to but not including `to` lose their
-// frame, or may no longer be written in place, those copies must go. Whoever
-// maps VMOs replaces this function.
+// Once VMOs are mapped there will be copies of their slots in page tables.
+// When pages from `from` up to but not including `to` lose their frame, or
+// may no longer be written in place, those copies must go. Whoever maps
+// VMOs replaces this function.
 
 void vmo_revoke_nothing(struct vmo *v, u64 from, u64 to, bool only_writing)
 {
     (void)v, (void)from, (void)to, (void)only_writing;
 }
+
+// How many pages a size of bytes takes.
 
 u64 vmo_pages(u64 size)
 {
@@ -3445,8 +3553,8 @@ u64 vmo_pages(u64 size)
 // ## The tree {#vmo-tree}
 //
 // With `height` levels of nodes the tree has room for 64 to the power of
-// `height` pages. If a page lies beyond that, the tree grows at the root: the old
-// root becomes slot 0 of a new one.
+// `height` pages. If a page lies beyond that, the tree grows at the root:
+// the old root becomes slot 0 of a new one.
 
 bool vmo_grow_tree(struct vmo *v, u64 page)
 {
@@ -3465,8 +3573,9 @@ bool vmo_grow_tree(struct vmo *v, u64 page)
     return true;
 }
 
-// Finds the slot of a page. With `create`, missing nodes are added; then NULL
-// means that there is no memory. Without it, NULL means that there is no slot.
+// Finds the slot of a page. With `create`, missing nodes are added; then
+// NULL means that there is no memory. Without it, NULL means that there is
+// no slot.
 
 u64 *vmo_slot(struct vmo *v, u64 page, bool create)
 {
@@ -3486,6 +3595,9 @@ u64 *vmo_slot(struct vmo *v, u64 page, bool create)
     return slot;
 }
 
+// The frame of a page, 0 if it was never written. Changes nothing. The VMO
+// must not be a slice.
+
 paddr vmo_frame(struct vmo *v, u64 page)
 {
     u64 *slot = vmo_slot(v, page, false);
@@ -3493,8 +3605,9 @@ paddr vmo_frame(struct vmo *v, u64 page)
     return slot ? *slot : 0;
 }
 
-// The next page from `page` on, below `end`, that has a frame; `end` if there
-// is none. Where a node is missing, all its pages are passed over at once.
+// The next page from `page` on, below `end`, that has a frame; `end` if
+// there is none. Where a node is missing, all its pages are passed over at
+// once.
 
 u64 vmo_next(struct vmo *v, u64 page, u64 end)
 {
@@ -3545,10 +3658,15 @@ struct vmo *vmo_create(u64 size)
     return v;
 }
 
+// Takes a reference.
+
 void vmo_get(struct vmo *v)
 {
     object_get(&v->object);
 }
+
+// The other direction: with the last reference the VMO, and every frame
+// that is only its, are gone.
 
 void vmo_put(struct vmo *v)
 {
@@ -3590,8 +3708,8 @@ void vmo_destroy(struct object *o)
 
 // ## A page to write to {#vmo-write-page}
 //
-// The heart of the chapter. Three cases: the page has no frame, so it gets a
-// cleared one; it has a frame that others refer to as well, so it gets a
+// The heart of the chapter. Three cases: the page has no frame, so it gets
+// a cleared one; it has a frame that others refer to as well, so it gets a
 // copy of its own; it has a frame to itself, and that is that. Returns the
 // frame, or 0 if there is no memory.
 
@@ -3622,11 +3740,12 @@ paddr vmo_commit_page(struct vmo *v, u64 page)
     return *slot;
 }
 
-// (The first case revokes too, if there is something to revoke: the page may be
-// mapped somewhere as a page of zeros.)
+// (The first case revokes too, if there is something to revoke: the page
+// may be mapped somewhere as a page of zeros.)
 //
-// Everything that follows speaks of bytes. A slice passes the question on to its
-// parent; as slices of slices refer to the same parent, one step is enough.
+// Everything that follows speaks of bytes. A slice passes the question on
+// to its parent; as slices of slices refer to the same parent, one step is
+// enough.
 
 struct vmo *vmo_resolve(struct vmo *v, u64 *offset)
 {
@@ -3641,8 +3760,8 @@ bool vmo_contains(const struct vmo *v, u64 offset, u64 size)
     return offset <= v->size && size <= v->size - offset;
 }
 
-// Gives frames to all pages that the range touches. -ERANGE if it is not inside
-// the VMO, -ENOMEM if memory ran out; no contents have changed then.
+// Gives frames to all pages that the range touches. -ERANGE if it is not
+// inside the VMO, -ENOMEM if memory ran out; no contents have changed then.
 
 int vmo_commit(struct vmo *v, u64 offset, u64 size)
 {
@@ -3660,8 +3779,8 @@ int vmo_commit(struct vmo *v, u64 offset, u64 size)
 
 // ## Reading and writing {#vmo-io}
 //
-// Exactly `size` bytes or an error, never something in between. Writing commits
-// all pages first; after that it cannot fail.
+// Exactly `size` bytes or an error, never something in between. Writing
+// commits all pages first; after that it cannot fail.
 
 u64 vmo_part(u64 offset, u64 size)
 {
@@ -3669,6 +3788,8 @@ u64 vmo_part(u64 offset, u64 size)
 
     return size < rest ? size : rest;
 }
+
+// Reads `size` bytes to memory of the kernel. 0 or -ERANGE.
 
 int vmo_read(struct vmo *v, u64 offset, void *to, u64 size)
 {
@@ -3690,6 +3811,9 @@ int vmo_read(struct vmo *v, u64 offset, void *to, u64 size)
     return 0;
 }
 
+// Writes `size` bytes. -ERANGE and -ENOMEM as for `vmo_commit()`, and then
+// nothing was written.
+
 int vmo_write(struct vmo *v, u64 offset, const void *from, u64 size)
 {
     const u8 *in = from;
@@ -3710,10 +3834,10 @@ int vmo_write(struct vmo *v, u64 offset, const void *from, u64 size)
 
 // ## Making bytes zero again {#vmo-zero}
 //
-// Whole pages are zeroed by dropping their frames. At the ends of a range parts
-// of pages remain: if such a page has a frame, it must be written to, and if the
-// frame is shared, copied. So even this can fail for lack of memory; both ends
-// are made writable before anything is changed.
+// Whole pages are zeroed by dropping their frames. At the ends of a range
+// parts of pages remain: if such a page has a frame, it must be written to,
+// and if the frame is shared, copied. So even this can fail for lack of
+// memory; both ends are made writable before anything is changed.
 
 int vmo_own_page(struct vmo *v, u64 page)
 {
@@ -3753,8 +3877,8 @@ int vmo_zero(struct vmo *v, u64 offset, u64 size)
     return 0;
 }
 
-// To *decommit* is to zero and give back memory: it takes whole pages, the offset
-// and size must be multiples of the page.
+// To *decommit* is to zero and give back memory: it takes whole pages, the
+// offset and size must be multiples of the page.
 
 int vmo_decommit(struct vmo *v, u64 offset, u64 size)
 {
@@ -3765,10 +3889,10 @@ int vmo_decommit(struct vmo *v, u64 offset, u64 size)
 
 // ## Changing the size {#vmo-resize}
 //
-// Growing adds zeros. Shrinking gives back frames, and clears the rest of the
-// last page, so that growing again does not bring back what was cut off. -EBUSY
-// if there are slices, whose pages could vanish; -EINVAL for a slice,
-// whose pages are not its own.
+// Growing adds zeros. Shrinking gives back frames, and clears the rest of
+// the last page, so that growing again does not bring back what was cut
+// off. -EBUSY if there are slices, whose pages could vanish; -EINVAL for a
+// slice, whose pages are not its own.
 
 int vmo_resize(struct vmo *v, u64 size)
 {
@@ -3790,10 +3914,10 @@ int vmo_resize(struct vmo *v, u64 size)
 
 // ## Clone and slice {#vmo-clone}
 //
-// Both describe a part of a VMO that begins with a page boundary, and return a
-// new VMO of `size` bytes, or NULL if the part does not exist or memory ran
-// out. If the original goes on behind the clone's end, in the same page, that
-// part of the page must be cleared in the clone.
+// Both describe a part of a VMO that begins with a page boundary, and
+// return a new VMO of `size` bytes, or NULL if the part does not exist or
+// memory ran out. If the original goes on behind the clone's end, in the
+// same page, that part of the page must be cleared in the clone.
 
 int vmo_clear_behind(struct vmo *v)
 {
@@ -3802,6 +3926,9 @@ int vmo_clear_behind(struct vmo *v)
     v->size = align_up(size, FRAME_SIZE);
     return vmo_resize(v, size);
 }
+
+// The clone itself: every frame of the part gets a second reference. Those
+// who map the original must ask before they write, from now on.
 
 struct vmo *vmo_clone(struct vmo *v, u64 offset, u64 size)
 {
@@ -3831,6 +3958,8 @@ struct vmo *vmo_clone(struct vmo *v, u64 offset, u64 size)
     }
     return clone;
 }
+
+// A slice holds a reference to its parent, which therefore outlives it.
 
 struct vmo *vmo_slice(struct vmo *v, u64 offset, u64 size)
 {
@@ -3878,6 +4007,8 @@ void vmo_show(const char *what, struct vmo *v)
     printf("vmo: %-40s reads \"%s\", %lu frames in all\n", what, text, vmo_frames_used());
 }
 
+// Now a clone of it, written to from both sides, and a slice.
+
 void vmo_show_clone(struct vmo *v)
 {
     struct vmo *clone = vmo_clone(v, 0, v->size), *slice;
@@ -3896,6 +4027,9 @@ void vmo_show_clone(struct vmo *v)
     vmo_put(slice);
     vmo_put(clone);
 }
+
+// And the whole of a life: created far larger than the machine, written to,
+// cloned, shrunk, and gone.
 
 void ch05_main(void)
 {
@@ -3941,69 +4075,73 @@ void ch05_main(void)
 // :::
 //
 // ::: {#ex-vmo-move .exercise level=2}
-// Put two VMOs by value into an array, take a slice of the second, and let the
-// array grow with `heap_realloc()`. *Show with a debugger's watchpoint
+// Put two VMOs by value into an array, take a slice of the second, and let
+// the array grow with `heap_realloc()`. *Show with a debugger's watchpoint
 // which write destroys what.*
 // :::
 //
 // ::: {#ex-vmo-same .exercise level=2}
-// Write `vmo_merge_same()`, which finds pages with equal contents and lets
-// them share a frame. *The frame count drops, and every later write still goes to
-// one VMO only.*
+// Write `vmo_merge_same`, which finds pages with equal contents and lets
+// them share a frame. *The frame count drops, and every later write still
+// goes to one VMO only.*
 // :::
 //
 // ::: {#ex-vmo-parents .exercise level=3}
-// Make cloning take constant time by a tree of hidden parents, as Zircon does.
-// *The host tests of this chapter pass; a clone of a thousand pages takes
-// as many instructions as one of a single page.*
+// Make cloning take constant time by a tree of hidden parents, as Zircon
+// does. *The host tests of this chapter pass; a clone of a thousand pages
+// takes as many instructions as one of a single page.*
 // :::
 //
 // ## What we have {#vmo-have}
 //
-// Memory that costs what is used of it, can be copied for nothing and shared
-// on purpose. Time to put a program into it.
+// Memory that costs what is used of it, can be copied for nothing and
+// shared on purpose. Time to put a program into it.
 
 // # Chapter 6. Reading a program {#ch-elf}
 //===========================================================================
 //
-// A compiled program is a file with a plan at its beginning: *these bytes of
-// the file belong at that address; so much memory behind them must be zero; start
-// there.* The format is called ELF. Carrying out the plan is simple. Carrying it
-// out for a file that somebody has made with evil in mind is not, and it
-// is how a surprising number of systems were broken into.
+// A compiled program is a file with a plan at its beginning: *these bytes
+// of the file belong at that address; so much memory behind them must be
+// zero; start there.* The format is called ELF. Carrying out the plan is
+// simple. Carrying it out for a file that somebody has made with evil in
+// mind is not, and it is how a surprising number of systems were broken
+// into.
 //
-// The ancestor stumbled over a friendly file. The second segment of its first
-// program was 98 bytes long, and the loader read 1,048,184. It took the
-// fields of a header from a slice of bytes by indices worked out by hand, and one
-// was wrong. There is nothing to be learned from this except not to do it: the
-// compiler knows where the fields of a [structure](#h-elf) are.
+// The ancestor stumbled over a friendly file. The second segment of its
+// first program was 98 bytes long, and the loader read 1,048,184. It took
+// the fields of a header from a slice of bytes by indices worked out by
+// hand, and one was wrong. There is nothing to be learned from this except
+// not to do it: the compiler knows where the fields of a
+// [structure](#h-elf) are.
 //
 // ## Theory of operation {#elf-theory}
 //
 // We separate judging from doing. `elf_check()` looks at the whole plan and
-// either refuses it, with one reason that has a name, or returns a summary in a
-// form of our own, which cannot be wrong any more. It allocates nothing and
-// changes nothing. Only then `elf_load()` acts, on the summary alone. In
-// between the file may change as it likes: every header is read exactly once.
+// either refuses it, with one reason that has a name, or returns a summary
+// in a form of our own, which cannot be wrong any more. It allocates
+// nothing and changes nothing. Only then `elf_load()` acts, on the summary
+// alone. In between the file may change as it likes: every header is read
+// exactly once.
 //
 //     file (a VMO)               summary                   memory
 //     | ELF header     |   -->   entry                     VMO  r-x
 //     | segment headers|   -->   segment 0: start, size    VMO  rw-
-//     | code           |         segment 1: ...              '-- zeros (bss)
+//     | code           |         segment 1: ...            '-- zeros (bss)
 //     | data           |
 //
-// A segment becomes a VMO by cloning the pages of the file in which it lies. No
-// byte is copied until the program writes to it; and the *bss*, the
-// variables that start as zero, are pages that nobody has written yet. Chapter
-// 5 has done all the work.
+// A segment becomes a VMO by cloning the pages of the file in which it
+// lies. No byte is copied until the program writes to it; and the *bss*,
+// the variables that start as zero, are pages that nobody has written yet.
+// Chapter 5 has done all the work.
 //
-// The invariants of an accepted plan: *segments ascend, share no page, lie within
-// what programs may have, and none can be both written and executed; the entry
-// point is in the executable part of one that comes from the file.*
+// The invariants of an accepted plan: *segments ascend, share no page, lie
+// within what programs may have, and none can be both written and executed;
+// the entry point is in the executable part of one that comes from the
+// file.*
 //
-// **Shortcomings.** Only programs linked to a fixed address, without a dynamic
-// linker. Two segments in one page are refused even if they would agree on its
-// rights; today's linkers do not produce that.
+// **Shortcomings.** Only programs linked to a fixed address, without a
+// dynamic linker. Two segments in one page are refused even if they would
+// agree on its rights; today's linkers do not produce that.
 //
 // ## Reasons {#elf-reasons}
 //
@@ -4017,6 +4155,8 @@ enum elf_reason {
     ELF_ALIGN, ELF_CONGRUENCE, ELF_ORDER, ELF_OVERLAP, ELF_SHARED_PAGE,
     ELF_WRITE_EXECUTE, ELF_FLAGS, ELF_MEMORY, ELF_ENTRY, ELF_REASONS,
 };
+
+// The sentences, each beside its name:
 
 const char *const elf_reasons[ELF_REASONS] = {
     [ELF_OK] = "accepted",
@@ -4055,17 +4195,20 @@ const char *const elf_reasons[ELF_REASONS] = {
 
 // ## The summary {#elf-summary}
 //
-// Where programs may be: not in the lowest 64 KiB, so that null pointers, and
-// fields of null structures, fault; and below the stack, which hangs from the
-// upper end of the lower half. (The very last page there is left out, because a
-// `syscall` instruction ending exactly at the upper end would return to an
-// address that does not exist: CVE-2012-0217 was that.)
+// Where programs may be: not in the lowest 64 KiB, so that null pointers,
+// and fields of null structures, fault; and below the stack, which hangs
+// from the upper end of the lower half. (The very last page there is left
+// out, because a `syscall` instruction ending exactly at the upper end
+// would return to an address that does not exist: CVE-2012-0217 was that.)
 
 #define USER_START 0x10000UL
 #define USER_END 0x00007ffffffff000UL
 #define USER_STACK_SIZE (8 * MIB)
 #define USER_STACK_START (USER_END - USER_STACK_SIZE)
 #define USER_PROGRAM_END (USER_STACK_START - 64 * MIB)
+
+// Limits of our own. A file beyond them is refused, not cut short; the
+// ancestor silently dropped every segment after the sixteenth.
 
 #define ELF_HEADERS_MAX 128
 #define ELF_SEGMENTS_MAX 64
@@ -4074,6 +4217,8 @@ const char *const elf_reasons[ELF_REASONS] = {
 #define PF_X 1
 #define PF_W 2
 #define PF_R 4
+
+// Each segment in our words, and the whole image.
 
 struct elf_segment {
     vaddr start;         /* not rounded in any way */
@@ -4093,10 +4238,16 @@ struct elf_image {
     struct elf_segment segment[ELF_SEGMENTS_MAX];
 };
 
+// The pages a segment touches: address of the first, and of the first
+// behind it.
+
 vaddr segment_first_page(const struct elf_segment *s)
 {
     return align_down(s->start, FRAME_SIZE);
 }
+
+// (The end is rounded up; `elf_check()` has made sure that this cannot
+// wrap.)
 
 vaddr segment_end_page(const struct elf_segment *s)
 {
@@ -4105,8 +4256,8 @@ vaddr segment_end_page(const struct elf_segment *s)
 
 // ## Checking the header {#elf-header}
 //
-// Constants from the gABI. A program says in its header for which system it was
-// made; static programs for Linux say 0, "System V", or 3, "GNU".
+// Constants from the gABI. A program says in its header for which system it
+// was made; static programs for Linux say 0, "System V", or 3, "GNU".
 
 #define ET_EXEC 2
 #define ET_DYN 3
@@ -4126,6 +4277,9 @@ enum elf_reason elf_check_identity(const u8 *ident)
         return ELF_SYSTEM;
     return ELF_OK;
 }
+
+// The rest of the header: the kind of file, and where the segment headers
+// are. They must lie in the file, behind this header.
 
 enum elf_reason elf_check_header(const struct elf_header *h, u64 file_size)
 {
@@ -4152,8 +4306,8 @@ enum elf_reason elf_check_header(const struct elf_header *h, u64 file_size)
 
 // ## Checking a segment {#elf-segment}
 //
-// All sums are checked before they are made: `a + b > limit` is wrong if the sum
-// wraps around, `b > limit - a` is not, once `a <= limit` is known.
+// All sums are checked before they are made: `a + b > limit` is wrong if
+// the sum wraps around, `b > limit - a` is not, once `a <= limit` is known.
 
 enum elf_reason elf_check_segment(const struct elf_segment_header *h, u64 file_size)
 {
@@ -4219,9 +4373,9 @@ enum elf_reason elf_add_segment(struct elf_image *image, const struct elf_segmen
 
 // ## The other kinds {#elf-kinds}
 //
-// Of the headers that load nothing a few matter. `PT_INTERP` names a dynamic
-// linker, which we do not have. `PT_GNU_STACK` says what kind of stack the
-// program wants. Some kinds make no sense twice.
+// Of the headers that load nothing a few matter. `PT_INTERP` names a
+// dynamic linker, which we do not have. `PT_GNU_STACK` says what kind of
+// stack the program wants. Some kinds make no sense twice.
 
 #define PT_LOAD 1
 #define PT_DYNAMIC 2
@@ -4259,10 +4413,10 @@ enum elf_reason elf_check_kind(const struct elf_segment_header *h, int *seen)
 
 // ## The whole {#elf-check}
 //
-// After the single segments, what can only be said about all of them: is there
-// anything to load, does the entry point lie in code that comes from the file,
-// and where, in memory, will the program find its own headers? Libraries of C
-// ask for them.
+// After the single segments, what can only be said about all of them: is
+// there anything to load, does the entry point lie in code that comes from
+// the file, and where, in memory, will the program find its own headers?
+// Libraries of C ask for them.
 
 const struct elf_segment *elf_find(const struct elf_image *image, vaddr address, u64 size)
 {
@@ -4297,8 +4451,9 @@ void elf_find_headers(struct elf_image *image, u64 phoff)
             image->headers = s->start + (phoff - s->offset);
 }
 
-// Checks a file completely and summarizes it in `image`, which is the caller's.
-// Returns `ELF_OK` or the first reason found to refuse it. Allocates nothing.
+// Checks a file completely and summarizes it in `image`, which is the
+// caller's. Returns `ELF_OK` or the first reason found to refuse it.
+// Allocates nothing.
 
 enum elf_reason elf_check(struct vmo *file, struct elf_image *image)
 {
@@ -4357,6 +4512,9 @@ struct vmo *elf_load_segment(struct vmo *file, const struct elf_segment *s)
     return memory;
 }
 
+// Gives up the VMOs of an image. Mappings that were made of them keep them
+// alive.
+
 void elf_unload(struct elf_image *image)
 {
     for (; image->count; image->count--)
@@ -4384,8 +4542,8 @@ int elf_load(struct vmo *file, struct elf_image *image)
 // ## A program to look at {#elf-show}
 //
 // There is no disk yet, so the kernel carries its first programs in its own
-// image. The linker tells where each begins and ends. As files are VMOs to us,
-// we make one.
+// image. The linker tells where each begins and ends. As files are VMOs to
+// us, we make one.
 
 extern const u8 _binary_hello_start[], _binary_hello_end[];
 
@@ -4411,14 +4569,15 @@ void elf_show_image(const struct elf_image *image)
 
     printf("elf: hello starts at 0x%lx\n", image->entry);
     for (s = image->segment; s < image->segment + image->count; s++)
-        printf("elf:   0x%lx %c%c%c %5lu bytes from the file, %5lu in memory, %lu pages with a frame\n",
-               s->start, s->rights & PF_R ? 'r' : '-', s->rights & PF_W ? 'w' : '-',
-               s->rights & PF_X ? 'x' : '-', s->file_size, s->memory_size,
-               s->memory->committed);
+        printf("elf:   0x%lx %c%c%c %5lu bytes from the file, %5lu in memory, "
+               "%lu pages with a frame\n", s->start, s->rights & PF_R ? 'r' : '-',
+               s->rights & PF_W ? 'w' : '-', s->rights & PF_X ? 'x' : '-', s->file_size,
+               s->memory_size, s->memory->committed);
 }
 
-// Then the same file, damaged in one place at a time: a byte at an offset is
-// replaced by another. The kernel says why it does not like it and goes on.
+// Then the same file, damaged in one place at a time: a byte at an offset
+// is replaced by another. The kernel says why it does not like it and goes
+// on.
 
 struct elf_damage {
     const char *what;
@@ -4434,7 +4593,8 @@ const struct elf_damage elf_damages[] = {
     {"headers moved far away", offset_of(struct elf_header, phoff) + 4, 1},
     {"file size raised", 64 + 56 + offset_of(struct elf_segment_header, filesz) + 2, 16},
     {"code made writable", 64 + 56 + offset_of(struct elf_segment_header, flags), 7},
-    {"second segment moved onto the first", 64 + 56 + offset_of(struct elf_segment_header, vaddr) + 1, 0},
+    {"second segment moved onto the first",
+     64 + 56 + offset_of(struct elf_segment_header, vaddr) + 1, 0},
     {"entry point moved", offset_of(struct elf_header, entry) + 1, 0x7f}};
 
 void elf_show_damage(struct vmo *file, const struct elf_damage *d, struct elf_image *image)
@@ -4445,6 +4605,9 @@ void elf_show_damage(struct vmo *file, const struct elf_damage *d, struct elf_im
     printf("elf: %-36s refused: %s\n", d->what, elf_reasons[elf_check(damaged, image)]);
     vmo_put(damaged);
 }
+
+// First hello as it is, then each damage, then the question whether any
+// frame was lost on the way.
 
 void ch06_main(void)
 {
@@ -4474,21 +4637,21 @@ void ch06_main(void)
 // ::: {.transcript file="tests/golden/ch06.txt"}
 // :::
 //
-// Compare the segments with what `readelf -lW build/gcc/user/hello` says. The
-// frames are those of the file: loading took none.
+// Compare the segments with what `readelf -lW build/gcc/user/hello` says.
+// The frames are those of the file: loading took none.
 //
 // ### Exercises {#elf-exercises}
 //
 // ::: {#ex-elf-slice .exercise level=1}
-// `elf_load_segment()` clones even the segments that can never be written. Use a
-// slice for them. What happens when the file is changed while the program
-// runs? *Find the Linux error number for that situation.*
+// `elf_load_segment()` clones even the segments that can never be written.
+// Use a slice for them. What happens when the file is changed while the
+// program runs? *Find the Linux error number for that situation.*
 // :::
 //
 // ::: {#ex-elf-pie .exercise level=2}
 // Load position-independent programs: choose an address, and apply their
-// relative relocations (the [prologue](#efi-exit) shows how). *hello, linked
-// with `-static-pie`, prints its line.*
+// relative relocations (the [prologue](#efi-exit) shows how). *hello,
+// linked with `-static-pie`, prints its line.*
 // :::
 //
 // ::: {#ex-elf-fuzz .exercise level=2}
@@ -4498,22 +4661,22 @@ void ch06_main(void)
 //
 // ## What we have {#elf-have}
 //
-// A program in memory, checked and ready. It lacks an address space to be in, a
-// stack to stand on, and somebody to answer when it calls.
+// A program in memory, checked and ready. It lacks an address space to be
+// in, a stack to stand on, and somebody to answer when it calls.
 
 // # Chapter 7. Hello from userspace {#ch-user}
 //===========================================================================
 //
 // Up to now, all code that ran was ours, and we could forgive ourselves. A
-// *program* is code that we have not written and do not trust. It shall run on
-// the bare processor, at full speed, and yet be unable to do any of these: read
-// what is not its own, write what it may only read, execute what is
-// data, talk to devices, stop the processor. And when it tries, it shall die
-// and nothing else shall happen.
+// *program* is code that we have not written and do not trust. It shall run
+// on the bare processor, at full speed, and yet be unable to do any of
+// these: read what is not its own, write what it may only read, execute
+// what is data, talk to devices, stop the processor. And when it tries, it
+// shall die and nothing else shall happen.
 //
 // The processor offers two mechanisms for this. *Rings*: code runs at a
-// privilege level, and in ring 3 the instructions that matter are refused. *Page
-// tables*: code in ring 3 sees only pages that have the user bit set.
+// privilege level, and in ring 3 the instructions that matter are refused.
+// *Page tables*: code in ring 3 sees only pages that have the user bit set.
 // Everything else in this chapter follows from the wish to get into ring 3
 // properly, and out of it under any circumstances.
 //
@@ -4522,9 +4685,9 @@ void ch06_main(void)
 //
 // ## Theory of operation {#user-theory}
 //
-// An **address space** is a sorted list of mappings. A **mapping** says: these
-// addresses show those pages of that VMO, with these rights. This is the truth.
-// The page tables are a cache of it, filled by faults:
+// An **address space** is a sorted list of mappings. A **mapping** says:
+// these addresses show those pages of that VMO, with these rights. This is
+// the truth. The page tables are a cache of it, filled by faults:
 //
 //     mappings     [0x400000 r--] [0x401000 r-x]            [stack rw-]
 //                       |              |                        |
@@ -4532,33 +4695,35 @@ void ch06_main(void)
 //                       |              |                        |
 //     frames            # #            #                        #
 //
-// When a program touches a page that is not in the tables, the processor raises a
-// page fault. If a mapping allows the access, we find the frame (writing
-// commits it or makes the copy that copy-on-write postponed), enter it and
-// return, and the instruction is executed again as if nothing had
-// happened. If no mapping allows it, the program ends.
+// When a program touches a page that is not in the tables, the processor
+// raises a page fault. If a mapping allows the access, we find the frame
+// (writing commits it or makes the copy that copy-on-write postponed),
+// enter it and return, and the instruction is executed again as if nothing
+// had happened. If no mapping allows it, the program ends.
 //
-// A **system call** is the polite way into the kernel. The instruction `syscall`
-// jumps to an address that we have put into a register of the processor. The number
-// of the call and its arguments are in the general registers, in the places
-// where Linux wants them.
+// A **system call** is the polite way into the kernel. The instruction
+// `syscall` jumps to an address that we have put into a register of the
+// processor. The number of the call and its arguments are in the general
+// registers, in the places where Linux wants them.
 //
-// The invariants, walked by `as_audit()`: *a table entry never allows more than
-// its mapping; no page is both writable and executable; frames that programs
-// see are in the USER zone, tables that lead to them in the KERNEL zone;
-// nothing in the upper half has the user bit.*
+// The invariants, walked by `as_audit()`: *a table entry never allows more
+// than its mapping; no page is both writable and executable; frames that
+// programs see are in the USER zone, tables that lead to them in the KERNEL
+// zone; nothing in the upper half has the user bit.*
 //
 // The ancestor violated the last one for months: it copied the kernel's
 // entries into the program's table and set the user bit on them so that the
 // program would run. It did. It could also read the whole kernel.
 //
-// **Shortcomings.** One program at a time, until Chapter 9 introduces them to each
-// other. Two system calls. Data passes between program and kernel by way of
-// the mappings, which is safe but slow; Chapter 8 has the fast way.
+// **Shortcomings.** One program at a time, until Chapter 9 introduces them
+// to each other. Two system calls. Data passes between program and kernel
+// by way of the mappings, which is safe but slow; Chapter 8 has the fast
+// way.
 //
 // ## State {#as-state}
 //
-// Rights are written with the letters of the ELF file: `PF_R`, `PF_W`, `PF_X`.
+// Rights are written with the letters of the ELF file: `PF_R`, `PF_W`,
+// `PF_X`.
 
 struct as {
     paddr root;                  /* the level-4 table */
@@ -4584,15 +4749,16 @@ struct as_state as;
 // ## Page tables {#as-tables}
 //
 // Four levels of tables with 512 entries each; nine bits of the address
-// choose the entry in each, and the last twelve the byte in the page (SDM 3A,
-// 4.5). Tables are frames of the KERNEL zone, owner 'T'.
+// choose the entry in each, and the last twelve the byte in the page (SDM
+// 3A, 4.5). Tables are frames of the KERNEL zone, owner 'T'.
 //
 //     47      39 38      30 29      21 20      12 11          0
 //     | level 4  | level 3  | level 2  | level 1  | byte       |
 //
-// The frame table counts references for any frame, and for tables it can count
-// something useful: *a table has one reference for existing and one for each entry
-// in use*. So we know without looking when a table has become empty.
+// The frame table counts references for any frame, and for tables it can
+// count something useful: *a table has one reference for existing and one
+// for each entry in use*. So we know without looking when a table has
+// become empty.
 
 u64 as_level_size(int level)
 {
@@ -4643,14 +4809,14 @@ int as_enter_page(struct as *space, vaddr page, paddr frame, u32 rights)
     return 0;
 }
 
-// The other direction. One function walks over all entries of a range and takes
-// away what it is told to: the right to write, or the entries, or the entries and
-// every table that becomes empty by it. Missing tables are skipped, so a
-// range of a terabyte costs no more than what is in it.
+// The other direction. One function walks over all entries of a range and
+// takes away what it is told to: the right to write, or the entries, or the
+// entries and every table that becomes empty by it. Missing tables are
+// skipped, so a range of a terabyte costs no more than what is in it.
 //
 // The processor keeps copies of entries and does not notice when we change
-// them; `invlpg` tells it, if the address space is the current one. (Loading
-// CR3 makes it forget all others.)
+// them; `invlpg` tells it, if the address space is the current one.
+// (Loading CR3 makes it forget all others.)
 
 enum as_removal {
     AS_WRITE_PROTECT,
@@ -4669,6 +4835,9 @@ void as_remove_entry(struct as *space, paddr table, u64 *entry, vaddr page, enum
     if (space == as.current)
         cpu_invlpg(page);
 }
+
+// On level 1 it is entries that go; above, tables are entered, each with
+// the part of the range that it covers.
 
 void as_remove(struct as *space, paddr table, int level, vaddr from, vaddr to,
                enum as_removal what)
@@ -4696,8 +4865,8 @@ void as_remove(struct as *space, paddr table, int level, vaddr from, vaddr to,
     }
 }
 
-// [Chapter 5](#vmo-state) promised to tell us when pages of a VMO change their
-// frame. We pass it on to all mappings that show them.
+// [Chapter 5](#vmo-state) promised to tell us when pages of a VMO change
+// their frame. We pass it on to all mappings that show them.
 
 void as_revoke(struct vmo *v, u64 from, u64 to, bool only_writing)
 {
@@ -4736,7 +4905,8 @@ struct mapping *as_find(struct as *space, vaddr address)
     return m && m->start <= address ? m : NULL;
 }
 
-// Attaching a mapping to its VMO and detaching it keeps the reference count.
+// Attaching a mapping to its VMO and detaching it keeps the reference
+// count.
 
 void mapping_attach(struct mapping *m)
 {
@@ -4761,8 +4931,8 @@ bool as_is_range(vaddr start, u64 size)
            start >= USER_START && start < USER_END && size <= USER_END - start;
 }
 
-// A mapping that continues the one before it, in memory and in the VMO, only makes
-// that one longer.
+// A mapping that continues the one before it, in memory and in the VMO,
+// only makes that one longer.
 
 bool as_extend(struct as *space, struct mapping **place, const struct mapping *new)
 {
@@ -4776,9 +4946,9 @@ bool as_extend(struct as *space, struct mapping **place, const struct mapping *n
     return true;
 }
 
-// Shows `size` bytes of a VMO, from `offset` on, at `start`; all three are whole
-// pages. -EINVAL if the arguments make no sense, -EEXIST if something is
-// mapped there, -ENOMEM. The mapping keeps a reference to the VMO.
+// Shows `size` bytes of a VMO, from `offset` on, at `start`; all three are
+// whole pages. -EINVAL if the arguments make no sense, -EEXIST if something
+// is mapped there, -ENOMEM. The mapping keeps a reference to the VMO.
 
 int as_map(struct as *space, vaddr start, u64 size, u32 rights, struct vmo *v, u64 offset)
 {
@@ -4804,9 +4974,9 @@ int as_map(struct as *space, vaddr start, u64 size, u32 rights, struct vmo *v, u
     return 0;
 }
 
-// What concerns a part of a mapping is done by cutting it in two first. After
-// `as_split()` no mapping lies across the address, and nothing else has
-// changed.
+// What concerns a part of a mapping is done by cutting it in two first.
+// After `as_split()` no mapping lies across the address, and nothing else
+// has changed.
 
 int as_split(struct as *space, vaddr at)
 {
@@ -4826,8 +4996,8 @@ int as_split(struct as *space, vaddr at)
     return 0;
 }
 
-// Removes whatever is mapped in a range, also parts of mappings, and nothing if
-// there is nothing. -EINVAL, or -ENOMEM: then all is as before.
+// Removes whatever is mapped in a range, also parts of mappings, and
+// nothing if there is nothing. -EINVAL, or -ENOMEM: then all is as before.
 
 int as_unmap(struct as *space, vaddr start, u64 size)
 {
@@ -4848,9 +5018,9 @@ int as_unmap(struct as *space, vaddr start, u64 size)
     return 0;
 }
 
-// Changes the rights in a range in which all must be mapped (-ENOMEM if not, as
-// Linux says it). What is in the tables is forgotten, and comes back by faults
-// with the new rights.
+// Changes the rights in a range in which all must be mapped (-ENOMEM if
+// not, as Linux says it). What is in the tables is forgotten, and comes
+// back by faults with the new rights.
 
 int as_protect(struct as *space, vaddr start, u64 size, u32 rights)
 {
@@ -4908,13 +5078,14 @@ void as_destroy(struct as *space)
 
 // ## Faults {#as-fault}
 //
-// A program wants to access `address` in a way that the tables do not allow.
-// Is there a mapping that does? Then make the tables agree with it. Returns 0
-// if the access can be repeated, -EFAULT if it is forbidden, -ENOMEM.
+// A program wants to access `address` in a way that the tables do not
+// allow. Is there a mapping that does? Then make the tables agree with it.
+// Returns 0 if the access can be repeated, -EFAULT if it is forbidden,
+// -ENOMEM.
 //
-// A page that was never written is shown as the one frame of zeros, read-only. A
-// frame that is only ours we may enter as writable at once, even for a read:
-// the program will probably write soon.
+// A page that was never written is shown as the one frame of zeros,
+// read-only. A frame that is only ours we may enter as writable at once,
+// even for a read: the program will probably write soon.
 
 int as_fault(struct as *space, vaddr address, u32 access)
 {
@@ -4942,9 +5113,10 @@ int as_fault(struct as *space, vaddr address, u32 access)
 
 // ## Reading what a program points to {#as-read}
 //
-// A pointer that a program passes to us is a number, not a pointer. We never
-// use it as an address. The mappings tell which bytes of which VMO it means, and
-// those are read there. Returns how many of `size` bytes could be read.
+// A pointer that a program passes to us is a number, not a pointer. We
+// never use it as an address. The mappings tell which bytes of which VMO it
+// means, and those are read there. Returns how many of `size` bytes could
+// be read.
 
 u64 as_read(struct as *space, vaddr from, void *to, u64 size)
 {
@@ -4969,8 +5141,8 @@ u64 as_read(struct as *space, vaddr from, void *to, u64 size)
 
 // ## The audit {#as-audit}
 //
-// Walks every live table of an address space and compares what it allows with
-// what it may allow.
+// Walks every live table of an address space and compares what it allows
+// with what it may allow.
 
 void as_audit_user_page(struct as *space, vaddr page, u64 entry)
 {
@@ -4985,6 +5157,9 @@ void as_audit_user_page(struct as *space, vaddr page, u64 entry)
     assert(frame == vmo.zero || frame == vmo_frame(m->vmo, m->first +
                                                   ((page - m->start) >> FRAME_SHIFT)));
 }
+
+// A table is walked with all that is below it. Its reference count must be
+// what the entries say, and it must lie in the KERNEL zone.
 
 void as_audit_table(struct as *space, paddr table, int level, vaddr base)
 {
@@ -5023,12 +5198,12 @@ void as_audit(struct as *space)
 
 // ## Protecting ourselves from ourselves {#user-protect}
 //
-// Newer processors can help a kernel against its own mistakes. SMEP: ring 0 does
-// not execute pages of programs. SMAP: it does not even read or write
-// them, unless the flag AC says so. UMIP: programs may not ask where
-// our tables are. (WP and NX are on since the prologue.) We switch on what there
-// is. Vector registers are for programs; FXSAVE is as far as we go, so that
-// 512 bytes hold their state.
+// Newer processors can help a kernel against its own mistakes. SMEP: ring 0
+// does not execute pages of programs. SMAP: it does not even read or write
+// them, unless the flag AC says so. UMIP: programs may not ask where our
+// tables are. (WP and NX are on since the prologue.) We switch on what
+// there is. Vector registers are for programs; FXSAVE is as far as we go,
+// so that 512 bytes hold their state.
 
 #define CR0_MP (1UL << 1)
 #define CR0_EM (1UL << 2)
@@ -5083,11 +5258,11 @@ void cpu_fxrstor(struct fpu_state *s)
 
 // ## Into ring 3 {#user-enter}
 //
-// There is no instruction that says "go to ring 3". There is one that returns
-// from an interrupt, `iretq`, and an interrupt may have come from ring 3. So we
-// make up a frame as if one had come from there, and return from what has never
-// happened. It is the frame of [Chapter 1](#boot-traps), whose last five words
-// are the processor's:
+// There is no instruction that says "go to ring 3". There is one that
+// returns from an interrupt, `iretq`, and an interrupt may have come from
+// ring 3. So we make up a frame as if one had come from there, and return
+// from what has never happened. It is the frame of [Chapter
+// 1](#boot-traps), whose last five words are the processor's:
 //
 //        | SS      0x1b     a data segment, ring 3        |  high
 //        | RSP              the program's stack           |
@@ -5097,17 +5272,18 @@ void cpu_fxrstor(struct fpu_state *s)
 //     -> | error, vector, 15 registers: all zero          |  low
 //
 // `iretq` loads them all at once, and as the low bits of CS say 3, the
-// processor is in ring 3 with the next instruction. (The ancestor's gate for
-// `int 0x80` was closed to ring 3, its descriptor said privilege 0: the way in
-// worked, the way back was a wall. It is the bit to check first.)
+// processor is in ring 3 with the next instruction. (The ancestor's gate
+// for `int 0x80` was closed to ring 3, its descriptor said privilege 0: the
+// way in worked, the way back was a wall. It is the bit to check first.)
 //
-// How does the way back work? The processor must find a stack, and must not trust
-// the program's. On an interrupt it takes the one named in the
-// task-state segment. `syscall` changes no stack, so the entry code takes the
-// same one from a variable. `user_enter()` saves the registers that a C
+// How does the way back work? The processor must find a stack, and must not
+// trust the program's. On an interrupt it takes the one named in the
+// task-state segment. `syscall` changes no stack, so the entry code takes
+// the same one from a variable. `user_enter()` saves the registers that a C
 // function must preserve, declares everything below to be the stack for
-// traps, and goes. `user_leave()` returns from `user_enter()`, from wherever it
-// is called: this is how a program's end becomes a function's return.
+// traps, and goes. `user_leave()` returns from `user_enter()`, from
+// wherever it is called: this is how a program's end becomes a function's
+// return.
 
 void cpu_set_kernel_stack(u64 top);
 int user_enter(struct trap_frame *frame);
@@ -5146,11 +5322,11 @@ __asm__(".text\n"
 
 // ## System calls {#user-syscall}
 //
-// `syscall` saves RIP in `rcx` and the flags in `r11`, clears the flags that we
-// have listed, and jumps (SDM 2B, "SYSCALL"). It leaves the stack alone. We switch
-// to ours and then build the same frame that a trap would have made: one form
-// for everything that comes from ring 3, and one way back. The vector is a number
-// that no trap has.
+// `syscall` saves RIP in `rcx` and the flags in `r11`, clears the flags
+// that we have listed, and jumps (SDM 2B, "SYSCALL"). It leaves the stack
+// alone. We switch to ours and then build the same frame that a trap would
+// have made: one form for everything that comes from ring 3, and one way
+// back. The vector is a number that no trap has.
 
 #define VECTOR_SYSCALL 256
 
@@ -5172,10 +5348,11 @@ __asm__(".globl syscall_entry\n"
         "    call user_syscall\n"
         "    jmp trap_return\n");
 
-// The registers that steer it are *model-specific registers*. STAR holds the
-// segments: for the way in code 0x08, the stack segment is the next one; for a
-// way back that we do not use yet, the base of the user's pair. FMASK lists the
-// flags to clear: traps, interrupts, direction, privilege of ports, nested task, AC.
+// The registers that steer it are *model-specific registers*. STAR holds
+// the segments: for the way in code 0x08, the stack segment is the next
+// one; for a way back that we do not use yet, the base of the user's pair.
+// FMASK lists the flags to clear: traps, interrupts, direction, privilege
+// of ports, nested task, AC.
 
 #define MSR_STAR 0xc0000081
 #define MSR_LSTAR 0xc0000082
@@ -5190,15 +5367,15 @@ void cpu_init_syscall(void)
     cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_SCE);
 }
 
-// A table leads from the number to the function. Chapters enter theirs, and a
-// later one may replace a function by a better one. A function gets the frame
-// with the arguments in `rdi`, `rsi`, `rdx`, `r10`, `r8` and `r9`, and returns what
-// the program finds in `rax`. The number is 64 bits wide and is compared as such
-// (CVE-2007-4573 was a comparison of 32).
+// A table leads from the number to the function. Chapters enter theirs, and
+// a later one may replace a function by a better one. A function gets the
+// frame with the arguments in `rdi`, `rsi`, `rdx`, `r10`, `r8` and `r9`,
+// and returns what the program finds in `rax`. The number is 64 bits wide
+// and is compared as such (CVE-2007-4573 was a comparison of 32).
 //
-// The numbers up to 511 are Linux's; what Linux does not have, we number from
-// 0x1000. A number that we do not know is answered by -ENOSYS, which programs can
-// live with. The console is told once for each program.
+// The numbers up to 511 are Linux's; what Linux does not have, we number
+// from 0x1000. A number that we do not know is answered by -ENOSYS, which
+// programs can live with. The console is told once for each program.
 
 #define SYSCALL_COUNT 512
 #define SYSCALL_OWN 0x1000
@@ -5207,6 +5384,9 @@ void cpu_init_syscall(void)
 #define SYS_EXIT 60
 
 typedef s64 syscall_function(struct trap_frame *f);
+
+// What there is to know of a program that is being executed. Some fields
+// wait for the chapter that needs them.
 
 struct program {
     const char *name;
@@ -5234,6 +5414,9 @@ void user_return(int code, int signal);
 
 struct user_state user = {.end = user_return, .prepare = user_prepare_nothing,
                           .clean = user_clean_nothing};
+
+// Finding the place of a number in the tables, NULL if there is none.
+// Chapters use `user_add_call()`.
 
 syscall_function **user_find_call(u64 number)
 {
@@ -5271,8 +5454,8 @@ void user_syscall(struct trap_frame *f)
 
 // Two calls, and the program that needs both is world-famous. `write` knows
 // two files, 1 and 2, and both are the console. It takes the bytes in
-// portions; if a portion cannot be read it returns what it has written so far.
-// Like Linux it writes at most 0x7ffff000 bytes.
+// portions; if a portion cannot be read it returns what it has written so
+// far. Like Linux it writes at most 0x7ffff000 bytes.
 
 s64 sys_write(struct trap_frame *f)
 {
@@ -5292,9 +5475,9 @@ s64 sys_write(struct trap_frame *f)
     return (s64)done;
 }
 
-// A program ends by a call of its own, with a code, or by somebody else's will,
-// with a signal; more about those below. Shells show the one as it is and the
-// other with 128 added, and so do we.
+// A program ends by a call of its own, with a code, or by somebody else's
+// will, with a signal; more about those below. Shells show the one as it is
+// and the other with 128 added, and so do we.
 
 void user_return(int code, int signal)
 {
@@ -5309,10 +5492,10 @@ s64 sys_exit(struct trap_frame *f)
 
 // ## When a program does something forbidden {#user-kill}
 //
-// All exceptions come to us now. What happened in ring 0 is our own fault, as
-// before. What happened in ring 3 is either a page that was only waiting to
-// be needed, or the end. Each cause of death has a number, a *signal*, and we use
-// those of Unix.
+// All exceptions come to us now. What happened in ring 0 is our own fault,
+// as before. What happened in ring 3 is either a page that was only waiting
+// to be needed, or the end. Each cause of death has a number, a *signal*,
+// and we use those of Unix.
 
 #define SIGILL 4
 #define SIGTRAP 5
@@ -5331,6 +5514,9 @@ int user_signal(u64 vector)
     default: return SIGSEGV;
     }
 }
+
+// What we can tell about the reason. Just below the stack nothing is ever
+// mapped, so a fault there is a stack that was too small.
 
 const char *user_why(const struct trap_frame *f, vaddr address)
 {
@@ -5354,6 +5540,10 @@ void user_kill(struct trap_frame *f, int signal)
     printf("%s\n", signal == SIGKILL ? ": there is no memory left" : user_why(f, address));
     user.end(0, signal);
 }
+
+// The handler. A page fault may be cured; everything else from ring 3 is
+// the end of the program, and everything from ring 0 is the end of the
+// kernel.
 
 u32 user_fault_access(u64 error)
 {
@@ -5384,13 +5574,13 @@ void user_init_traps(void)
 // ## What a program finds at its start {#user-stack}
 //
 // On top of its stack: the number of arguments, pointers to them, a null
-// pointer, pointers to the environment, a null pointer, and a list of pairs by
-// which the kernel tells a C library what it needs to know (x86-64 psABI, 3.4.1).
-// Above that lie the strings.
+// pointer, pointers to the environment, a null pointer, and a list of pairs
+// by which the kernel tells a C library what it needs to know (x86-64
+// psABI, 3.4.1). Above that lie the strings.
 //
-// The stack is a VMO that is not mapped yet, so we write to it by offset. It grows
-// downward, and so does this function, through the structure that keeps the
-// place.
+// The stack is a VMO that is not mapped yet, so we write to it by offset.
+// It grows downward, and so does this function, through the structure that
+// keeps the place.
 
 struct stack_builder {
     struct vmo *stack;
@@ -5431,8 +5621,8 @@ void stack_push_facts(struct stack_builder *b, const struct elf_image *image)
     stack_push(b, facts, sizeof facts);
 }
 
-// Returns the stack pointer to start with, which must be a multiple of 16, or 0
-// if there is no memory or there are too many arguments.
+// Returns the stack pointer to start with, which must be a multiple of 16,
+// or 0 if there is no memory or there are too many arguments.
 
 #define USER_ARGUMENTS 8
 
@@ -5506,7 +5696,8 @@ int user_execute(struct program *p, vaddr entry, vaddr sp)
     return status;
 }
 
-// What a later chapter wants to add to every program, and to take from it again.
+// What a later chapter wants to add to every program, and to take from it
+// again.
 
 int user_prepare_nothing(struct program *p)
 {
@@ -5519,9 +5710,9 @@ void user_clean_nothing(struct program *p)
     (void)p;
 }
 
-// Makes an address space with an image that has been checked, and a stack with
-// the arguments, which end with NULL. 0, -ENOMEM, -E2BIG; on an error nothing
-// is left.
+// Makes an address space with an image that has been checked, and a stack
+// with the arguments, which end with NULL. 0, -ENOMEM, -E2BIG; on an error
+// nothing is left.
 
 int user_load(struct program *p, struct vmo *file, struct elf_image *image,
               const char *const *arguments, vaddr *sp)
@@ -5544,8 +5735,8 @@ int user_load(struct program *p, struct vmo *file, struct elf_image *image,
     return error;
 }
 
-// Runs a program to its end and returns its status, or a negative error if it
-// could not be started. The first argument is the program's name. Keeps
+// Runs a program to its end and returns its status, or a negative error if
+// it could not be started. The first argument is the program's name. Keeps
 // nothing.
 
 int user_start(struct vmo *file, struct elf_image *image, const char *const *arguments)
@@ -5612,6 +5803,9 @@ void user_show(const u8 *start, const u8 *end, const char *name, const char *arg
     vmo_put(file);
 }
 
+// Hello, then five crimes, then half a file. The kernel must be alive at
+// the end and have all its frames.
+
 void ch07_main(void)
 {
     static const char *const crimes[] = {"kernel", "text", "stack", "overflow", "halt"};
@@ -5647,27 +5841,28 @@ void ch07_main(void)
 // The same programs run on the machine you are reading this on: try
 // `build/gcc/user/crash text; echo $?`, and compare the status.
 //
-// With `MEM=5G`, `CPU=qemu64` or `MACHINE=pc` the kernel meets other machines.
-// Watch the line about protections.
+// With `MEM=5G`, `CPU=qemu64` or `MACHINE=pc` the kernel meets other
+// machines. Watch the line about protections.
 //
 // ### Exercises {#user-exercises}
 //
 // ::: {#ex-user-bit .exercise level=1}
-// Repeat the ancestor's mistake: in `as_create()`, set the user bit in the copied
-// entries. Does `crash kernel` survive now? Why not, and which further entries
-// would need the bit? *Which check of `as_audit()` notices it first?*
+// Repeat the ancestor's mistake: in `as_create()`, set the user bit in the
+// copied entries. Does `crash kernel` survive now? Why not, and which
+// further entries would need the bit? *Which check of `as_audit()` notices
+// it first?*
 // :::
 //
 // ::: {#ex-user-gate .exercise level=1}
-// Let a program call the kernel by `int $0x40`: make the gate of vector 64, with
-// the right privilege, and a handler. *hello works with it; with privilege 0 in
-// the gate it is killed, by which exception and error code?*
+// Let a program call the kernel by `int $0x40`: make the gate of vector 64,
+// with the right privilege, and a handler. *hello works with it; with
+// privilege 0 in the gate it is killed, by which exception and error code?*
 // :::
 //
 // ::: {#ex-user-guard .exercise level=2}
 // Make the stack start with 64 KiB and grow by faults up to 8 MiB. What
-// distinguishes a stack that grows from a wild pointer? *crash overflow still dies
-// at the same depth.*
+// distinguishes a stack that grows from a wild pointer? *crash overflow
+// still dies at the same depth.*
 // :::
 //
 // ::: {#ex-user-tree .exercise level=3}
@@ -5678,7 +5873,7 @@ void ch07_main(void)
 //
 // ## What we have {#user-have}
 //
-// A kernel in the full sense of the word: it owns the machine, gives programs
-// what they need of it, and survives what they do. It runs one program at a time,
-// and the program can only talk. The next chapters give it ears, company,
-// and something to do.
+// A kernel in the full sense of the word: it owns the machine, gives
+// programs what they need of it, and survives what they do. It runs one
+// program at a time, and the program can only talk. The next chapters give
+// it ears, company, and something to do.

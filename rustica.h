@@ -1,18 +1,18 @@
 // # Appendix A. The shared header {#app-header}
 //===========================================================================
 //
-// Everything in this file crosses a boundary: between two compilers, between
-// the firmware's side and ours, between a file on disk and memory, between
-// the kernel and its programs. What crosses no boundary lives in the chapter
-// that owns it.
+// Everything in this file crosses a boundary: between two compilers,
+// between the firmware's side and ours, between a file on disk and memory,
+// between the kernel and its programs. What crosses no boundary lives in
+// the chapter that owns it.
 //
 // ## Integers that say their size {#h-types}
 //
 // Four unsigned and four signed integers, and two names for the same
-// sixty-four bits. A `paddr` is what travels on the memory bus; a `vaddr` is
-// what an instruction computes. The machine cannot tell them apart, and most
-// of the bugs in the first year of a kernel's life come from its authors not
-// telling them apart either.
+// sixty-four bits. A `paddr` is what travels on the memory bus; a `vaddr`
+// is what an instruction computes. The machine cannot tell them apart, and
+// most of the bugs in the first year of a kernel's life come from its
+// authors not telling them apart either.
 
 #ifndef RUSTICA_H
 #define RUSTICA_H
@@ -50,11 +50,11 @@ typedef u64 vaddr;
 //
 // GCC makes the fast kernel, tcc makes the kernel quickly. They differ in
 // one thing that we must mend: for `va_arg` tcc calls a function of its
-// run-time library, which we do not link. Every argument our `printf()` takes is
-// an integer or a pointer, so the floating-point half of that function is
-// not needed. The System V ABI (x86-64 psABI 3.5.7) lays out what a
-// `va_list` is: the first six integer arguments have been saved in
-// a block, the others lie on the caller's stack.
+// run-time library, which we do not link. Every argument our `printf()`
+// takes is an integer or a pointer, so the floating-point half of that
+// function is not needed. The System V ABI (x86-64 psABI 3.5.7) lays out
+// what a `va_list` is: the first six integer arguments have been saved in a
+// block, the others lie on the caller's stack.
 
 #include <stdarg.h>
 
@@ -79,6 +79,7 @@ __attribute__((weak)) void *__va_arg(va_list ap, int kind, int size, int align)
 #define packed __attribute__((packed))
 #define aligned_to(n) __attribute__((aligned(n)))
 #define noreturn __attribute__((noreturn))
+#define no_inline __attribute__((noinline))
 #define printf_like(fmt, args) __attribute__((format(printf, fmt, args)))
 
 // ## Where things are {#h-layout}
@@ -99,8 +100,8 @@ __attribute__((weak)) void *__va_arg(va_list ap, int kind, int size, int align)
 #define KERNEL_STACK_SIZE (32 * KIB)
 
 // A page-table entry (SDM 3A, 4.5) is a physical address with flags in the
-// bits that alignment leaves free. The prologue builds the first tables with
-// these, [Chapter 7](#ch-user) all others.
+// bits that alignment leaves free. The prologue builds the first tables
+// with these, [Chapter 7](#ch-user) all others.
 
 #define PTE_PRESENT (1UL << 0)
 #define PTE_WRITE (1UL << 1)
@@ -131,6 +132,8 @@ struct efi_descriptor {
     u64 pages;           /* of 4 KiB, whatever the machine's page size */
     u64 attributes;
 };
+
+// The names of our own ranges are for people.
 
 struct boot_range {
     const char *name;    /* for people */

@@ -7,7 +7,8 @@
 
 static char big[100];
 
-/* Says a number, with its sign. */
+// Says a number, with its sign.
+
 void number(long n)
 {
     char text[24];
@@ -31,6 +32,8 @@ void report(const char *what, long result)
     print("\n");
 }
 
+// Memory, and what must not work with it.
+
 void try_memory(void)
 {
     char *heap = (char *)syscall3(SYS_BRK, 0, 0, 0);
@@ -51,6 +54,8 @@ void try_memory(void)
     report("write from the kernel's memory", write(1, (void *)0xffffffff80000000, 10));
 }
 
+// Time: nothing that would differ from one run to the next is printed.
+
 void try_time(void)
 {
     long a[2], b[2], nap[2] = {0, 2000000}, passed;
@@ -64,6 +69,8 @@ void try_time(void)
     report("it is later than 2024", a[0] > 1704067200);
     report("random bytes", syscall3(SYS_GETRANDOM, (long)big, 16, 0));
 }
+
+// What only Rustica has.
 
 void try_vmo(void)
 {

@@ -5,20 +5,23 @@
 
 #include "user.h"
 
-/* Reads memory that belongs to the kernel. */
+// Reads memory that belongs to the kernel.
+
 int read_kernel(void)
 {
     return *(volatile char *)0xffffffff80000000;
 }
 
-/* Writes into its own code. */
+// Writes into its own code.
+
 int write_text(void)
 {
     *(volatile char *)(long)write_text = 0;
     return 0;
 }
 
-/* Jumps to code that it has put on its stack: a single return. */
+// Jumps to code that it has put on its stack: a single return.
+
 int run_stack(void)
 {
     volatile unsigned char code[16];
@@ -28,7 +31,8 @@ int run_stack(void)
     return 0;
 }
 
-/* Calls itself until there is no stack left. */
+// Calls itself until there is no stack left.
+
 long fill_stack(volatile long *above)
 {
     volatile long here[64];
@@ -37,7 +41,8 @@ long fill_stack(volatile long *above)
     return (here[0] ? fill_stack(here) : 0) + here[0];
 }
 
-/* Stops the processor, which is not for programs to do. */
+// Stops the processor, which is not for programs to do.
+
 int halt(void)
 {
     __asm__ volatile("hlt");

@@ -1,7 +1,7 @@
 // ## hello {#user-hello}
 //
-// The first program, and the reason for seven chapters. It succeeds if every
-// byte was written.
+// The first program, and the reason for seven chapters. It succeeds if
+// every byte was written.
 
 #include "user.h"
 

@@ -1,15 +1,16 @@
 // # Appendix B. What every program needs {#app-user}
 //===========================================================================
 //
-// A C program does not begin with `main()`. The kernel starts it at a label,
-// with the number of its arguments on top of the stack, and above that the
-// pointers to them (x86-64 psABI, 3.4.1). These few lines call `main()` with
-// what they find there, and hand its result to the system call `exit`.
+// A C program does not begin with `main()`. The kernel starts it at a
+// label, with the number of its arguments on top of the stack, and above
+// that the pointers to them (x86-64 psABI, 3.4.1). These few lines call
+// `main()` with what they find there, and hand its result to the system
+// call `exit`.
 //
-// Rustica's system calls are Linux's: the number in `rax`, arguments in `rdi`,
-// `rsi` and `rdx`, the result in `rax`; the instruction itself overwrites `rcx`
-// and `r11`. So each of these programs also runs on Linux, where it can be
-// watched with `strace`.
+// Rustica's system calls are Linux's: the number in `rax`, arguments in
+// `rdi`, `rsi` and `rdx`, the result in `rax`; the instruction itself
+// overwrites `rcx` and `r11`. So each of these programs also runs on Linux,
+// where it can be watched with `strace`.
 
 #ifndef USER_H
 #define USER_H
@@ -32,6 +33,9 @@
 #define SYS_HANDLE_DUPLICATE 0x1006
 #define SYS_HANDLE_CLOSE 0x1007
 
+// The start: no frame above this one, `argc` and `argv` in the first two
+// argument registers, and `exit` with what `main()` returns.
+
 __asm__(".text\n"
         ".globl _start\n"
         "_start:\n"
@@ -43,6 +47,9 @@ __asm__(".text\n"
         "    movl $60, %eax\n"           /* exit */
         "    syscall\n");
 
+// The call itself. The compiler is told which registers it takes and which
+// it destroys.
+
 static inline long syscall3(long number, long a, long b, long c)
 {
     long result;
@@ -52,7 +59,10 @@ static inline long syscall3(long number, long a, long b, long c)
     return result;
 }
 
-/* The last three arguments go in r10, r8 and r9. */
+// With up to three arguments C can load the registers by itself. The last
+// three go in `r10`, `r8` and `r9`, for which not every compiler has a
+// constraint.
+
 long syscall6(long number, long a, long b, long c, long d, long e, long f);
 
 __asm__(".globl syscall6\n"
@@ -66,6 +76,8 @@ __asm__(".globl syscall6\n"
         "    movq 8(%rsp), %r9\n"
         "    syscall\n"
         "    ret\n");
+
+// What little of a C library our smallest programs need.
 
 static inline long write(int fd, const void *from, unsigned long size)
 {
