@@ -569,6 +569,8 @@ int vsnprintf(char *buffer, u64 size, const char *text, va_list *ap)
     return (int)to.count;
 }
 
+// The usual form of it:
+
 int printf_like(3, 4) snprintf(char *buffer, u64 size, const char *text, ...)
 {
     va_list ap;
@@ -1828,7 +1830,8 @@ void ch02_main(void)
 //
 // The firmware here is OVMF, and it keeps tables in the middle of memory,
 // in both zones. With `OPT=map` you see the list as it came; with
-// `OPT=mem=20M`, a machine too small, and a sentence that says so.
+// `OPT=mem=19M`, a machine too small, and a sentence that says so. (Why is
+// `mem=20M` just large enough?)
 //
 // ### Exercises {#zone-exercises}
 //
@@ -2530,8 +2533,10 @@ void ch03_main(void)
 // ::: {#ex-pmm-hunt .exercise level=1}
 // In `pmm_set_state()`, replace `p->free_bits[index / 64] |= bit` by `*(u64
 // *)boot_physical(p->free_bits[index / 64]) |= bit`, the ancestor's bug.
-// Which check notices it first? *You are done when you can explain why the
-// allocator still returns one frame if that check is removed.*
+// Which check notices it first, and which one with `OPT=pmm=lockstep`? *You
+// are done when you can say where all the bits went, why our allocator now
+// returns no frame at all, and why the ancestor's returned exactly one. (It
+// took a frame if its atomic OR found the bit clear.)*
 // :::
 //
 // ::: {#ex-pmm-nextfit .exercise level=2}
@@ -2622,8 +2627,10 @@ void ch03_main(void)
 // block is filled with poison, which is checked when it is handed out
 // again.
 //
-// **Shortcomings.** Rounding up to a class passes over blocks that might
-// just have fit: up to a fifth of a region can stay unused. 32 bytes of
+// **Shortcomings.** Rounding up to a class passes over a block that would
+// have fit, if it is less than a quarter larger than the request. So of two
+// blocks of almost half a region each, the second gets a region of its own,
+// and one of almost a whole region never gets the spare one. 32 bytes of
 // header for each block is a high price, paid for error messages.
 //
 // ## State {#heap-state}
@@ -3126,6 +3133,8 @@ bool heap_resize_in_place(struct heap *h, struct block *b, u64 size, vaddr calle
     return true;
 }
 
+// The function itself; of NULL it makes a new block.
+
 void *no_inline heap_realloc(struct heap *h, void *payload, u64 size)
 {
     vaddr caller = heap_caller();
@@ -3484,11 +3493,15 @@ void object_init(struct object *o, struct object_type *type)
     type->live++;
 }
 
+// Takes one more reference.
+
 void object_get(struct object *o)
 {
     assert(o->references);
     o->references++;
 }
+
+// Gives up a reference; with the last one, the object is destroyed.
 
 void object_put(struct object *o)
 {
@@ -3754,6 +3767,8 @@ struct vmo *vmo_resolve(struct vmo *v, u64 *offset)
     *offset += v->first << FRAME_SHIFT;
     return v->parent;
 }
+
+// Are these `size` bytes inside the VMO?
 
 bool vmo_contains(const struct vmo *v, u64 offset, u64 size)
 {
@@ -4130,9 +4145,11 @@ void ch05_main(void)
 //     | data           |
 //
 // A segment becomes a VMO by cloning the pages of the file in which it
-// lies. No byte is copied until the program writes to it; and the *bss*,
-// the variables that start as zero, are pages that nobody has written yet.
-// Chapter 5 has done all the work.
+// lies. Its inner pages are shared with the file until the program writes
+// to them. Only the last page is copied at once, because what follows the
+// segment in the file must read as zero behind it. The *bss*, the variables
+// that start as zero, are pages that nobody has written yet. Chapter 5 has
+// done all the work.
 //
 // The invariants of an accepted plan: *segments ascend, share no page, lie
 // within what programs may have, and none can be both written and executed;
@@ -4637,8 +4654,9 @@ void ch06_main(void)
 // ::: {.transcript file="tests/golden/ch06.txt"}
 // :::
 //
-// Compare the segments with what `readelf -lW build/gcc/user/hello` says.
-// The frames are those of the file: loading took none.
+// Compare the segments with what `readelf -lW build/gcc/ch06/user/hello`
+// says. Loading took one frame for each segment: in so small a program
+// every page is a last page, which is copied to be cleared behind its end.
 //
 // ### Exercises {#elf-exercises}
 //
@@ -4764,6 +4782,8 @@ u64 as_level_size(int level)
 {
     return FRAME_SIZE << 9 * (level - 1);
 }
+
+// The entry for an address in a table of some level:
 
 u64 *as_table_entry(paddr table, vaddr address, int level)
 {
@@ -4925,6 +4945,8 @@ void mapping_detach(struct mapping *m)
     vmo_put(m->vmo);
 }
 
+// Is this a range of whole pages which programs may have?
+
 bool as_is_range(vaddr start, u64 size)
 {
     return start % FRAME_SIZE == 0 && size && size % FRAME_SIZE == 0 &&
@@ -5067,6 +5089,9 @@ void as_switch(struct as *space)
     as.current = space;
     cpu_write_cr3(space ? space->root : boot.info->root);
 }
+
+// Gives back all that an address space consists of. It must not be the
+// current one; the structure itself is the caller's.
 
 void as_destroy(struct as *space)
 {
@@ -5395,7 +5420,7 @@ struct program {
     vaddr break_start;           /* behind the last segment; used in chapter 8 */
     vaddr break_end;             /* likewise */
     struct vmo *break_memory;    /* likewise */
-    struct handle_table *handles; /* likewise */
+    struct handle_table *handles; /* used in chapter 8 */
 };
 
 struct user_state {
@@ -5426,6 +5451,8 @@ syscall_function **user_find_call(u64 number)
     return number < SYSCALL_OWN_COUNT ? &user.own_call[number] : NULL;
 }
 
+// Enters a function for a number, or replaces it.
+
 void user_add_call(u64 number, syscall_function *function)
 {
     syscall_function **call = user_find_call(number);
@@ -5441,6 +5468,9 @@ s64 user_unknown_call(struct program *p, u64 number)
     p->complained = true;
     return -ENOSYS;
 }
+
+// Where the entry code calls. The frame is the program's state; what we
+// leave in `rax` is the result.
 
 void user_syscall(struct trap_frame *f)
 {
@@ -5541,6 +5571,17 @@ void user_kill(struct trap_frame *f, int signal)
     user.end(0, signal);
 }
 
+// Not every page fault of ring 3 is about a page of the program. Returning
+// from a call to a segment that does not exist, for example, makes the
+// processor look into our tables, which is an access of ring 0's; and a
+// reserved bit in a table is damage. To enter the page once more would cure
+// neither, and the program would fault for ever.
+
+bool user_is_curable(u64 error)
+{
+    return (error & FAULT_USER || !(error & FAULT_PRESENT)) && !(error & FAULT_RESERVED);
+}
+
 // The handler. A page fault may be cured; everything else from ring 3 is
 // the end of the program, and everything from ring 0 is the end of the
 // kernel.
@@ -5550,13 +5591,16 @@ u32 user_fault_access(u64 error)
     return error & FAULT_FETCH ? PF_X : error & FAULT_WRITE ? PF_W : PF_R;
 }
 
+// Every exception of the processor comes here; the frame is the interrupted
+// state.
+
 void user_trap(struct trap_frame *f)
 {
     int error = -EFAULT;
 
     if (!(f->cs & 3) || !user.current)
         trap_report(f);
-    if (f->vector == VECTOR_PAGE_FAULT)
+    if (f->vector == VECTOR_PAGE_FAULT && user_is_curable(f->error))
         error = as_fault(&user.current->space, cpu_read_cr2(), user_fault_access(f->error));
     if (error)
         user_kill(f, error == -ENOMEM ? SIGKILL : user_signal(f->vector));
@@ -5833,13 +5877,13 @@ void ch07_main(void)
 
 // ## Try it {#user-try}
 //
-// `make run CH=7`, which for now is the same as `make run`:
+// `make run CH=7`:
 //
 // ::: {.transcript file="tests/golden/ch07.txt"}
 // :::
 //
 // The same programs run on the machine you are reading this on: try
-// `build/gcc/user/crash text; echo $?`, and compare the status.
+// `build/gcc/ch07/user/crash text; echo $?`, and compare the status.
 //
 // With `MEM=5G`, `CPU=qemu64` or `MACHINE=pc` the kernel meets other
 // machines. Watch the line about protections.
@@ -5848,15 +5892,18 @@ void ch07_main(void)
 //
 // ::: {#ex-user-bit .exercise level=1}
 // Repeat the ancestor's mistake: in `as_create()`, set the user bit in the
-// copied entries. Does `crash kernel` survive now? Why not, and which
-// further entries would need the bit? *Which check of `as_audit()` notices
-// it first?*
+// copied entries that are in use. Which check of `as_audit()` objects, and
+// after which program? Then take the call of `as_audit()` out of
+// `user_execute()`. Does `crash kernel` survive now? Why not, and which
+// further entries would need the bit? *You are done when `crash kernel`
+// ends with a status that is not 139.*
 // :::
 //
 // ::: {#ex-user-gate .exercise level=1}
-// Let a program call the kernel by `int $0x40`: make the gate of vector 64,
-// with the right privilege, and a handler. *hello works with it; with
-// privilege 0 in the gate it is killed, by which exception and error code?*
+// Let a program call the kernel by `int $0x3f`: open the gate of vector 63
+// to ring 3, and give it a handler that calls `user_syscall()`. *hello
+// works with it; with privilege 0 in the gate it is killed, by which
+// exception?*
 // :::
 //
 // ::: {#ex-user-guard .exercise level=2}
@@ -5877,3 +5924,2198 @@ void ch07_main(void)
 // programs what they need of it, and survives what they do. It runs one
 // program at a time, and the program can only talk. The next chapters give
 // it ears, company, and something to do.
+
+// # Chapter 8. Handles {#ch-syscall}
+//===========================================================================
+//
+// Our programs can speak and fall silent. They cannot listen, ask for
+// memory, tell the time, or hold on to anything. For all of this a program
+// needs to *name* things that live in the kernel, and here lies the
+// difficulty. If the names were pointers, a program could make some up. So
+// a program gets small numbers, which mean something only in a table that
+// the kernel keeps for it: a *handle* is an index into a table of what this
+// program may use, and for what.
+//
+// Unix calls them file descriptors, capability systems call them
+// capabilities, Windows and Zircon call them handles. They are the same
+// idea: authority is what is in your table.
+//
+// ## Theory of operation {#sys-theory}
+//
+// Each entry of a handle table refers to an [object](#vmo-object) and
+// carries **rights**: to read, to write, to map, to be duplicated. A
+// duplicate may have fewer rights than the original and never more, so a
+// program can give away a part of what it may do, and nobody can give away
+// what he does not have.
+//
+// When a handle is closed its number becomes free and will be used again. A
+// program that still believes in the old meaning would then act on the
+// wrong object. Therefore each entry has a **generation**, which changes
+// when it is closed, and the number of a handle contains it: `generation <<
+// 16 | index`. File descriptors of the Unix kind must be small numbers that
+// are used again at once; programs rely on that. For them the generation is
+// left away, and with it the protection.
+//
+// A pointer from a program is a claim. **Copying** between the program's
+// memory and ours is done by two functions which touch nothing outside the
+// lower half, and which survive if nothing is mapped there.
+//
+// The invariants: *rights only shrink; an object lives as long as an entry
+// refers to it; no function outside of the two touches a program's memory.*
+//
+// **Shortcomings.** The console can be written to but has nothing to say:
+// reading from it finds the end of the file at once, until Chapter 11.
+//
+// ## The fast way out {#sys-sysret}
+//
+// `iretq` checks everything and takes its time. For the way back from a
+// system call there is `sysretq` (SDM 2B), which takes RIP from `rcx` and
+// the flags from `r11`, where `syscall` had put them. It can be used if
+// they have not changed since.
+//
+// It has a trap that has cost most operating systems a security hole
+// (CVE-2012-0217). If `rcx` is not a canonical address, Intel's processors
+// raise the exception while still in ring 0, but with the program's stack
+// pointer already loaded, and the handler then writes to wherever that
+// points. How could `rcx` be non-canonical? By a `syscall` in the last two
+// bytes below the hole in the address space: the return address is the
+// first byte of the hole. We never map the last page. And we look at it
+// again here, because two locks are better than one when the burglar
+// chooses the night.
+
+bool sys_dispatch(struct trap_frame *f)
+{
+    user_syscall(f);
+    return likely(f->rcx == f->rip && f->r11 == f->rflags && f->rip < USER_END &&
+                  f->vector == VECTOR_SYSCALL);
+}
+
+extern u8 sys_entry[];
+
+__asm__(".text\n"
+        ".globl sys_entry\n"
+        "sys_entry:\n" SYSCALL_FRAME
+        "    movq %rsp, %rdi\n"
+        "    call sys_dispatch\n"
+        "    testb %al, %al\n"
+        "    jz trap_return\n"
+        TRAP_RESTORE
+        "    movq 40(%rsp), %rsp\n"          /* past vector, error, RIP, CS, RFLAGS */
+        "    sysretq\n");
+
+// ## Copying {#sys-copy}
+//
+// [Chapter 7](#as-read) read a program's memory by way of its mappings.
+// That is safe, and takes a hundred instructions where the processor needs
+// one: the program's pages are mapped, after all, and we run on its tables.
+// The danger is that the address is not mapped. Then a page fault happens
+// in ring 0, which so far has meant that the kernel is broken.
+//
+// So we write one small routine, and make a promise about it: *a page fault
+// between these two labels is the caller's problem.* The handler first
+// tries to resolve the fault as for any program, because the page may only
+// be waiting to be committed. If that fails it moves RIP to the routine's
+// end. The routine returns how many bytes it did not copy.
+//
+// With SMAP even ring 0 may not touch a program's pages. `stac` lifts that,
+// `clac` restores it; both are needed only here. Processors without SMAP do
+// not know these instructions, so there are two entries.
+
+u64 sys_copy_plain(void *to, const void *from, u64 size);
+u64 sys_copy_smap(void *to, const void *from, u64 size);
+extern u8 sys_copy_start[], sys_copy_end[], sys_copy_failed[];
+
+__asm__(".globl sys_copy_plain\n"
+        ".globl sys_copy_smap\n"
+        ".globl sys_copy_start\n"
+        ".globl sys_copy_end\n"
+        ".globl sys_copy_failed\n"
+        "sys_copy_smap:\n"
+        "    .byte 0x0f, 0x01, 0xcb\n"       /* stac */
+        "    call sys_copy_plain\n"
+        "    .byte 0x0f, 0x01, 0xca\n"       /* clac */
+        "    ret\n"
+        "sys_copy_plain:\n"
+        "    movq %rdx, %rcx\n"
+        "    andl $7, %edx\n"
+        "    shrq $3, %rcx\n"
+        "sys_copy_start:\n"
+        "    rep movsq\n"
+        "    movl %edx, %ecx\n"
+        "    rep movsb\n"
+        "sys_copy_end:\n"
+        "    xorl %eax, %eax\n"
+        "    ret\n"
+        "sys_copy_failed:\n"                 /* rcx words or bytes are left */
+        "    leaq (%rdx,%rcx,8), %rax\n"
+        "    ret\n");
+
+// (If the fault happened in the second loop the number is too large, as
+// `rdx` is then counted although `rcx` already says it all. Our callers
+// only ask whether it is zero.)
+
+struct sys_state {
+    u64 (*copy)(void *to, const void *from, u64 size);
+    u64 tsc_per_second;
+    u64 boot_tsc;
+    s64 boot_seconds;            /* since 1970, from the clock chip */
+    u64 random[4];               /* the state of the generator */
+};
+
+struct sys_state sys = {.copy = sys_copy_plain};
+
+// Both return 0 or -EFAULT. A range that is not wholly in the lower half is
+// refused before anything is touched; of one that is partly mapped, a part
+// may have been copied.
+
+bool sys_is_range(vaddr start, u64 size)
+{
+    return start < USER_END && size <= USER_END - start;
+}
+
+int sys_copy_in(void *to, vaddr from, u64 size)
+{
+    if (!sys_is_range(from, size) || sys.copy(to, (const void *)from, size))
+        return -EFAULT;
+    return 0;
+}
+
+// From us to the program, in the same way.
+
+int sys_copy_out(vaddr to, const void *from, u64 size)
+{
+    if (!sys_is_range(to, size) || sys.copy((void *)to, from, size))
+        return -EFAULT;
+    return 0;
+}
+
+// A string: up to `size` bytes with the final zero. -EFAULT, or
+// -ENAMETOOLONG if there is no zero in the first `size` bytes. Never reads
+// from a page behind the one where the string ends.
+
+int sys_copy_string(char *to, vaddr from, u64 size)
+{
+    u64 done, part, i;
+
+    for (done = 0; done < size; done += part) {
+        part = vmo_part(from + done, size - done);
+        if (part > 64)
+            part = 64;
+        if (sys_copy_in(to + done, from + done, part))
+            return -EFAULT;
+        for (i = done; i < done + part; i++)
+            if (!to[i])
+                return 0;
+    }
+    return -ENAMETOOLONG;
+}
+
+// The page-fault handler, which knows the promise.
+
+void sys_page_fault(struct trap_frame *f)
+{
+    vaddr address = cpu_read_cr2();
+    bool copying = f->rip >= (u64)sys_copy_start && f->rip < (u64)sys_copy_end;
+
+    if (f->cs & 3 || !copying || address >= USER_END || !user.current) {
+        user_trap(f);
+        return;
+    }
+    if (as_fault(&user.current->space, address, user_fault_access(f->error)))
+        f->rip = (u64)sys_copy_failed;
+}
+
+// ## Objects that can be read {#sys-file}
+//
+// "Everything is a file" means: whatever can be read or written has the
+// same functions for it. An object's type lists them. They take the
+// program's address, and return how many bytes were transferred, or an
+// error. Further operations will join with the chapters that need them.
+
+struct file_status;
+
+struct file_operations {
+    s64 (*read)(struct object *o, vaddr to, u64 size);
+    s64 (*write)(struct object *o, vaddr from, u64 size);
+    s64 (*control)(struct object *o, u64 request, vaddr argument); /* chapter 11 */
+    s64 (*seek)(struct object *o, s64 offset, int from);           /* chapter 10 */
+    s64 (*list)(struct object *o, vaddr to, u64 size);             /* chapter 10 */
+    int (*status)(struct object *o, struct file_status *status);   /* chapter 10 */
+};
+
+// ## The handle table {#sys-handles}
+
+#define RIGHT_READ 1
+#define RIGHT_WRITE 2
+#define RIGHT_MAP 4
+#define RIGHT_DUPLICATE 8
+#define RIGHTS_ALL 15
+
+#define HANDLES_FIRST 16
+#define HANDLES_MAX 1024
+
+struct handle {
+    struct object *object;       /* NULL: free */
+    u32 rights;
+    u16 generation;              /* of this entry, never 0 */
+    bool close_on_exec;          /* used in chapter 12 */
+};
+
+struct handle_table {
+    u32 count;                   /* entries there are */
+    struct handle *entry;
+};
+
+// An empty table with room for sixteen entries, or NULL.
+
+struct handle_table *handle_create_table(void)
+{
+    struct handle_table *t = heap_alloc_zeroed(&heap, sizeof *t);
+
+    if (!t)
+        return NULL;
+    t->entry = heap_alloc_zeroed(&heap, HANDLES_FIRST * sizeof *t->entry);
+    t->count = HANDLES_FIRST;
+    if (!t->entry) {
+        heap_free(&heap, t);
+        return NULL;
+    }
+    return t;
+}
+
+// Closing an entry changes its generation: every number that was given out
+// for it is now wrong. Destroying the table closes all.
+
+void handle_close_entry(struct handle *h)
+{
+    struct object *o = h->object;
+
+    h->object = NULL;
+    h->generation++;
+    if (!h->generation)
+        h->generation = 1;
+    object_put(o);
+}
+
+void handle_destroy_table(struct handle_table *t)
+{
+    u32 i;
+
+    for (i = 0; i < t->count; i++)
+        if (t->entry[i].object)
+            handle_close_entry(&t->entry[i]);
+    heap_free(&heap, t->entry);
+    heap_free(&heap, t);
+}
+
+// A full table doubles, up to a limit that stops a program from filling the
+// kernel's heap with it.
+
+bool handle_grow_table(struct handle_table *t)
+{
+    u32 count = t->count * 2;
+    struct handle *entry;
+
+    if (count > HANDLES_MAX)
+        return false;
+    entry = heap_realloc(&heap, t->entry, count * sizeof *entry);
+    if (!entry)
+        return false;
+    memset(entry + t->count, 0, t->count * sizeof *entry);
+    t->entry = entry;
+    t->count = count;
+    return true;
+}
+
+// Finds the lowest free index, not below `from`. -EMFILE if there is none.
+
+int handle_find_free(struct handle_table *t, u32 from)
+{
+    u32 i;
+
+    for (i = from;; i++) {
+        while (i >= t->count)
+            if (!handle_grow_table(t))
+                return -EMFILE;
+        if (!t->entry[i].object)
+            return (int)i;
+    }
+}
+
+// Enters an object and takes over the caller's reference to it, also when
+// it fails, and then gives it up. Returns the index or -EMFILE.
+
+int handle_add(struct handle_table *t, struct object *o, u32 rights, u32 from)
+{
+    int index = handle_find_free(t, from);
+    struct handle *h;
+
+    if (index < 0) {
+        object_put(o);
+        return index;
+    }
+    h = &t->entry[index];
+    *h = (struct handle){.object = o, .rights = rights,
+                         .generation = h->generation ? h->generation : 1};
+    return index;
+}
+
+// The entry for a number from a program: an index, with or without a
+// generation. NULL if there is no such handle or it lacks one of the
+// rights.
+
+struct handle *handle_find(struct handle_table *t, u64 number, u32 rights)
+{
+    u64 index = number & 0xffff, generation = number >> 16;
+    struct handle *h = index < t->count ? &t->entry[index] : NULL;
+
+    if (!h || !h->object || (generation && generation != h->generation) ||
+        (h->rights & rights) != rights)
+        return NULL;
+    return h;
+}
+
+// The number that carries the generation.
+
+s64 handle_number(struct handle_table *t, int index)
+{
+    return index < 0 ? index : (s64)t->entry[index].generation << 16 | index;
+}
+
+// The current program's, since nearly everybody asks for that.
+
+struct handle *sys_handle(u64 number, u32 rights)
+{
+    return handle_find(user.current->handles, number, rights);
+}
+
+// ## Reading and writing {#sys-read}
+//
+// File descriptors are 32 bits wide, and the upper half of the register is
+// rubbish. (The ancestor kept eight bits, so that file 257 was file 1.) A
+// transfer is limited to what fits into a signed 32-bit number, as on
+// Linux.
+
+#define TRANSFER_MAX 0x7ffff000UL
+
+const struct file_operations *sys_file(u64 fd, u32 right, struct object **o)
+{
+    struct handle *h = sys_handle((u32)fd, right);
+
+    if (!h || !h->object->type->file)
+        return NULL;
+    *o = h->object;
+    return h->object->type->file;
+}
+
+s64 sys_transfer(u64 fd, vaddr at, u64 size, u32 right)
+{
+    struct object *o;
+    const struct file_operations *file = sys_file(fd, right, &o);
+    s64 result;
+
+    if (!file)
+        return -EBADF;
+    if (size > TRANSFER_MAX)
+        size = TRANSFER_MAX;
+    if (!sys_is_range(at, size))
+        return -EFAULT;
+    object_get(o);                   /* somebody may close it while we wait */
+    result = right == RIGHT_READ ? file->read(o, at, size) : file->write(o, at, size);
+    object_put(o);
+    return result;
+}
+
+s64 sys_read(struct trap_frame *f)
+{
+    return sys_transfer(f->rdi, f->rsi, f->rdx, RIGHT_READ);
+}
+
+s64 sys_file_write(struct trap_frame *f)
+{
+    return sys_transfer(f->rdi, f->rsi, f->rdx, RIGHT_WRITE);
+}
+
+// The vector variants take a list of pieces. They stop at the first that is
+// not transferred whole.
+
+#define PIECES_MAX 1024
+
+struct piece {
+    vaddr start;
+    u64 size;
+};
+
+s64 sys_transfer_pieces(struct trap_frame *f, u32 right)
+{
+    struct piece piece;
+    s64 total = 0, part;
+    u64 i;
+
+    if (f->rdx > PIECES_MAX)
+        return -EINVAL;
+    for (i = 0; i < f->rdx; i++) {
+        if (sys_copy_in(&piece, f->rsi + i * sizeof piece, sizeof piece))
+            return total ? total : -EFAULT;
+        part = sys_transfer(f->rdi, piece.start, piece.size, right);
+        if (part < 0)
+            return total ? total : part;
+        total += part;
+        if ((u64)part < piece.size)
+            break;
+    }
+    return total;
+}
+
+s64 sys_readv(struct trap_frame *f)
+{
+    return sys_transfer_pieces(f, RIGHT_READ);
+}
+
+s64 sys_writev(struct trap_frame *f)
+{
+    return sys_transfer_pieces(f, RIGHT_WRITE);
+}
+
+// The console is the first file. It copies in portions to the kernel's
+// stack and hands them to the consoles of Chapter 1.
+
+s64 console_write(struct object *o, vaddr from, u64 size)
+{
+    char text[256];
+    u64 done, part, i;
+
+    (void)o;
+    for (done = 0; done < size; done += part) {
+        part = size - done < sizeof text ? size - done : sizeof text;
+        if (sys_copy_in(text, from + done, part))
+            return done ? (s64)done : -EFAULT;
+        for (i = 0; i < part; i++)
+            boot_put(text[i]);
+    }
+    return (s64)done;
+}
+
+s64 console_read(struct object *o, vaddr to, u64 size)
+{
+    (void)o, (void)to, (void)size;
+    return 0;
+}
+
+void console_destroy(struct object *o)
+{
+    panic("the console lost its last reference (%u)", o->references);
+}
+
+const struct file_operations console_operations = {.read = console_read,
+                                                   .write = console_write};
+struct object_type console_type = {.name = "console", .destroy = console_destroy,
+                                   .file = &console_operations};
+struct object console_object;
+
+// ## Memory for programs {#sys-memory}
+//
+// `mmap` gives a program memory at an address of our choice, or exactly
+// where it says. Anonymous memory is a fresh VMO. What is written as
+// `PROT_READ` and so on has other bit values than the rights of the ELF
+// file, for no reason anybody remembers.
+
+#define PROT_READ 1
+#define PROT_WRITE 2
+#define PROT_EXEC 4
+#define MAP_SHARED 1
+#define MAP_PRIVATE 2
+#define MAP_FIXED 16
+#define MAP_ANONYMOUS 32
+#define USER_MMAP_START 0x600000000000UL
+
+int sys_rights(u64 prot, u32 *rights)
+{
+    if (prot & ~(u64)(PROT_READ | PROT_WRITE | PROT_EXEC))
+        return -EINVAL;
+    if (prot & PROT_WRITE && prot & PROT_EXEC)
+        return -EACCES;
+    *rights = (prot & PROT_EXEC ? PF_X : 0) | (prot & PROT_WRITE ? PF_W : 0) |
+              (prot ? PF_R : 0);
+    return 0;
+}
+
+// The lowest gap of the size, from `USER_MMAP_START` up. 0 if there is
+// none.
+
+vaddr as_find_gap(struct as *space, u64 size)
+{
+    struct mapping *m = *as_find_place(space, USER_MMAP_START);
+    vaddr at = USER_MMAP_START;
+
+    for (; m && (m->start < at || m->start - at < size); m = m->next)
+        at = m->end;
+    return at < USER_PROGRAM_END && size <= USER_PROGRAM_END - at ? at : 0;
+}
+
+// Maps a VMO where the program wants it, or where there is room. Returns
+// the address or an error.
+
+s64 sys_map(vaddr at, u64 size, u32 rights, bool fixed, struct vmo *v, u64 offset)
+{
+    struct as *space = &user.current->space;
+    int error;
+
+    if (!fixed) {
+        at = as_find_gap(space, size);
+        if (!at)
+            return -ENOMEM;
+    } else if (as_unmap(space, at, size)) {
+        return -EINVAL;
+    }
+    error = as_map(space, at, size, rights, v, offset);
+    return error ? error : (s64)at;
+}
+
+// Only memory without a file behind it, for now. What is wrong with the
+// arguments is told in the order in which Linux would find it.
+
+s64 sys_mmap(struct trap_frame *f)
+{
+    u64 size = align_up(f->rsi, FRAME_SIZE);
+    struct vmo *v;
+    u32 rights;
+    s64 result = sys_rights(f->rdx, &rights);
+
+    if (result)
+        return result;
+    if (!(f->r10 & MAP_ANONYMOUS))
+        return -ENODEV;
+    if (!f->rsi || !(f->r10 & (MAP_PRIVATE | MAP_SHARED)))
+        return -EINVAL;
+    if (size < f->rsi || size > VMO_SIZE_MAX)
+        return -ENOMEM;
+    if (f->r10 & MAP_FIXED && !as_is_range(f->rdi, size))
+        return f->rdi % FRAME_SIZE ? -EINVAL : -ENOMEM;
+    v = vmo_create(size);
+    if (!v)
+        return -ENOMEM;
+    result = sys_map(f->rdi, size, rights, f->r10 & MAP_FIXED, v, 0);
+    vmo_put(v);
+    return result;
+}
+
+s64 sys_munmap(struct trap_frame *f)
+{
+    u64 size = align_up(f->rsi, FRAME_SIZE);
+
+    return as_unmap(&user.current->space, f->rdi, size);
+}
+
+// Changing rights. Both writing and executing is refused, as everywhere.
+
+s64 sys_mprotect(struct trap_frame *f)
+{
+    u64 size = align_up(f->rsi, FRAME_SIZE);
+    u32 rights;
+    int error = sys_rights(f->rdx, &rights);
+
+    if (error)
+        return error;
+    if (f->rdi % FRAME_SIZE)
+        return -EINVAL;
+    if (!f->rsi)
+        return 0;
+    if (!as_is_range(f->rdi, size))
+        return -ENOMEM;
+    return as_protect(&user.current->space, f->rdi, size, rights);
+}
+
+// `brk` moves the end of the memory behind the program's variables, its
+// heap. It returns the new end, or if that cannot be, the old one. One VMO
+// grows and shrinks with it; as each piece continues the last, there is one
+// mapping.
+
+#define USER_BREAK_MAX (64 * GIB)
+
+int sys_move_break(struct program *p, vaddr old, vaddr new)
+{
+    u64 size = new - p->break_start;
+    int error;
+
+    if (!p->break_memory)
+        p->break_memory = vmo_create(0);
+    if (!p->break_memory)
+        return -ENOMEM;
+    if (new < old) {
+        error = as_unmap(&p->space, new, old - new);
+        return error ? error : vmo_resize(p->break_memory, size);
+    }
+    error = vmo_resize(p->break_memory, size);
+    if (!error)
+        error = as_map(&p->space, old, new - old, PF_R | PF_W, p->break_memory,
+                       old - p->break_start);
+    return error;
+}
+
+s64 sys_brk(struct trap_frame *f)
+{
+    struct program *p = user.current;
+    vaddr old = align_up(p->break_end, FRAME_SIZE), new = align_up(f->rdi, FRAME_SIZE);
+
+    if (f->rdi < p->break_start || f->rdi > p->break_start + USER_BREAK_MAX)
+        return (s64)p->break_end;
+    if (old == new || sys_move_break(p, old, new) == 0)
+        p->break_end = f->rdi;
+    return (s64)p->break_end;
+}
+
+// ## Time {#sys-time}
+//
+// The processor counts its cycles, and `rdtsc` reads the counter in no
+// time. How many make a second, it does not say. We measure it once against
+// a clock of known speed: the timer of ACPI's power management, which ticks
+// 3,579,545 times a second (ACPI 6.5, 4.8.3.3), or where there is none,
+// channel 2 of the PC's old timer chip with 1,193,182. Half a millisecond
+// gives three good digits.
+
+u64 cpu_rdtsc(void)
+{
+    u32 low, high;
+
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (u64)high << 32 | low;
+}
+
+u32 cpu_inl(u16 port) { u32 v; __asm__ volatile("inl %w1, %0" : "=a"(v) : "Nd"(port)); return v; }
+
+#define ACPI_TIMER_HZ 3579545UL
+#define PIT_HZ 1193182UL
+#define CALIBRATION_PER_SECOND 2000
+
+u16 time_acpi_port(void)
+{
+    struct acpi_header *fadt = acpi_find("FACP");
+    u32 port = 0;
+
+    if (fadt && fadt->length >= 80)
+        memcpy(&port, (u8 *)fadt + 76, sizeof port);
+    return port < 65536 ? (u16)port : 0;
+}
+
+// Both ways return the counter's speed in cycles per second. Neither waits
+// for ever, should the clock stand still.
+
+u64 time_measure_acpi(u16 port)
+{
+    u32 ticks = ACPI_TIMER_HZ / CALIBRATION_PER_SECOND, first = cpu_inl(port), now;
+    u64 start = cpu_rdtsc(), patience = 10000000;
+
+    do
+        now = (cpu_inl(port) - first) & 0xffffff; /* some have 24 bits */
+    while (now < ticks && --patience);
+    return (cpu_rdtsc() - start) * ACPI_TIMER_HZ / (now ? now : 1);
+}
+
+u64 time_measure_pit(void)
+{
+    u32 count = PIT_HZ / CALIBRATION_PER_SECOND;
+    u64 start, patience = 10000000;
+
+    cpu_outb(0x61, (cpu_inb(0x61) & 0xfc) | 1);  /* gate on, speaker off */
+    cpu_outb(0x43, 0xb0);                        /* channel 2, count down once */
+    cpu_outb(0x42, (u8)count);
+    cpu_outb(0x42, (u8)(count >> 8));
+    start = cpu_rdtsc();
+    while (!(cpu_inb(0x61) & 0x20) && --patience)
+        ;
+    return (cpu_rdtsc() - start) * CALIBRATION_PER_SECOND;
+}
+
+// The date comes from the battery-backed clock: a register is chosen by
+// port 0x70 and read by port 0x71. Digits are in pairs of four bits, unless
+// a flag says otherwise. While the chip is counting on (register 10, bit 7)
+// its registers make no sense. Two readings that agree are believed.
+
+u8 rtc_read(u8 index)
+{
+    cpu_outb(0x70, index);
+    return cpu_inb(0x71);
+}
+
+struct date {
+    u8 second, minute, hour, day, month, year;
+};
+
+struct date rtc_read_date(void)
+{
+    u32 patience = 100000;
+    bool binary = rtc_read(11) & 4;
+    u8 raw[6], i;
+    static const u8 registers[6] = {0, 2, 4, 7, 8, 9};
+
+    while (rtc_read(10) & 0x80 && --patience)
+        ;
+    for (i = 0; i < 6; i++) {
+        raw[i] = rtc_read(registers[i]);
+        if (!binary)
+            raw[i] = (u8)((raw[i] >> 4) * 10 + (raw[i] & 15));
+    }
+    return (struct date){raw[0], raw[1], raw[2], raw[3], raw[4], raw[5]};
+}
+
+// Days since 1970-01-01, counting years from March so that the leap day
+// comes last. The two-digit year is of this century.
+
+s64 date_to_seconds(struct date d)
+{
+    s64 year = 2000 + d.year - (d.month <= 2), month = (d.month + 9) % 12;
+    s64 days = 365 * year + year / 4 - year / 100 + year / 400 + (153 * month + 2) / 5 +
+               d.day - 1 - 719468;
+
+    return ((days * 24 + d.hour) * 60 + d.minute) * 60 + d.second;
+}
+
+void time_init(void)
+{
+    struct date a, b;
+    u16 port = time_acpi_port();
+
+    sys.tsc_per_second = port ? time_measure_acpi(port) : time_measure_pit();
+    do {
+        a = rtc_read_date();
+        b = rtc_read_date();
+    } while (memcmp(&a, &b, sizeof a) != 0);
+    sys.boot_seconds = date_to_seconds(a);
+    sys.boot_tsc = cpu_rdtsc();
+}
+
+// Nanoseconds since the calibration. Seconds and the rest are computed
+// separately, or the product would overflow after some minutes.
+
+u64 time_now(void)
+{
+    u64 cycles = cpu_rdtsc() - sys.boot_tsc;
+
+    return cycles / sys.tsc_per_second * 1000000000 +
+           cycles % sys.tsc_per_second * 1000000000 / sys.tsc_per_second;
+}
+
+struct timespec {
+    s64 seconds, nanoseconds;
+};
+
+#define CLOCK_REALTIME 0
+#define CLOCK_MONOTONIC 1
+#define CLOCKS 8
+
+s64 sys_clock_gettime(struct trap_frame *f)
+{
+    u64 now = time_now();
+    struct timespec t = {(s64)(now / 1000000000), (s64)(now % 1000000000)};
+    u64 clock = f->rdi;
+
+    if (clock >= CLOCKS || clock == 2 || clock == 3)
+        return -EINVAL;
+    if (clock == CLOCK_REALTIME || clock == 5)
+        t.seconds += sys.boot_seconds;
+    return sys_copy_out(f->rsi, &t, sizeof t);
+}
+
+// Until there is somebody else who could run meanwhile, sleeping is
+// waiting.
+
+s64 sys_read_time(vaddr from, u64 *nanoseconds)
+{
+    struct timespec t;
+
+    if (sys_copy_in(&t, from, sizeof t))
+        return -EFAULT;
+    if (t.seconds < 0 || (u64)t.nanoseconds >= 1000000000)
+        return -EINVAL;
+    *nanoseconds = t.seconds < 1L << 33 ? (u64)t.seconds * 1000000000 + (u64)t.nanoseconds
+                                        : 1UL << 63;
+    return 0;
+}
+
+s64 sys_clock_nanosleep(struct trap_frame *f)
+{
+    u64 until, now = time_now();
+    s64 error = sys_read_time(f->rdx, &until);
+
+    if (error)
+        return error;
+    if (f->rdi >= CLOCKS)
+        return -EINVAL;
+    if (!(f->rsi & 1))
+        until += now;
+    else if (f->rdi == CLOCK_REALTIME)
+        until -= (u64)sys.boot_seconds * 1000000000;
+    while (time_now() < until)
+        cpu_pause();
+    return 0;
+}
+
+// ## Chance {#sys-random}
+//
+// Programs want numbers that nobody can guess. Newer processors have an
+// instruction for them. Without it we stir the cycle counter into a
+// generator (xoshiro256**, by Blackman and Vigna), which is good enough for
+// a hash table and not for a secret; a kernel for more than teaching would
+// say no here.
+
+bool cpu_has_rdrand(void)
+{
+    return cpu_cpuid(1, 0).ecx & 1u << 30;
+}
+
+u64 cpu_rdrand(void)
+{
+    u64 v;
+
+    __asm__ volatile(".byte 0x48, 0x0f, 0xc7, 0xf0" : "=a"(v)); /* rdrand %rax */
+    return v;
+}
+
+u64 rotate_left(u64 x, int n)
+{
+    return x << n | x >> (64 - n);
+}
+
+// The generator, its first state, and the call.
+
+u64 random_next(void)
+{
+    u64 *s = sys.random, result = rotate_left(s[1] * 5, 7) * 9, t = s[1] << 17;
+
+    s[2] ^= s[0], s[3] ^= s[1], s[1] ^= s[2], s[0] ^= s[3];
+    s[2] ^= t;
+    s[3] = rotate_left(s[3], 45);
+    return result;
+}
+
+void random_init(void)
+{
+    bool hardware = cpu_has_rdrand();
+    int i;
+
+    for (i = 0; i < 4; i++)
+        sys.random[i] ^= (hardware ? cpu_rdrand() : cpu_rdtsc() * 0x9e3779b97f4a7c15UL) + 1;
+}
+
+s64 sys_getrandom(struct trap_frame *f)
+{
+    u64 size = f->rsi < 256 ? f->rsi : 256, at, word;
+
+    sys.random[0] ^= cpu_has_rdrand() ? cpu_rdrand() : cpu_rdtsc();
+    for (at = 0; at < size; at += 8) {
+        word = random_next();
+        if (sys_copy_out(f->rdi + at, &word, size - at < 8 ? size - at : 8))
+            return -EFAULT;
+    }
+    return (s64)size;
+}
+
+// ## Threads' own memory {#sys-arch}
+//
+// A C library keeps a pointer to its thread's variables in the base of the
+// segment FS. Setting it is a privileged act.
+
+#define ARCH_SET_FS 0x1002
+#define ARCH_GET_FS 0x1003
+#define MSR_FS_BASE 0xc0000100
+
+s64 sys_arch_prctl(struct trap_frame *f)
+{
+    u64 base;
+
+    if (f->rdi == ARCH_SET_FS) {
+        if (f->rsi >= USER_END)
+            return -EPERM;
+        cpu_wrmsr(MSR_FS_BASE, f->rsi);
+        return 0;
+    }
+    if (f->rdi != ARCH_GET_FS)
+        return -EINVAL;
+    base = cpu_rdmsr(MSR_FS_BASE);
+    return sys_copy_out(f->rsi, &base, sizeof base);
+}
+
+// ## VMOs for everybody {#sys-vmo}
+//
+// What Linux does not have, we number from 0x1000: the objects of [Chapter
+// 5](#ch-vmo) in the hands of programs. Their numbers carry a generation.
+
+#define SYS_VMO_CREATE 0x1000
+#define SYS_VMO_READ 0x1001
+#define SYS_VMO_WRITE 0x1002
+#define SYS_VMO_CLONE 0x1003
+#define SYS_VMO_SIZE 0x1004
+#define SYS_VMO_MAP 0x1005
+#define SYS_HANDLE_DUPLICATE 0x1006
+#define SYS_HANDLE_CLOSE 0x1007
+
+struct vmo *sys_vmo(u64 number, u32 rights)
+{
+    struct handle *h = sys_handle(number, rights);
+
+    return h && h->object->type == &vmo_type ? container_of(h->object, struct vmo, object)
+                                             : NULL;
+}
+
+s64 sys_add_vmo(struct vmo *v)
+{
+    struct handle_table *t = user.current->handles;
+
+    return v ? handle_number(t, handle_add(t, &v->object, RIGHTS_ALL, 0)) : -ENOMEM;
+}
+
+s64 sys_vmo_create(struct trap_frame *f)
+{
+    return sys_add_vmo(vmo_create(f->rdi));
+}
+
+// Between a VMO and a program's memory, a page at a time and without a
+// detour. Reading what was never written copies the page of zeros.
+
+int vmo_copy_out(struct vmo *v, u64 offset, vaddr to, u64 size)
+{
+    paddr frame;
+    u64 part;
+
+    if (!vmo_contains(v, offset, size))
+        return -ERANGE;
+    v = vmo_resolve(v, &offset);
+    for (; size; size -= part, offset += part, to += part) {
+        part = vmo_part(offset, size);
+        frame = vmo_frame(v, offset >> FRAME_SHIFT);
+        if (sys_copy_out(to, (u8 *)boot_physical(frame ? frame : vmo.zero) +
+                                 offset % FRAME_SIZE, part))
+            return -EFAULT;
+    }
+    return 0;
+}
+
+// (A page of the target may be a page of this very VMO, and copying to it
+// may make it change its frame. We have then read from the old one, which
+// nobody has freed under us: the frame belongs to the VMO until the copy is
+// complete.)
+
+int vmo_copy_in(struct vmo *v, u64 offset, vaddr from, u64 size)
+{
+    int error = vmo_commit(v, offset, size);
+    u64 part;
+
+    if (error)
+        return error;
+    v = vmo_resolve(v, &offset);
+    for (; size; size -= part, offset += part, from += part) {
+        part = vmo_part(offset, size);
+        if (sys_copy_in((u8 *)boot_physical(vmo_frame(v, offset >> FRAME_SHIFT)) +
+                            offset % FRAME_SIZE, from, part))
+            return -EFAULT;
+    }
+    return 0;
+}
+
+s64 sys_vmo_read(struct trap_frame *f)
+{
+    struct vmo *v = sys_vmo(f->rdi, RIGHT_READ);
+
+    return v ? vmo_copy_out(v, f->rsi, f->rdx, f->r10) : -EBADF;
+}
+
+// The calls only look up the handle.
+
+s64 sys_vmo_write(struct trap_frame *f)
+{
+    struct vmo *v = sys_vmo(f->rdi, RIGHT_WRITE);
+
+    return v ? vmo_copy_in(v, f->rsi, f->rdx, f->r10) : -EBADF;
+}
+
+s64 sys_vmo_clone(struct trap_frame *f)
+{
+    struct vmo *v = sys_vmo(f->rdi, RIGHT_READ);
+
+    if (!v)
+        return -EBADF;
+    if (f->rsi % FRAME_SIZE || !vmo_contains(v, f->rsi, f->rdx))
+        return -EINVAL;
+    return sys_add_vmo(vmo_clone(v, f->rsi, f->rdx));
+}
+
+s64 sys_vmo_size(struct trap_frame *f)
+{
+    struct vmo *v = sys_vmo(f->rdi, 0);
+
+    return v ? (s64)v->size : -EBADF;
+}
+
+// Arguments: handle, offset, size, protection. Returns the address. To map
+// a VMO writable takes the right to write it.
+
+s64 sys_vmo_map(struct trap_frame *f)
+{
+    u32 rights, need = RIGHT_MAP | RIGHT_READ | (f->r10 & PROT_WRITE ? RIGHT_WRITE : 0);
+    struct vmo *v = sys_vmo(f->rdi, need);
+    s64 error = sys_rights(f->r10, &rights);
+
+    if (!v)
+        return -EBADF;
+    return error ? error : sys_map(0, f->rdx, rights, false, v, f->rsi);
+}
+
+s64 sys_handle_duplicate(struct trap_frame *f)
+{
+    struct handle_table *t = user.current->handles;
+    struct handle *h = sys_handle(f->rdi, RIGHT_DUPLICATE);
+
+    if (!h)
+        return -EBADF;
+    object_get(h->object);
+    return handle_number(t, handle_add(t, h->object, h->rights & (u32)f->rsi, 0));
+}
+
+s64 sys_handle_close(struct trap_frame *f)
+{
+    struct handle *h = sys_handle(f->rdi, 0);
+
+    if (!h)
+        return -EBADF;
+    handle_close_entry(h);
+    return 0;
+}
+
+// ## Setting up {#sys-init}
+//
+// Each program begins with three handles to the console and no memory of
+// its own making; at its end, both are taken back.
+
+int sys_prepare(struct program *p)
+{
+    int i;
+
+    if (p->handles)
+        return 0;
+    p->handles = handle_create_table();
+    if (!p->handles)
+        return -ENOMEM;
+    for (i = 0; i < 3; i++) {
+        object_get(&console_object);
+        handle_add(p->handles, &console_object, RIGHTS_ALL, 0);
+    }
+    return 0;
+}
+
+// And back.
+
+void sys_clean(struct program *p)
+{
+    if (p->handles)
+        handle_destroy_table(p->handles);
+    if (p->break_memory)
+        vmo_put(p->break_memory);
+    cpu_wrmsr(MSR_FS_BASE, 0);
+}
+
+struct system_call {
+    u64 number;
+    syscall_function *function;
+};
+
+// Calls are entered as a list of numbers and functions. `sys_add_calls()`
+// does that for this chapter and for later ones.
+
+const struct system_call sys_calls[] = {
+    {0, sys_read}, {1, sys_file_write}, {9, sys_mmap}, {10, sys_mprotect},
+    {11, sys_munmap}, {12, sys_brk}, {19, sys_readv}, {20, sys_writev},
+    {158, sys_arch_prctl}, {228, sys_clock_gettime}, {230, sys_clock_nanosleep},
+    {231, sys_exit}, {318, sys_getrandom},
+    {SYS_VMO_CREATE, sys_vmo_create}, {SYS_VMO_READ, sys_vmo_read},
+    {SYS_VMO_WRITE, sys_vmo_write}, {SYS_VMO_CLONE, sys_vmo_clone},
+    {SYS_VMO_SIZE, sys_vmo_size}, {SYS_VMO_MAP, sys_vmo_map},
+    {SYS_HANDLE_DUPLICATE, sys_handle_duplicate}, {SYS_HANDLE_CLOSE, sys_handle_close}};
+
+// Enters a list of calls.
+
+void sys_add_calls(const struct system_call *calls, u64 count)
+{
+    u64 i;
+
+    for (i = 0; i < count; i++)
+        user_add_call(calls[i].number, calls[i].function);
+}
+
+// The order matters in one place: nothing may run in ring 3 before the
+// page-fault handler is the one that knows about copying.
+
+void ch08_init(void)
+{
+    ch07_init();
+    if (cpu_read_cr4() & CR4_SMAP)
+        sys.copy = sys_copy_smap;
+    cpu.handler[VECTOR_PAGE_FAULT] = sys_page_fault;
+    cpu_wrmsr(MSR_LSTAR, (u64)sys_entry);
+    time_init();
+    random_init();
+    object_init(&console_object, &console_type);
+    user.prepare = sys_prepare;
+    user.clean = sys_clean;
+    sys_add_calls(sys_calls, array_count(sys_calls));
+}
+
+// ## A program with questions {#sys-show}
+//
+// `calls` uses all of this and reports. Its source is in [Appendix
+// B](#user-calls).
+
+extern const u8 _binary_calls_start[], _binary_calls_end[];
+
+void ch08_main(void)
+{
+    u64 free_before;
+
+    ch08_init();
+    boot_check_options();
+    heap_trim(&heap);
+    free_before = pmm.states[FRAME_FREE];
+    user_show(_binary_hello_start, _binary_hello_end, "hello", NULL);
+    user_show(_binary_calls_start, _binary_calls_end, "calls", NULL);
+    heap_trim(&heap);
+    printf("syscall: frames lost: %lu, objects left: %lu\n",
+           free_before - pmm.states[FRAME_FREE], vmo_type.live);
+}
+
+// ## Try it {#sys-try}
+//
+// `make run CH=8`:
+//
+// ::: {.transcript file="tests/golden/ch08.txt"}
+// :::
+//
+// The same program on Linux, `strace build/gcc/user/calls`, shows each call
+// with its arguments. Where Linux has no such call it answers -38, and the
+// program says so.
+//
+// ### Exercises {#sys-exercises}
+//
+// ::: {#ex-sys-rights .exercise level=1}
+// Add a call that takes a right away from an existing handle. Why is it not
+// enough to duplicate and close? *A program demonstrates the difference.*
+// :::
+//
+// ::: {#ex-sys-toctou .exercise level=2}
+// `sys_transfer_pieces()` reads each piece's description when it needs it.
+// Suppose two threads shared the memory. What could the second one change
+// between the check and the use, and why does it not matter here? *Name the
+// line that would make it matter.*
+// :::
+//
+// ::: {#ex-sys-exact .exercise level=2}
+// Make `sys_copy_plain()` return the exact number of bytes not copied, in
+// both loops. *A test that lets the copy run into an unmapped page at each
+// of sixteen offsets.*
+// :::
+//
+// ::: {#ex-sys-channel .exercise level=3}
+// Add *channels*: two handles, messages of bytes and handles, in order. A
+// handle that is sent disappears from the sender's table. *Two programs of
+// yours exchange a VMO.*
+// :::
+//
+// ## What we have {#sys-have}
+//
+// Programs that own things by number, get memory when they ask, and know
+// what time it is. There is still only one of them.
+
+// # Chapter 9. Many at once {#ch-sched}
+//===========================================================================
+//
+// A program that computes keeps the processor; a program that waits wastes
+// it. Both are rude when others have something to do, and until now there
+// were no others. This chapter lets several programs be under way at the
+// same time on one processor, each believing that it has the machine to
+// itself.
+//
+// The trick is old and simple. At some moment we stop working for one
+// program, put aside everything that makes up its state, fetch the state of
+// another, and go on there. If it happens often enough nobody notices. Two
+// questions remain: what exactly is "everything", and who decides when?
+//
+// ## Theory of operation {#sched-theory}
+//
+// A **thread** is a flow of control: a kernel stack, with whatever is on
+// it, and the contents of the registers that the kernel does not save
+// anyway. A **process** is a program that is being executed: an address
+// space, handles, a number, a parent. Each process here has one thread. The
+// kernel itself has one more, the one that has been running since boot.
+//
+// A thread leaves the processor at a single place, the function
+// `sched_schedule()`, and comes back out of the same call, perhaps seconds
+// later. On the way there it saved its registers on its own stack; so to
+// switch is to change the stack pointer. It goes there for three reasons:
+//
+// - it has to wait, for time to pass or for an event;
+// - it has ended;
+// - its **time slice** is over: the timer has interrupted it while it was
+//   in ring 3, and the timer's handler calls `sched_schedule()` for it.
+//
+//     running --- slice over ---> ready (at the end of the queue)
+//        |  ^--- its turn ----------'  ^
+//        |                             | woken up, or time is up
+//        '---- waits ----> asleep -----'
+//
+// **In the kernel nobody is interrupted.** Interrupts are on in ring 3, and
+// while there is nothing to do; everywhere else they are off. So what the
+// kernel does between two calls of `sched_schedule()` is atomic, and the
+// oldest bug of such systems, the lost wakeup, cannot happen: between
+// looking whether something is there and going to sleep nobody can come and
+// ring the bell unheard.
+//
+// Threads that are ready stand in a queue. Who has used up its slice goes
+// to the end. That is all there is to fairness: *of n threads that want to
+// compute, each gets the n-th part.*
+//
+// **Shortcomings.** One processor. No priorities: a program that waits much
+// is not preferred to one that computes. What the kernel does in one go
+// delays everybody; the longest is to copy a large process.
+//
+// ## State {#sched-state}
+
+struct thread;
+
+struct wait_queue {
+    struct thread *first, *last;
+};
+
+struct thread {
+    u64 stack_pointer;           /* while it is not running */
+    vaddr stack_top;
+    struct process *process;     /* NULL: the kernel's own */
+    struct thread *next;         /* in the queue it stands in */
+    struct wait_queue *queue;    /* which that is, if it sleeps */
+    u64 wake_time;               /* when to give up waiting, 0: never */
+    struct thread *next_timed;   /* in the list of those who wait for a time */
+    int wake_reason;             /* what sched_sleep() returns */
+    u64 fs_base;
+    struct fpu_state fpu;
+};
+
+// A process: the program, its number and family, what it will have to
+// report.
+
+struct process {
+    struct object object;
+    struct program program;      /* chapters 7 and 8 */
+    char name[32];
+    u32 pid;
+    struct process *next;        /* of all */
+    struct process *parent;      /* NULL: started by the kernel */
+    struct thread *thread;       /* NULL: it has ended */
+    int exit_code, exit_signal;
+    u64 cpu_time;                /* nanoseconds */
+    u64 turns;                   /* how often it got the processor */
+    struct wait_queue waiters;   /* wait for one of its children to end */
+    struct signal_state *signals; /* chapter 12 */
+};
+
+// And what belongs to nobody in particular.
+
+struct sched_state {
+    struct thread boot;          /* the one that has been running all the time */
+    struct thread *current;
+    struct wait_queue ready;
+    struct thread *timed;        /* by time, the next one first */
+    struct thread *corpse;       /* ended, but its stack was still in use */
+    struct process *processes;
+    u32 last_pid, threads;
+    u64 slice_start, switches;
+    void (*arm)(u64 nanoseconds); /* ask for a timer interrupt, at the latest then */
+    void (*leave)(struct trap_frame *f); /* before a return to ring 3; chapter 12 */
+};
+
+void process_destroy(struct object *o);
+
+struct object_type process_type = {.name = "process", .destroy = process_destroy};
+struct sched_state sched;
+
+#define SLICE_NANOSECONDS 10000000UL
+
+// ## Pages of the kernel's own {#sched-map}
+//
+// Kernel stacks and device registers need addresses in the upper half. As
+// every address space has copied the root's upper half, an entry below it,
+// made once, is seen by all. These tables carry no user bit.
+
+#define PTE_WRITE_THROUGH (1UL << 3)
+#define PTE_UNCACHED (1UL << 4)
+
+u64 *cpu_kernel_entry(vaddr address)
+{
+    paddr table = boot.info->root;
+    u64 *entry;
+    int level;
+
+    for (level = 4; level > 1; level--) {
+        entry = as_table_entry(table, address, level);
+        if (!*entry) {
+            table = pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T');
+            assert(table);
+            *entry = table | PTE_PRESENT | PTE_WRITE;
+        }
+        table = *entry & PTE_ADDRESS;
+    }
+    return as_table_entry(table, address, 1);
+}
+
+// ## Kernel stacks {#sched-stacks}
+//
+// Each thread has one, of 16 KiB, and the 16 KiB below it are left
+// unmapped: the same precaution as for [the first stack](#efi-tables). The
+// page tables for all of them are made at the start, so that later nothing
+// can go wrong but the lack of frames.
+
+#define STACK_SLOT (32 * KIB)
+#define STACK_SIZE (16 * KIB)
+#define STACK_FIRST 2                    /* the boot stack lies in slots 0 and 1 */
+#define THREADS_MAX 500
+
+struct stack_pool {
+    u64 used[(THREADS_MAX + 63) / 64];   /* a bit for each slot */
+};
+
+struct stack_pool stacks;
+
+vaddr stack_slot(u64 slot)
+{
+    return KERNEL_STACKS + (STACK_FIRST + slot) * STACK_SLOT;
+}
+
+void stack_init(void)
+{
+    u64 slot;
+
+    for (slot = 0; slot < THREADS_MAX; slot += 2 * MIB / STACK_SLOT)
+        cpu_kernel_entry(stack_slot(slot));
+    cpu_kernel_entry(stack_slot(THREADS_MAX));
+}
+
+void stack_unmap(vaddr from, vaddr to)
+{
+    u64 *entry;
+
+    for (; from < to; from += FRAME_SIZE) {
+        entry = cpu_kernel_entry(from);
+        pmm_free(&pmm, ZONE_KERNEL, *entry & PTE_ADDRESS);
+        *entry = 0;
+        cpu_invlpg(from);
+    }
+}
+
+// Returns the upper end of a new stack, or 0 if there is no memory or there
+// are too many threads.
+
+vaddr stack_alloc(void)
+{
+    u64 slot = 0;
+    vaddr bottom, page;
+    paddr frame;
+
+    while (slot < THREADS_MAX && stacks.used[slot / 64] >> slot % 64 & 1)
+        slot++;
+    if (slot == THREADS_MAX)
+        return 0;
+    bottom = stack_slot(slot) + STACK_SLOT - STACK_SIZE;
+    for (page = bottom; page < bottom + STACK_SIZE; page += FRAME_SIZE) {
+        frame = pmm_alloc(&pmm, ZONE_KERNEL, 'S');
+        if (!frame) {
+            stack_unmap(bottom, page);
+            return 0;
+        }
+        *cpu_kernel_entry(page) = frame | PTE_PRESENT | PTE_WRITE | PTE_NX;
+    }
+    stacks.used[slot / 64] |= 1UL << slot % 64;
+    return bottom + STACK_SIZE;
+}
+
+void stack_free(vaddr top)
+{
+    u64 slot = (top - STACK_SLOT - stack_slot(0)) / STACK_SLOT;
+
+    stack_unmap(top - STACK_SIZE, top);
+    stacks.used[slot / 64] &= ~(1UL << slot % 64);
+}
+
+// ## Queues {#sched-queues}
+
+void queue_append(struct wait_queue *q, struct thread *t)
+{
+    t->next = NULL;
+    if (q->last)
+        q->last->next = t;
+    else
+        q->first = t;
+    q->last = t;
+}
+
+void queue_remove(struct wait_queue *q, struct thread *t)
+{
+    struct thread **place = &q->first, *before = NULL;
+
+    while (*place != t) {
+        before = *place;
+        place = &before->next;
+    }
+    *place = t->next;
+    if (q->last == t)
+        q->last = before;
+}
+
+// Those who wait for a time stand in a second list, in the order of their
+// times.
+
+void timed_insert(struct thread *t)
+{
+    struct thread **place = &sched.timed;
+
+    while (*place && (*place)->wake_time <= t->wake_time)
+        place = &(*place)->next_timed;
+    t->next_timed = *place;
+    *place = t;
+}
+
+void timed_remove(struct thread *t)
+{
+    struct thread **place = &sched.timed;
+
+    if (!t->wake_time)
+        return;
+    while (*place != t)
+        place = &(*place)->next_timed;
+    *place = t->next_timed;
+    t->wake_time = 0;
+}
+
+// ## Switching {#sched-switch}
+//
+// The registers that a C function may change have been saved by whoever
+// called us; six remain, and the stack pointer. The last instruction,
+// `ret`, returns to where the *other* thread once called this.
+
+void sched_switch(u64 *save, u64 load);
+
+__asm__(".text\n"
+        ".globl sched_switch\n"
+        "sched_switch:\n"
+        "    pushq %rbp\n    pushq %rbx\n    pushq %r12\n"
+        "    pushq %r13\n    pushq %r14\n    pushq %r15\n"
+        "    movq %rsp, (%rdi)\n"
+        "    movq %rsi, %rsp\n"
+        "    popq %r15\n    popq %r14\n    popq %r13\n"
+        "    popq %r12\n    popq %rbx\n    popq %rbp\n"
+        "    ret\n");
+
+// A new thread has never called it. Its stack is prepared so that it looks
+// as if: six registers, and a return address that leads to these lines.
+// Above that lies a [trap frame](#boot-traps), made by hand, by which it
+// enters ring 3.
+
+extern u8 thread_begin[];
+
+__asm__(".globl thread_begin\n"
+        "thread_begin:\n"
+        "    call sched_bury\n"
+        "    jmp trap_return\n");
+
+// Around that, what belongs to a process: address space, vector registers,
+// FS, and the stack for its next trap. The kernel's own thread needs none
+// of these and leaves them as they are.
+
+void cpu_fxsave(struct fpu_state *s)
+{
+    __asm__ volatile("fxsave (%0)" : : "r"(s) : "memory");
+}
+
+void sched_load(struct thread *t)
+{
+    if (!t->process)
+        return;
+    t->process->turns++;
+    user.current = &t->process->program;
+    if (as.current != &t->process->program.space)
+        as_switch(&t->process->program.space);
+    cpu_fxrstor(&t->fpu);
+    cpu_wrmsr(MSR_FS_BASE, t->fs_base);
+    cpu_set_kernel_stack(t->stack_top);
+}
+
+// A thread that has ended cannot free the stack it stands on. The next one
+// does it.
+
+void sched_bury(void)
+{
+    struct thread *t = sched.corpse;
+
+    sched.corpse = NULL;
+    if (!t)
+        return;
+    stack_free(t->stack_top);
+    sched.threads--;
+    heap_free(&heap, t);
+}
+
+void sched_account(struct thread *t)
+{
+    u64 now = time_now();
+
+    if (t->process)
+        t->process->cpu_time += now - sched.slice_start;
+    sched.slice_start = now;
+}
+
+// The place where the processor changes hands. The caller has put the
+// current thread where it belongs: into a queue, or nowhere. If nobody is
+// ready we wait, on the stack of the thread that just left; `sti` takes
+// effect only after the next instruction, so that an interrupt cannot slip
+// in before the `hlt`.
+
+void cpu_wait_for_interrupt(void)
+{
+    __asm__ volatile("sti\n hlt\n cli" : : : "memory");
+}
+
+void sched_schedule(void)
+{
+    struct thread *old = sched.current, *new;
+
+    sched_account(old);
+    while (!sched.ready.first) {
+        cpu_wait_for_interrupt();
+        sched.slice_start = time_now();
+    }
+    new = sched.ready.first;
+    queue_remove(&sched.ready, new);
+    if (new == old)
+        return;
+    if (old->process && old != sched.corpse)
+        cpu_fxsave(&old->fpu);
+    sched.switches++;
+    sched.current = new;
+    sched_load(new);
+    sched_switch(&old->stack_pointer, new->stack_pointer);
+    sched_bury();
+}
+
+void sched_yield(void)
+{
+    queue_append(&sched.ready, sched.current);
+    sched_schedule();
+}
+
+// ## Sleeping and waking {#sched-sleep}
+//
+// Puts the current thread to sleep in a queue, until it is woken, or until
+// a time (in nanoseconds of `time_now()`, 0 for no limit) has come. Returns
+// 0, -ETIMEDOUT, or -EINTR if somebody wants its attention. The caller then
+// looks again whether what it waited for is there: *waking up is a hint,
+// not a promise.*
+
+int sched_sleep(struct wait_queue *q, u64 until)
+{
+    struct thread *t = sched.current;
+
+    t->wake_reason = 0;
+    t->queue = q;
+    t->wake_time = until;
+    queue_append(q, t);
+    if (until) {
+        timed_insert(t);
+        if (sched.timed == t)
+            sched.arm(until > time_now() ? until - time_now() : 1);
+    }
+    sched_schedule();
+    return t->wake_reason;
+}
+
+void sched_wake_thread(struct thread *t, int reason)
+{
+    if (!t->queue)
+        return;
+    queue_remove(t->queue, t);
+    timed_remove(t);
+    t->queue = NULL;
+    t->wake_reason = reason;
+    queue_append(&sched.ready, t);
+}
+
+void sched_wake(struct wait_queue *q)
+{
+    while (q->first)
+        sched_wake_thread(q->first, 0);
+}
+
+// ## The timer {#sched-timer}
+//
+// Each processor has a timer in its *local APIC* (SDM 3A, 10.5.4), which
+// counts down at an unknown speed and then raises an interrupt. Its
+// registers are in memory, at a physical address that a model-specific
+// register tells. We let it run for half a millisecond to learn its speed.
+
+#define DEVICES 0xffffffffe0000000UL
+#define MSR_APIC_BASE 0x1b
+#define APIC_EOI 0xb0
+#define APIC_SPURIOUS 0xf0
+#define APIC_TIMER 0x320
+#define APIC_TIMER_START 0x380
+#define APIC_TIMER_NOW 0x390
+#define APIC_TIMER_DIVIDE 0x3e0
+#define VECTOR_TIMER 48
+#define VECTOR_SPURIOUS 63
+
+struct apic_state {
+    bool present;
+    u64 ticks_per_second;
+};
+
+struct apic_state apic;
+
+volatile u32 *apic_register(u64 offset)
+{
+    return (volatile u32 *)(DEVICES + offset);
+}
+
+// Asking for an interrupt after some time: the product must not overflow,
+// and zero would stop the timer.
+
+void apic_arm(u64 nanoseconds)
+{
+    u64 ticks = nanoseconds * (apic.ticks_per_second / 1000) / 1000000;
+
+    *apic_register(APIC_TIMER_START) = ticks < 1 ? 1 : ticks < 1UL << 31 ? (u32)ticks : 1u << 31;
+}
+
+void apic_init(void)
+{
+    paddr base = cpu_rdmsr(MSR_APIC_BASE) & PTE_ADDRESS;
+    u64 start;
+
+    *cpu_kernel_entry(DEVICES) = base | PTE_PRESENT | PTE_WRITE | PTE_NX | PTE_UNCACHED |
+                                 PTE_WRITE_THROUGH;
+    *apic_register(APIC_SPURIOUS) = 0x100 | VECTOR_SPURIOUS;
+    *apic_register(APIC_TIMER_DIVIDE) = 3;       /* by 16 */
+    *apic_register(APIC_TIMER) = 0x10000;        /* masked */
+    start = time_now();
+    *apic_register(APIC_TIMER_START) = ~0u;
+    while (time_now() - start < 500000)
+        cpu_pause();
+    apic.ticks_per_second = (u64)(~0u - *apic_register(APIC_TIMER_NOW)) * 2000;
+    *apic_register(APIC_TIMER) = VECTOR_TIMER;
+    apic.present = true;
+    sched.arm = apic_arm;
+}
+
+// The other way to be interrupted is older: two chips of type 8259 collect
+// the interrupts of fifteen devices, and channel 0 of the timer chip is the
+// first of them. The firmware has left the chips in a state unknown to us.
+// We set them up to use vectors 32 to 47 and to keep quiet; who wants an
+// interrupt unmasks it. Without an APIC the timer chip ticks a hundred
+// times a second.
+
+#define PIC_VECTOR 32
+#define PIT_TICKS_PER_SECOND 100
+
+// Four words for each chip, sent in turn: "I begin", the first vector, who
+// is connected to whom, and the mode.
+
+void pic_init(void)
+{
+    static const u8 words[4][2] = {{0x11, 0x11}, {PIC_VECTOR, PIC_VECTOR + 8}, {4, 2}, {1, 1}};
+    int i;
+
+    for (i = 0; i < 4; i++) {
+        cpu_outb(i ? 0x21 : 0x20, words[i][0]);
+        cpu_outb(i ? 0xa1 : 0xa0, words[i][1]);
+    }
+    cpu_outb(0x21, 0xfb);        /* all masked but the second chip */
+    cpu_outb(0xa1, 0xff);
+}
+
+void pic_unmask(int irq)
+{
+    u16 port = irq < 8 ? 0x21 : 0xa1;
+
+    cpu_outb(port, (u8)(cpu_inb(port) & ~(1 << irq % 8)));
+}
+
+void pic_done(int irq)
+{
+    if (irq >= 8)
+        cpu_outb(0xa0, 0x20);
+    cpu_outb(0x20, 0x20);
+}
+
+// The timer chip, as the poor machine's clock.
+
+void pit_arm(u64 nanoseconds)
+{
+    (void)nanoseconds;           /* it ticks anyway */
+}
+
+void pit_init(void)
+{
+    u32 count = PIT_HZ / PIT_TICKS_PER_SECOND;
+
+    cpu_outb(0x43, 0x34);
+    cpu_outb(0x40, (u8)count);
+    cpu_outb(0x40, (u8)(count >> 8));
+    pic_unmask(0);
+    sched.arm = pit_arm;
+}
+
+// The handler wakes those whose time has come and asks for the next
+// interrupt: at the end of a slice, or earlier if somebody's sleep ends
+// before. If it interrupted ring 3, the slice may be over.
+
+void sched_tick(void)
+{
+    u64 now = time_now(), next = SLICE_NANOSECONDS;
+
+    while (sched.timed && sched.timed->wake_time <= now)
+        sched_wake_thread(sched.timed, -ETIMEDOUT);
+    if (sched.timed && sched.timed->wake_time - now < next)
+        next = sched.timed->wake_time - now;
+    sched.arm(next);
+}
+
+void sched_timer(struct trap_frame *f)
+{
+    if (f->vector == VECTOR_TIMER)
+        *apic_register(APIC_EOI) = 0;
+    else
+        pic_done(0);
+    sched_tick();
+    if (f->cs & 3 && sched.ready.first && time_now() - sched.slice_start >= SLICE_NANOSECONDS / 2)
+        sched_yield();
+}
+
+void sched_ignore(struct trap_frame *f)
+{
+    if (f->vector != VECTOR_SPURIOUS)
+        pic_done((int)f->vector - PIC_VECTOR);
+}
+
+// ## Processes {#sched-process}
+//
+// A process begins with nothing but a number, a thread and a kernel stack.
+// NULL if there is no room for it.
+
+struct thread *thread_create(struct process *p)
+{
+    struct thread *t = heap_alloc_zeroed(&heap, sizeof *t);
+
+    if (!t)
+        return NULL;
+    t->stack_top = stack_alloc();
+    if (!t->stack_top) {
+        heap_free(&heap, t);
+        return NULL;
+    }
+    t->process = p;
+    t->fpu = fpu_fresh;
+    sched.threads++;
+    return t;
+}
+
+// The process, with its thread, which is not ready to run yet. It is the
+// caller's who started it to ask for its end.
+
+struct process *process_create(struct process *parent, const char *name)
+{
+    struct process *p = heap_alloc_zeroed(&heap, sizeof *p);
+
+    if (!p)
+        return NULL;
+    p->thread = thread_create(p);
+    if (!p->thread) {
+        heap_free(&heap, p);
+        return NULL;
+    }
+    object_init(&p->object, &process_type);
+    snprintf(p->name, sizeof p->name, "%s", name);
+    p->program.name = p->name;
+    p->pid = ++sched.last_pid;
+    p->parent = parent;
+    p->next = sched.processes;
+    sched.processes = p;
+    return p;
+}
+
+// Which process is running, and which has this number; NULL if none.
+
+struct process *process_current(void)
+{
+    return sched.current->process;
+}
+
+struct process *process_find(u32 pid)
+{
+    struct process *p;
+
+    for (p = sched.processes; p && p->pid != pid; p = p->next)
+        ;
+    return p;
+}
+
+// The trap frame at the upper end of a kernel stack is where a thread's
+// state in ring 3 is kept whenever it is in the kernel.
+
+struct trap_frame *thread_frame(struct thread *t)
+{
+    return (struct trap_frame *)t->stack_top - 1;
+}
+
+// Makes a thread ready to run for the first time. Its frame has been
+// filled.
+
+void thread_start(struct thread *t)
+{
+    u64 *stack = (u64 *)thread_frame(t);
+
+    *--stack = (u64)thread_begin;
+    stack -= 6;
+    memset(stack, 0, 6 * sizeof *stack);
+    t->stack_pointer = (u64)stack;
+    queue_append(&sched.ready, t);
+}
+
+// Ring 3 is interruptible from now on (flag 0x200).
+
+void thread_set_start(struct thread *t, vaddr entry, vaddr sp)
+{
+    *thread_frame(t) = (struct trap_frame){.rip = entry, .rsp = sp, .cs = SEGMENT_USER_CODE,
+                                           .ss = SEGMENT_USER_DATA, .rflags = 0x202};
+}
+
+// A process that never ran, or has ended, is forgotten.
+
+void process_destroy(struct object *o)
+{
+    struct process *p = container_of(o, struct process, object), **place;
+
+    for (place = &sched.processes; *place != p; place = &(*place)->next)
+        ;
+    *place = p->next;
+    heap_free(&heap, p);
+}
+
+void process_abandon(struct process *p)
+{
+    stack_free(p->thread->stack_top);
+    sched.threads--;
+    heap_free(&heap, p->thread);
+    object_put(&p->object);
+}
+
+// Starts a program in a process of its own. Returns the process, or NULL
+// and the reason in `error`.
+
+struct process *process_spawn(struct vmo *file, const char *const *arguments, int *error)
+{
+    struct elf_image *image = heap_alloc(&heap, sizeof *image);
+    struct process *p = image ? process_create(NULL, arguments[0]) : NULL;
+    vaddr sp = 0;
+
+    *error = p ? 0 : -ENOMEM;
+    if (p && elf_check(file, image))
+        *error = -ENOEXEC;
+    if (!*error)
+        *error = user_load(&p->program, file, image, arguments, &sp);
+    if (!*error) {
+        thread_set_start(p->thread, image->entry, sp);
+        thread_start(p->thread);
+    } else if (p) {
+        process_abandon(p);
+        p = NULL;
+    }
+    heap_free(&heap, image);
+    return p;
+}
+
+// ## The end of a process {#sched-end}
+//
+// Its memory and its handles are given back at once. What remains is a
+// number and a status, for the parent to ask for: a *zombie*. Children that
+// lose their parent go to process 1, whose job it is to look after such; a
+// process that the kernel started itself is asked for by the kernel.
+
+void process_orphan(struct process *parent)
+{
+    struct process *init = process_find(1), *p;
+
+    for (p = sched.processes; p; p = p->next)
+        if (p->parent == parent)
+            p->parent = init == parent ? NULL : init;
+    if (init)
+        sched_wake(&init->waiters);
+}
+
+void process_end(int code, int signal)
+{
+    struct process *p = process_current();
+
+    assert(p);
+    user.clean(&p->program);
+    as_switch(NULL);
+    as_destroy(&p->program.space);
+    process_orphan(p);
+    p->exit_code = code;
+    p->exit_signal = signal;
+    sched.corpse = p->thread;
+    p->thread = NULL;
+    sched_wake(p->parent ? &p->parent->waiters : &p->waiters);
+    sched_schedule();
+    panic("a process that has ended goes on");
+}
+
+// For the kernel: waits until a process that it has started ends, and
+// forgets it. Returns the status as a shell would show it.
+
+int process_wait(struct process *p)
+{
+    int status;
+
+    while (p->thread)
+        sched_sleep(&p->waiters, 0);
+    status = p->exit_signal ? 128 + p->exit_signal : p->exit_code;
+    object_put(&p->object);
+    return status;
+}
+
+// ## System calls {#sched-calls}
+
+s64 sys_getpid(struct trap_frame *f)
+{
+    (void)f;
+    return process_current()->pid;
+}
+
+s64 sys_getppid(struct trap_frame *f)
+{
+    struct process *parent = process_current()->parent;
+
+    (void)f;
+    return parent ? parent->pid : 0;
+}
+
+s64 sys_sched_yield(struct trap_frame *f)
+{
+    (void)f;
+    if (sched.ready.first)
+        sched_yield();
+    return 0;
+}
+
+// Sleeping is now what it is called: somebody else runs. If a signal ends
+// it early the rest is reported, unless an absolute time was given.
+
+s64 sched_nanosleep(u64 until, vaddr rest, bool absolute)
+{
+    struct wait_queue nobody = {NULL, NULL};
+    struct timespec left;
+    u64 now;
+
+    if (!until)
+        until = 1;
+    if (time_now() >= until || sched_sleep(&nobody, until) != -EINTR)
+        return 0;
+    now = time_now();
+    left.seconds = until > now ? (s64)((until - now) / 1000000000) : 0;
+    left.nanoseconds = until > now ? (s64)((until - now) % 1000000000) : 0;
+    if (rest && !absolute && sys_copy_out(rest, &left, sizeof left))
+        return -EFAULT;
+    return -EINTR;
+}
+
+s64 sched_clock_nanosleep(struct trap_frame *f)
+{
+    u64 until, boot_time = (u64)sys.boot_seconds * 1000000000;
+    s64 error = sys_read_time(f->rdx, &until);
+
+    if (error)
+        return error;
+    if (f->rdi >= CLOCKS)
+        return -EINVAL;
+    if (!(f->rsi & 1))
+        until += time_now();
+    else if (f->rdi == CLOCK_REALTIME)
+        until = until > boot_time ? until - boot_time : 0;
+    return sched_nanosleep(until, f->r10, f->rsi & 1);
+}
+
+// The old call, always relative.
+
+s64 sys_nanosleep(struct trap_frame *f)
+{
+    u64 duration;
+    s64 error = sys_read_time(f->rdi, &duration);
+
+    return error ? error : sched_nanosleep(time_now() + duration, f->rsi, false);
+}
+
+// The base of FS belongs to the thread, and is loaded with it.
+
+s64 sched_arch_prctl(struct trap_frame *f)
+{
+    s64 result = sys_arch_prctl(f);
+
+    if (f->rdi == ARCH_SET_FS && result == 0)
+        sched.current->fs_base = f->rsi;
+    return result;
+}
+
+const struct system_call sched_calls[] = {
+    {24, sys_sched_yield}, {35, sys_nanosleep}, {39, sys_getpid}, {110, sys_getppid},
+    {158, sched_arch_prctl}, {186, sys_getpid}, {230, sched_clock_nanosleep}};
+
+// ## Setting up {#sched-init}
+
+void ch09_init(void)
+{
+    u64 irq;
+
+    ch08_init();
+    sched.current = &sched.boot;
+    user.end = process_end;
+    stack_init();
+    pic_init();
+    for (irq = 0; irq < 16; irq++)
+        cpu.handler[PIC_VECTOR + irq] = sched_ignore;
+    cpu.handler[VECTOR_SPURIOUS] = sched_ignore;
+    cpu.handler[VECTOR_TIMER] = cpu.handler[PIC_VECTOR] = sched_timer;
+    if (cpu_cpuid(1, 0).edx & 1u << 9)
+        apic_init();
+    else
+        pit_init();
+    sys_add_calls(sched_calls, array_count(sched_calls));
+    sched.slice_start = time_now();
+    sched.arm(SLICE_NANOSECONDS);
+}
+
+// ## A crowd {#sched-show}
+//
+// Three sleepers, started in the wrong order, wake in the right one. Then
+// three programs compute as fast as they can for a while, and we compare
+// what they got.
+
+extern const u8 _binary_nap_start[], _binary_nap_end[];
+extern const u8 _binary_spin_start[], _binary_spin_end[];
+
+#define CROWD 3
+
+struct process *sched_start(const u8 *start, const u8 *end, const char *name,
+                            const char *argument)
+{
+    const char *arguments[] = {name, argument, NULL};
+    struct vmo *file = elf_file(start, end);
+    struct process *p;
+    int error;
+
+    assert(file);
+    p = process_spawn(file, arguments, &error);
+    vmo_put(file);
+    assert(p);
+    return p;
+}
+
+void sched_show_naps(void)
+{
+    static const char *const times[CROWD] = {"300", "100", "200"};
+    struct process *p[CROWD];
+    int i;
+
+    for (i = 0; i < CROWD; i++)
+        p[i] = sched_start(_binary_nap_start, _binary_nap_end, "nap", times[i]);
+    for (i = 0; i < CROWD; i++)
+        process_wait(p[i]);
+}
+
+// The spinners tell by their status whether a register was ever disturbed.
+
+void sched_show_spinners(void)
+{
+    struct process *p[CROWD];
+    u64 least = ~0UL, most = 0;
+    int i, status = 0;
+
+    for (i = 0; i < CROWD; i++)
+        p[i] = sched_start(_binary_spin_start, _binary_spin_end, "spin", "600");
+    for (i = 0; i < CROWD; i++) {
+        while (p[i]->thread)
+            sched_sleep(&p[i]->waiters, 0);
+        least = p[i]->turns < least ? p[i]->turns : least;
+        most = p[i]->turns > most ? p[i]->turns : most;
+        status += process_wait(p[i]);
+    }
+    printf("sched: three programs computed at once; registers disturbed: %d; fair: %s\n",
+           status, least * 10 >= most * 8 ? "yes" : "no");
+}
+
+// The main thread of the kernel starts them and waits, like anybody else.
+
+void ch09_main(void)
+{
+    struct process *p;
+    u64 free_before;
+
+    ch09_init();
+    boot_check_options();
+    heap_trim(&heap);
+    free_before = pmm.states[FRAME_FREE];
+    printf("sched: the timer is %s\n", apic.present ? "the local APIC's" : "the PC's old one");
+    p = sched_start(_binary_hello_start, _binary_hello_end, "hello", NULL);
+    printf("sched: process %u is hello\n", p->pid);
+    printf("sched: it ended with status %d\n", process_wait(p));
+    sched_show_naps();
+    sched_show_spinners();
+    heap_trim(&heap);
+    pmm_audit(&pmm);
+    printf("sched: frames lost: %lu, processes left: %lu, threads left: %u\n",
+           free_before - pmm.states[FRAME_FREE], process_type.live, sched.threads);
+}
+
+// ## Try it {#sched-try}
+//
+// `make run CH=9`:
+//
+// ::: {.transcript file="tests/golden/ch09.txt"}
+// :::
+//
+// With `CPU=max,-apic` the machine has no local APIC, and the oldest timer
+// of all takes over.
+//
+// ### Exercises {#sched-exercises}
+//
+// ::: {#ex-sched-slice .exercise level=1}
+// Set the time slice to one second and to 100 microseconds. What changes in
+// the output, and what in `sched.switches`? *Explain the second from the
+// first.*
+// :::
+//
+// ::: {#ex-sched-lost .exercise level=2}
+// Switch interrupts on at the beginning of `sched_sleep()`. Construct the
+// lost wakeup: which interrupt, between which two lines? *Show it in the
+// debugger by setting a breakpoint there and letting the timer fire.*
+// :::
+//
+// ::: {#ex-sched-lottery .exercise level=2}
+// Replace the queue by a lottery: each process has tickets. *Three spinners
+// with 1, 2 and 3 tickets get a sixth, a third and a half, within a tenth.*
+// :::
+//
+// ::: {#ex-sched-threads .exercise level=3}
+// Allow several threads in a process, by a system call of your own that
+// takes an entry point and a stack. What must `process_end()` do now? *Two
+// threads increment a variable a million times each; explain the result.*
+// :::
+//
+// ## What we have {#sched-have}
+//
+// Programs that take turns, sleep, end, and leave nothing behind. All of
+// them are still baked into the kernel one by one. They should come from
+// files.

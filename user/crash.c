@@ -49,6 +49,14 @@ int halt(void)
     return 0;
 }
 
+// Returns to a code segment that does not exist.
+
+int far(void)
+{
+    __asm__ volatile("pushq $0x08\n pushq %0\n .byte 0x48, 0xcb" : : "r"((long)far));
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     volatile long zero = 0;
@@ -64,6 +72,8 @@ int main(int argc, char **argv)
         return (int)fill_stack(&zero);
     if (equal(how, "halt"))
         return halt();
-    print("usage: crash kernel|text|stack|overflow|halt\n");
+    if (equal(how, "far"))
+        return far();
+    print("usage: crash kernel|text|stack|overflow|halt|far\n");
     return 2;
 }
