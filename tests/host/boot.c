@@ -1,8 +1,10 @@
+/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+
 /* Chapter 1: printing, parsing what others wrote, and the last words. */
 
 #include "host.h"
 
-/* ---- printf ---------------------------------------------------------------------- */
+/* ---- printf ------------------------------------------------------------- */
 
 /* Formats once with each library. Values that a format does not use do no harm; an
    int is passed as 64 bits, so that its upper half is rubbish. */
@@ -126,7 +128,8 @@ static void test_printf_mixture(void **state)
     compare_format("%d %ld %d %ld %d %ld %d %ld %d %ld", 1, 2L, 3, 4L, 5, 6L, 7, 8L, 9, 10L);
     compare_format("%*d|%-*d|%.*d|%*.*d", 5, 1, 5, 2, 5, 3, 8, 5, 4);
     compare_format("%c%c", 0x141, -1);
-    expect_equal(rustica_snprintf(text, sizeof text, lonely, 0), 0, "a lonely percent sign: length");
+    expect_equal(rustica_snprintf(text, sizeof text, lonely, 0), 0,
+                 "a lonely percent sign: length");
     expect_text(text, "", "a lonely percent sign");
     rustica_snprintf(text, sizeof text, unknown, 0);
     expect_text(text, "a%qb", "an unknown letter is shown as it is");
@@ -208,7 +211,7 @@ static void test_printf_consoles(void **state)
     expect_equal(rustica_printf("nobody listens"), 14, "what printf() returns without a console");
 }
 
-/* ---- Sizes ----------------------------------------------------------------------- */
+/* ---- Sizes -------------------------------------------------------------- */
 
 /* The text is the size rounded down: to whole numbers of the next smaller unit, and
    these to tenths, shown below 100. */
@@ -285,7 +288,7 @@ static void test_parse_size_overflow(void **state)
     }
 }
 
-/* ---- Options --------------------------------------------------------------------- */
+/* ---- Options ------------------------------------------------------------ */
 
 static void split(const char *text)
 {
@@ -342,7 +345,8 @@ static void test_options_too_many(void **state)
             sprintf(line, "%d", i);
             check_option("too many", name, i < 16 ? line : NULL);
         }
-        expect_equal(strstr(host_output.text, "too many options, ignored from here: o16=16") != NULL,
+        expect_equal(strstr(host_output.text,
+                            "too many options, ignored from here: o16=16") != NULL,
                      count > 16, "a complaint about %d options", count);
     }
 }
@@ -377,7 +381,8 @@ static void random_options(u64 round)
             *value++ = 0;
         expect_true(count < boot.option_count, "round %lu: options in \"%s\"", round, line);
         expect_text(boot.option[count].name, word, "name %u in \"%s\"", count, line);
-        expect_text(boot.option[count].value, value ? value : "", "value %u in \"%s\"", count, line);
+        expect_text(boot.option[count].value, value ? value : "", "value %u in \"%s\"", count,
+                    line);
         count++;
     }
     expect_equal(boot.option_count, count, "round %lu: options in \"%s\"", round, line);
@@ -423,7 +428,7 @@ static void test_options_unknown(void **state)
                 "other harmless\n", "the complaint");
 }
 
-/* ---- Bytes and strings ------------------------------------------------------------ */
+/* ---- Bytes and strings -------------------------------------------------- */
 
 static void check_move(u64 from, u64 to, u64 n)
 {
@@ -432,7 +437,8 @@ static void check_move(u64 from, u64 to, u64 n)
 
     for (i = 0; i < sizeof ours; i++)
         ours[i] = theirs[i] = (u8)(i * 7 + 1);
-    expect_equal(rustica_memmove(ours + to, ours + from, n) - (void *)ours, to, "what memmove returns");
+    expect_equal(rustica_memmove(ours + to, ours + from, n) - (void *)ours, to,
+                 "what memmove returns");
     libc_memmove(theirs + to, theirs + from, n);
     expect_equal(libc_memcmp(ours, theirs, sizeof ours), 0, "memmove of %lu from %lu to %lu",
                  n, from, to);
@@ -460,7 +466,8 @@ static void test_memory(void **state)
             expect_equal((u8 *)rustica_memset(ours + from, (int)(0x1f0 + n), n) - ours, from,
                          "what memset returns");
             libc_memset(theirs + from, (int)(0x1f0 + n), n);
-            expect_equal(libc_memcmp(ours, theirs, sizeof ours), 0, "memset of %lu at %lu", n, from);
+            expect_equal(libc_memcmp(ours, theirs, sizeof ours), 0, "memset of %lu at %lu", n,
+                         from);
         }
 }
 
@@ -505,7 +512,7 @@ static void test_bits(void **state)
     }
 }
 
-/* ---- ACPI ------------------------------------------------------------------------- */
+/* ---- ACPI --------------------------------------------------------------- */
 
 #define ACPI_PAGES 16
 
@@ -520,13 +527,13 @@ static void acpi_memory(u64 pages)
     for (i = 0; i < ACPI_PAGES; i++) {
         host_add_map(pages >> i & 1 ? EFI_ACPI_RECLAIM : EFI_MMIO, i * FRAME_SIZE, 1);
         if (!(pages >> i & 1))
-            __asan_poison_memory_region(host.arena + i * FRAME_SIZE, FRAME_SIZE);
+            ASAN_POISON_MEMORY_REGION(host.arena + i * FRAME_SIZE, FRAME_SIZE);
     }
 }
 
 static void acpi_forget(void)
 {
-    __asan_unpoison_memory_region(host.arena, host.size);
+    ASAN_UNPOISON_MEMORY_REGION(host.arena, host.size);
 }
 
 static struct acpi_header *acpi_put(paddr at, const char *signature, u32 length)
@@ -627,7 +634,7 @@ static void test_acpi_refuses(void **state)
         for (u64 page = 0; page < ACPI_PAGES; page++)
             if (!(cases[i].pages >> page & 1)) {
                 ((struct efi_descriptor *)host.map)[page].type = EFI_MMIO;
-                __asan_poison_memory_region(host.arena + page * FRAME_SIZE, FRAME_SIZE);
+                ASAN_POISON_MEMORY_REGION(host.arena + page * FRAME_SIZE, FRAME_SIZE);
             }
         expect_equal(acpi_find("FACP") != NULL, i == 0, "a table found (%s)", cases[i].what);
         acpi_forget();
@@ -702,14 +709,14 @@ static void random_tables(u64 round)
     for (i = 0; i < ACPI_PAGES; i++)
         if (!(pages >> i & 1)) {
             ((struct efi_descriptor *)host.map)[i].type = EFI_MMIO;
-            __asan_poison_memory_region(host.arena + i * FRAME_SIZE, FRAME_SIZE);
+            ASAN_POISON_MEMORY_REGION(host.arena + i * FRAME_SIZE, FRAME_SIZE);
         }
     acpi_find("FACP");
     acpi_power_off();
     acpi_forget();
 }
 
-/* ---- Switching off ---------------------------------------------------------------- */
+/* ---- Switching off ------------------------------------------------------ */
 
 static struct {
     u16 control;         /* what the control register reads */
@@ -821,7 +828,7 @@ static void test_power_off_short_fadt(void **state)
     acpi_put_entry(0x2000, 8, 0, 0x5000 - 40);
     acpi_put(0x5000 - 40, "FACP", 40);
     ((struct efi_descriptor *)host.map)[5].type = EFI_MMIO;
-    __asan_poison_memory_region(host.arena + 0x5000, FRAME_SIZE);
+    ASAN_POISON_MEMORY_REGION(host.arena + 0x5000, FRAME_SIZE);
     acpi_power_off();
     expect_equal(power.words, 0, "with a FADT of 40 bytes: registers written");
     acpi_forget();
@@ -853,7 +860,7 @@ static void test_sleep_code(void **state)
         }
 }
 
-/* ---- Traps ------------------------------------------------------------------------ */
+/* ---- Traps -------------------------------------------------------------- */
 
 static struct table_pointer loaded_gdt, loaded_idt;
 static u16 loaded_tr;
@@ -916,7 +923,8 @@ static void check_stub(u64 vector)
     s32 far;
 
     expect_equal(gate->selector, SEGMENT_KERNEL_CODE, "segment of gate %lu", vector);
-    expect_equal(gate->flags, vector == 3 || vector == 4 ? 0xee : 0x8e, "flags of gate %lu", vector);
+    expect_equal(gate->flags, vector == 3 || vector == 4 ? 0xee : 0x8e, "flags of gate %lu",
+                 vector);
     expect_equal(gate->ist, vector == 8 ? 1 : vector == 2 ? 2 : vector == 18 ? 3 : 0,
                  "stack of gate %lu", vector);
     if (!(with_error >> vector & 1)) {
@@ -1057,8 +1065,11 @@ static void test_where(void **state)
     for (i = 0; i < array_count(cases); i++)
         expect_text(boot_where(cases[i].address).s, cases[i].name, "the place of 0x%lx",
                     cases[i].address);
-    boot_print_address(KERNEL_BASE + 0x204);
-    expect_text(host_output.text, "  0xffffffff80000204  trap+0x4\n", "an address as printed");
+    boot_print_address(KERNEL_BASE + 0x200, false);
+    expect_text(host_output.text, "  0xffffffff80000200  trap+0x0\n", "an address as printed");
+    host_forget_output();
+    boot_print_address(KERNEL_BASE + 0x200, true);
+    expect_text(host_output.text, "  0xffffffff80000200  early+0x7f\n", "a return address");
     host_replace(boot_dynamic, no_dynamic);
     expect_text(boot_where(KERNEL_BASE + 0x104).s, "?", "a place, without a symbol table");
 }

@@ -1,3 +1,5 @@
+/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+
 /* Chapter 4: the heap against a list of what was asked for, and against its users. */
 
 #include "host.h"
@@ -35,7 +37,7 @@ static void expect_empty(const char *when)
     pmm_audit(heap.pmm);
 }
 
-/* ---- Classes -------------------------------------------------------------------------- */
+/* ---- Classes ------------------------------------------------------------ */
 
 static void test_classes(void **state)
 {
@@ -58,7 +60,7 @@ static void test_classes(void **state)
     }
 }
 
-/* ---- Against a shadow ------------------------------------------------------------------- */
+/* ---- Against a shadow --------------------------------------------------- */
 
 #define SLOTS 256
 
@@ -235,7 +237,7 @@ static void test_shadow_small(void **state)
         shadow_round(1000 + round, 1000, true);
 }
 
-/* ---- Sizes at the edges ------------------------------------------------------------------ */
+/* ---- Sizes at the edges ------------------------------------------------- */
 
 static void test_sizes(void **state)
 {
@@ -360,7 +362,7 @@ static void test_resizing_in_place(void **state)
     expect_empty("after resizing in place");
 }
 
-/* ---- No memory ------------------------------------------------------------------------------ */
+/* ---- No memory ---------------------------------------------------------- */
 
 static void exhaust(u64 size, u64 order)
 {
@@ -468,7 +470,7 @@ static void test_gives_back(void **state)
     expect_empty("after ten regions");
 }
 
-/* ---- Misuse ------------------------------------------------------------------------------------ */
+/* ---- Misuse ------------------------------------------------------------- */
 
 static u8 *fresh(u64 size)
 {
@@ -600,7 +602,7 @@ static void test_provocations(void **state)
     expect_panic(provoke_heap_wild(), "is not from the heap");
 }
 
-/* ---- The audit notices damage --------------------------------------------------------------------- */
+/* ---- The audit notices damage ------------------------------------------- */
 
 static struct block *used, *gap, *other_gap;
 
@@ -630,6 +632,23 @@ static void sound(void)
         expect_panic(heap_audit(&heap), ""); \
     } while (0)
 
+static struct block *end_mark(void)
+{
+    return (struct block *)((u8 *)heap.regions + heap.regions->size) - 1;
+}
+
+/* A free block goes to the list of another class. */
+static void misfile(struct block *b)
+{
+    u64 class = heap_class(b->size);
+
+    heap_remove(&heap, b);
+    free_of(b)->previous = NULL;
+    free_of(b)->next = heap.list[class + 1];
+    heap.list[class + 1] = free_of(b);
+    heap.nonempty |= 1UL << (class + 1);
+}
+
 static void test_audit_blocks(void **state)
 {
     (void)state;
@@ -647,6 +666,9 @@ static void test_audit_blocks(void **state)
     expect_noticed(used->asked = 0xffffffff);
     expect_noticed(used->asked--);
     expect_noticed(gap->size = 64);
+    expect_noticed(block_after(gap)->magic = BLOCK_FREE);  /* two free ones touch */
+    expect_noticed(end_mark()->magic = BLOCK_USED);
+    expect_noticed(end_mark()->before += 16);
 }
 
 static void test_audit_lists(void **state)
@@ -659,6 +681,7 @@ static void test_audit_lists(void **state)
     expect_noticed(heap.list[heap_class(gap->size)] = free_of(gap));
     expect_noticed(heap.list[heap_class(gap->size)] = NULL);
     expect_noticed(heap.list[heap_class(gap->size) + 1] = free_of(gap));
+    expect_noticed(misfile(gap));
     expect_noticed(heap.nonempty ^= 1UL << heap_class(gap->size));
     expect_noticed(heap.nonempty ^= 1);
 }

@@ -1,12 +1,15 @@
-/* host-cflags: */
+/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
 
 /*
  * What all tests on the host share. A test program includes this header, which
  * includes rustica.c itself: every function and every structure is in reach,
- * and nothing in rustica.c knows of tests. No flags are needed beyond
+ * and nothing in rustica.c knows of tests. The command is
  *
- *     gcc -std=gnu11 -g -O1 -fsanitize=address,undefined \
- *         -fno-sanitize-recover=all tests/host/NAME.c -o NAME -lcmocka
+ *     gcc -std=gnu11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
+ *         -no-pie -Wl,--unresolved-symbols=ignore-all tests/host/NAME.c -o NAME -lcmocka
+ *
+ * (The programs that a kernel carries, _binary_hello_start and so on, are not there.
+ * Each test repeats the first line of this file, where tests/run.py looks for it.)
  *
  * Names that the C library has too are changed by macros, so that a test can
  * have both: rustica_snprintf() is the kernel's. Where the test itself wants the C
@@ -41,6 +44,9 @@ static int host_unprotect(void *start, size_t size)
     return mprotect(start, size, PROT_READ | PROT_WRITE | PROT_EXEC);
 }
 
+/* Not every test uses all of this. */
+#pragma GCC diagnostic ignored "-Wunused-function"
+
 /* Functions that a test replaces at run time: they must not be inlined, the compiler
    must not use what it knows of them, and they need room for a jump. */
 #define HOST_REPLACEABLE __attribute__((noipa, patchable_function_entry(16)))
@@ -68,7 +74,6 @@ static int host_unprotect(void *start, size_t size)
 #define strlen(...) rustica_strlen(__VA_ARGS__)
 
 typedef unsigned long host_u64;
-struct table_pointer;
 
 HOST_REPLACEABLE void *memset(void *, int, host_u64);
 HOST_REPLACEABLE void *memcpy(void *, const void *, host_u64);
@@ -85,8 +90,8 @@ HOST_REPLACEABLE host_u64 cpu_read_cr2(void);
 HOST_REPLACEABLE host_u64 cpu_read_cr3(void);
 HOST_REPLACEABLE host_u64 cpu_read_cr4(void);
 HOST_REPLACEABLE void cpu_write_cr3(host_u64);
-HOST_REPLACEABLE void cpu_lgdt(const struct table_pointer *);
-HOST_REPLACEABLE void cpu_lidt(const struct table_pointer *);
+HOST_REPLACEABLE void cpu_lgdt();
+HOST_REPLACEABLE void cpu_lidt();
 HOST_REPLACEABLE void cpu_ltr(unsigned short);
 
 /* What the linker supplies in a real kernel. */
@@ -94,17 +99,22 @@ void kernel_main(void)
 {
 }
 
-#define HOST_SYMBOL(name) ".weak " name "\n.set " name ", host_nothing\n"
+/* Structures of Linux that the kernel defines for itself; only while we read it. */
+#define timespec rustica_timespec
+#define timeval rustica_timeval
+#define dirent rustica_dirent
 
-__asm__(".data\n"
-        "host_nothing: .quad 0\n"
-        HOST_SYMBOL("_binary_hello_start") HOST_SYMBOL("_binary_hello_end")
-        HOST_SYMBOL("_binary_crash_start") HOST_SYMBOL("_binary_crash_end")
-        ".text\n");
-
+/* Hidden, so that no library calls a function of the kernel that has the name of one of
+   its own, as sched_yield() has. */
+#pragma GCC visibility push(hidden)
 #include "../../rustica.c"
+#pragma GCC visibility pop
 
-/* ---- Saying what is wrong ---------------------------------------------------- */
+#undef timespec
+#undef timeval
+#undef dirent
+
+/* ---- Saying what is wrong ----------------------------------------------- */
 
 /* Both sides are taken as 64-bit numbers; the rest is a printf-like sentence about
    what was computed. */
@@ -123,7 +133,7 @@ static void host_say(const char *file, int line, const char *text, va_list ap, c
     _fail(file, line);
 }
 
-static void __attribute__((format(printf, 5, 6), unused))
+static void __attribute__((format(printf, 5, 6)))
 host_expect(u64 got, u64 expected, const char *file, int line, const char *text, ...)
 {
     char detail[128];
@@ -138,7 +148,7 @@ host_expect(u64 got, u64 expected, const char *file, int line, const char *text,
     va_end(ap);
 }
 
-static void __attribute__((format(printf, 5, 6), unused))
+static void __attribute__((format(printf, 5, 6)))
 host_expect_text(const char *got, const char *expected, const char *file, int line,
                  const char *text, ...)
 {
@@ -153,7 +163,7 @@ host_expect_text(const char *got, const char *expected, const char *file, int li
     va_end(ap);
 }
 
-/* ---- Panics and other ends ------------------------------------------------------ */
+/* ---- Panics and other ends ---------------------------------------------- */
 
 /* A panic calls boot.panic_hook before it would stop the machine; boot_exit() is
    replaced by a function that comes here, too. If the test waits for it, back to
@@ -251,7 +261,7 @@ static void host_watch_memory(void)
     host_replace(rustica_memmove, libc_memmove);
 }
 
-/* ---- What the kernel prints ------------------------------------------------------ */
+/* ---- What the kernel prints --------------------------------------------- */
 
 static struct {
     char text[65536];
@@ -273,7 +283,7 @@ static void host_forget_output(void)
     host_output.text[0] = 0;
 }
 
-/* ---- Chance ---------------------------------------------------------------------- */
+/* ---- Chance ------------------------------------------------------------- */
 
 /* splitmix64; a test makes one generator for each round, from the round's number,
    so that the round in a complaint is all it takes to repeat it. */
@@ -298,7 +308,7 @@ static u64 host_rounds(u64 usual)
     return scale && atol(scale) > 0 ? usual * (u64)atol(scale) : usual;
 }
 
-/* ---- A machine ------------------------------------------------------------------- */
+/* ---- A machine ---------------------------------------------------------- */
 
 #define HOST_MAP_MAX 4096
 
@@ -343,7 +353,7 @@ static void host_reset(u64 size)
         host.size = size;
     }
     if (size) {
-        __asan_unpoison_memory_region(host.arena, size);
+        ASAN_UNPOISON_MEMORY_REGION(host.arena, size);
         libc_memset(host.arena, 0xa5, size);
     }
     libc_memset(&host.info, 0, sizeof host.info);
@@ -360,7 +370,7 @@ static void host_reset(u64 size)
 }
 
 /* Zones and frames over an arena of `size` bytes, all of it free memory. */
-static void __attribute__((unused)) host_machine(u64 size)
+static void host_machine(u64 size)
 {
     host_reset(size);
     host_add_map(EFI_CONVENTIONAL, 0, size >> FRAME_SHIFT);

@@ -1,3 +1,5 @@
+/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+
 /* Chapter 3: frames. Small instances, exhausted in every way, and compared with a
    model that is too simple to be wrong. */
 
@@ -26,7 +28,7 @@ static paddr address(u64 index)
     return base + index * FRAME_SIZE;
 }
 
-/* ---- Until nothing is left ------------------------------------------------------------ */
+/* ---- Until nothing is left ---------------------------------------------- */
 
 static void fill(u64 count, u64 boundary)
 {
@@ -126,7 +128,7 @@ static void test_zeroed(void **state)
     expect_equal(pmm_alloc_zeroed(&p, ZONE_USER, 'z'), 0, "a cleared frame of a full zone");
 }
 
-/* ---- What must not happen ------------------------------------------------------------------ */
+/* ---- What must not happen ----------------------------------------------- */
 
 static void test_free_panics(void **state)
 {
@@ -145,8 +147,10 @@ static void test_free_panics(void **state)
     expect_panic(pmm_free(&p, ZONE_KERNEL, address(64)), "is not the address of a frame");
     expect_panic(pmm_free(&p, ZONE_KERNEL, 0), "is not the address of a frame");
     expect_panic(pmm_free(&p, ZONE_KERNEL, ~0UL << 12), "is not the address of a frame");
-    expect_panic(pmm_free(&p, ZONE_USER, address(0)), "of 'k' is in the KERNEL zone, freed as USER");
-    expect_panic(pmm_free(&p, ZONE_KERNEL, address(32)), "of 'u' is in the USER zone, freed as KERNEL");
+    expect_panic(pmm_free(&p, ZONE_USER, address(0)),
+                 "of 'k' is in the KERNEL zone, freed as USER");
+    expect_panic(pmm_free(&p, ZONE_KERNEL, address(32)),
+                 "of 'u' is in the USER zone, freed as KERNEL");
     expect_panic(pmm_get(&p, address(10)), "is free, not used");
     expect_panic(pmm_put(&p, address(10)), "is free, not used");
     expect_panic(pmm_references(&p, address(10)), "is free, not used");
@@ -182,7 +186,7 @@ static void test_references(void **state)
     pmm_free(&p, ZONE_USER, frame);
 }
 
-/* ---- Poison --------------------------------------------------------------------------------- */
+/* ---- Poison ------------------------------------------------------------- */
 
 static void check_poison(bool all, u64 byte)
 {
@@ -220,7 +224,7 @@ static void test_poison(void **state)
     expect_panic(pmm_alloc(&p, ZONE_USER, 'x'), sentence);
 }
 
-/* ---- Failing on purpose ---------------------------------------------------------------------- */
+/* ---- Failing on purpose ------------------------------------------------- */
 
 static void test_fail_in(void **state)
 {
@@ -238,7 +242,7 @@ static void test_fail_in(void **state)
     }
 }
 
-/* ---- Against the model ------------------------------------------------------------------------ */
+/* ---- Against the model -------------------------------------------------- */
 
 static struct {
     char state[MOST];    /* f free, u used, x neither */
@@ -367,7 +371,7 @@ static void test_every_step(void **state)
     free(t);
 }
 
-/* ---- The checks notice damage -------------------------------------------------------------------- */
+/* ---- The checks notice damage ------------------------------------------- */
 
 #define expect_noticed(damage, sentence) \
     do { \
@@ -414,7 +418,7 @@ static void test_lockstep_notices(void **state)
     expect_panic(pmm_alloc(&p, ZONE_USER, 'x'), "array finds frame 32, the other method 40");
 }
 
-/* ---- The first allocator ---------------------------------------------------------------------------- */
+/* ---- The first allocator ------------------------------------------------ */
 
 static void test_bump(void **state)
 {
@@ -428,7 +432,8 @@ static void test_bump(void **state)
     zone_build(&zones, &host.info, DIRECT_MAP_SIZE);
     expect_equal(pmm_alloc_run(&bump, ZONE_KERNEL, 'b', 3, 1), MIB, "the first run");
     expect_equal(pmm_alloc_run(&bump, ZONE_KERNEL, 'b', 1, 1), MIB + 3 * FRAME_SIZE, "the second");
-    expect_equal(pmm_alloc_run(&bump, ZONE_KERNEL, 'b', 1, 8), MIB + 8 * FRAME_SIZE, "an aligned one");
+    expect_equal(pmm_alloc_run(&bump, ZONE_KERNEL, 'b', 1, 8), MIB + 8 * FRAME_SIZE,
+                 "an aligned one");
     expect_equal(pmm_alloc_run(&bump, ZONE_KERNEL, 'b', 2, 1), 2 * MIB, "one for the next range");
     expect_equal(pmm_alloc_run(&bump, ZONE_KERNEL, 'b', 1, 1), 2 * MIB + 2 * FRAME_SIZE,
                  "it never goes back");
@@ -439,10 +444,11 @@ static void test_bump(void **state)
     expect_equal(pmm_alloc_run(&bump, ZONE_USER, 'b', 10, 1), 16 * MIB, "the USER zone");
     expect_equal(pmm_alloc_run(&bump, ZONE_USER, 'b', 1, 1), 0, "more than the USER zone");
     bump.bump = 0;
-    expect_equal(pmm_alloc_run(&bump, ZONE_KERNEL, 'b', 1, 1UL << 40), 0, "an impossible alignment");
+    expect_equal(pmm_alloc_run(&bump, ZONE_KERNEL, 'b', 1, 1UL << 40), 0,
+                 "an impossible alignment");
 }
 
-/* ---- Setting up ------------------------------------------------------------------------------------------ */
+/* ---- Setting up --------------------------------------------------------- */
 
 static u64 count_states(enum frame_state state, u64 from, u64 to)
 {
@@ -525,7 +531,8 @@ static void test_build_too_small(void **state)
     host_add_map(EFI_CONVENTIONAL, 32 * GIB, 16384);
     zone_build(&zones, &host.info, DIRECT_MAP_SIZE);
     expect_exit(pmm_build(&pmm, &zones, &host.info), 1);
-    expect_text(host_output.text, "Rustica cannot run here: the table of 8404992 frames does not fit "
+    expect_text(host_output.text,
+                "Rustica cannot run here: the table of 8404992 frames does not fit "
                 "into the kernel's zone\n", "the refusal");
 }
 

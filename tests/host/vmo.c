@@ -1,3 +1,5 @@
+/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+
 /* Chapter 5: memory objects against plain arrays of bytes. */
 
 #include "host.h"
@@ -27,7 +29,7 @@ static u64 cached_frame[OBJECTS][PAGES];
 static u64 live, step_number, seed;
 static struct { u64 used, blocks, frames; } before;
 
-/* ---- A cache that the kernel must keep right, as chapter 7 has one ------------------------ */
+/* ---- A cache that the kernel must keep right, as chapter 7 has one ------ */
 
 static struct model *model_of(struct vmo *v)
 {
@@ -92,7 +94,7 @@ static void touch(struct model *m)
     }
 }
 
-/* ---- Comparing ---------------------------------------------------------------------------------- */
+/* ---- Comparing ---------------------------------------------------------- */
 
 static u8 *model_bytes(struct model *m)
 {
@@ -172,7 +174,7 @@ static void learn_committed(struct model *m)
         m->committed[page] = vmo_frame(m->vmo, page) != 0;
 }
 
-/* ---- Operations -------------------------------------------------------------------------------------- */
+/* ---- Operations --------------------------------------------------------- */
 
 static struct model *model_new(struct vmo *v, u64 size)
 {
@@ -325,7 +327,8 @@ static void do_resize(struct model *m)
 
     if (m->parent || (size < m->size && m->slices)) {
         pmm.fail_in = heap.fail_in = 0;
-        expect_equal(error, m->parent ? -EINVAL : -EBUSY, "step %lu: error of resizing", step_number);
+        expect_equal(error, m->parent ? -EINVAL : -EBUSY, "step %lu: error of resizing",
+                     step_number);
         return;
     }
     if (has_failed(error)) {
@@ -446,7 +449,7 @@ static void random_step(void)
     pmm.fail_in = heap.fail_in = 0;
 }
 
-/* ---- Setting up, and what must be as before ----------------------------------------------------- */
+/* ---- Setting up, and what must be as before ----------------------------- */
 
 static void start(void)
 {
@@ -494,11 +497,11 @@ static void test_random(void **state)
     u64 round;
 
     (void)state;
-    for (round = 0; round < host_rounds(200); round++)
+    for (round = 0; round < host_rounds(400); round++)
         random_round(round, 1000);
 }
 
-/* ---- By hand ---------------------------------------------------------------------------------------- */
+/* ---- By hand ------------------------------------------------------------ */
 
 static void test_reading_commits_nothing(void **state)
 {
@@ -693,7 +696,7 @@ static void test_closing_orders(void **state)
     }
 }
 
-/* ---- No memory ------------------------------------------------------------------------------------------ */
+/* ---- No memory ---------------------------------------------------------- */
 
 static u8 image[2][6 * FRAME_SIZE];
 
@@ -842,7 +845,7 @@ static void test_no_frames(void **state)
     }
 }
 
-/* ---- Objects ----------------------------------------------------------------------------------------------- */
+/* ---- Objects ------------------------------------------------------------ */
 
 static u32 destroyed;
 
@@ -884,7 +887,8 @@ static void test_slice_keeps_parent(void **state)
     v = vmo_create(10 * FRAME_SIZE);
     slice = vmo_slice(v, 2 * FRAME_SIZE, 4 * FRAME_SIZE);
     inner = vmo_slice(slice, FRAME_SIZE, 5);
-    expect_true(inner->parent == v && inner->first == 3, "a slice of a slice is one of the original");
+    expect_true(inner->parent == v && inner->first == 3,
+                "a slice of a slice is one of the original");
     expect_equal(vmo_resize(v, 20 * FRAME_SIZE), 0, "growing an object with slices");
     expect_equal(vmo_resize(v, 19 * FRAME_SIZE), -EBUSY, "shrinking it");
     expect_equal(vmo_resize(slice, 1), -EINVAL, "shrinking a slice");

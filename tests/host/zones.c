@@ -1,3 +1,5 @@
+/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+
 /* Chapter 2: whatever the firmware's map says, the zones are right. */
 
 #include "host.h"
@@ -9,7 +11,7 @@ static const struct {
     u32 type;
 } odd_types[] = {{"none", 15}, {"OEM", 0x70000000}, {"loader", 0x80000001}, {"-1", 0xffffffff}};
 
-/* ---- The model: a byte for each frame --------------------------------------------- */
+/* ---- The model: a byte for each frame ----------------------------------- */
 
 enum { MODEL_USABLE = 1, MODEL_OTHER = 2, MODEL_RESERVED = 4 };
 
@@ -112,13 +114,14 @@ static void compare(const struct zone_state *z, u64 round)
     expect_equal(z->top, model.top, "map %lu: top", round);
     expect_equal(z->count, model.count, "map %lu: number of ranges", round);
     for (i = 0; i < z->count; i++) {
-        expect_equal(z->range[i].start, model.range[i].start, "map %lu: start of range %u", round, i);
+        expect_equal(z->range[i].start, model.range[i].start, "map %lu: start of range %u", round,
+                     i);
         expect_equal(z->range[i].end, model.range[i].end, "map %lu: end of range %u", round, i);
         expect_equal(z->range[i].zone, model.range[i].zone, "map %lu: zone of range %u", round, i);
     }
 }
 
-/* ---- Random maps ------------------------------------------------------------------ */
+/* ---- Random maps -------------------------------------------------------- */
 
 static u32 random_type(u64 *seed)
 {
@@ -212,7 +215,7 @@ static void test_random(void **state)
         random_round(round);
 }
 
-/* ---- Maps made by hand ------------------------------------------------------------- */
+/* ---- Maps made by hand -------------------------------------------------- */
 
 static void build(paddr limit)
 {
@@ -465,7 +468,7 @@ static void test_empty_reservation(void **state)
     expect_counts(8192, 1, 0, 4095, 4096);
 }
 
-/* ---- The audit sees damage ----------------------------------------------------------- */
+/* ---- The audit sees damage ---------------------------------------------- */
 
 /* 1 to 8 MiB, a hole, 9 to 24 MiB, device registers to 25 MiB, 25 to 32 MiB of which
    28 to 29 MiB are reserved. */
@@ -530,7 +533,8 @@ static void test_audit_ranges(void **state)
     expect_refused(move(1, FRAME_SIZE));        /* above it */
     expect_refused(zones.range[1].end = zones.range[1].start);
     expect_refused((zones.range[0].start = 0, zones.range[0].end -= MIB)); /* frame 0 */
-    expect_refused((move(0, MIB + FRAME_SIZE), zones.range[1].start = zones.range[0].end - FRAME_SIZE));
+    expect_refused((move(0, MIB + FRAME_SIZE),
+                    zones.range[1].start = zones.range[0].end - FRAME_SIZE));
     expect_refused(zones.boundary += FRAME_SIZE);
     expect_refused(zones.boundary -= FRAME_SIZE);
 }
@@ -573,7 +577,7 @@ static void test_overlaps(void **state)
     expect_true(!zone_overlaps(&r, -0x1000UL, 0x1000), "the last page does not overlap");
 }
 
-/* ---- Setting up ------------------------------------------------------------------------ */
+/* ---- Setting up --------------------------------------------------------- */
 
 static void start_with(u64 megabytes, const char *options)
 {
@@ -619,7 +623,8 @@ static void test_init_too_small(void **state)
     zone_init();
     expect_too_small(20, "", "Rustica cannot run here: of 20 MiB of memory only 15.9 MiB are for "
                      "the kernel and 3 MiB for programs; each needs 4 MiB\n");
-    expect_too_small(32, "mem=20M", "Rustica cannot run here: of 32 MiB of memory only 15.9 MiB are "
+    expect_too_small(32, "mem=20M",
+                     "Rustica cannot run here: of 32 MiB of memory only 15.9 MiB are "
                      "for the kernel and 3 MiB for programs; each needs 4 MiB\n");
     expect_too_small(0, "", "Rustica cannot run here: of 0 B of memory only 0 B are for "
                      "the kernel and 0 B for programs; each needs 4 MiB\n");
@@ -651,7 +656,8 @@ static void test_metadata(void **state)
     zone_check_metadata(host.arena + DIRECT_MAP_SIZE, FRAME_SIZE);
     expect_panic(zone_check_metadata(host.arena + 16 * MIB - 1, 2), "lies in the USER zone");
     expect_panic(zone_check_metadata(host.arena + 16 * MIB, 1),
-                 "kernel metadata at physical 0x1000000 lies in the USER zone, which begins at 0x1000000");
+                 "kernel metadata at physical 0x1000000 lies in the USER zone, which begins "
+                 "at 0x1000000");
     expect_panic(zone_check_metadata(host.arena + 20 * MIB, 1), "0x1400000");
     expect_panic(zone_check_metadata(host.arena + DIRECT_MAP_SIZE - 1, 1), "lies in the USER zone");
 }
