@@ -8,17 +8,27 @@
 // kernel, which boots and shows what that chapter taught.
 //
 // There is one rule of form. A line that begins in column 1 with two
-// slashes and a space is prose, and belongs to the book. Every other line
-// is C, and belongs to the machine. Line numbers are those of this file
-// everywhere: in your editor, in the book's margin, in the debugger and in
-// the kernel's own error messages.
+// slashes and a space is prose, and belongs to the book. Every other line,
+// but for the rules below titles, is C, and belongs to the machine. Line
+// numbers are those of this file everywhere: in your editor, in the book's
+// margin, in the debugger and in the kernel's own error messages.
 //
 // You should know C, and have an idea of what registers and pointers are.
-// You need no knowledge of operating systems and none of x86 beyond
-// that; where the processor's manual is the authority, we name the place.
-// *SDM* is Intel's *Software Developer's Manual*, *UEFI* the
-// *Unified Extensible Firmware Interface Specification* and *ACPI* the
-// *Advanced Configuration and Power Interface Specification*.
+// You need no knowledge of operating systems and none of x86 beyond that;
+// where the processor's manual is the authority, we name the place.
+//
+// *SDM* is Intel's *Software Developer's Manual*, *UEFI* the *Unified
+// Extensible Firmware Interface Specification* and *ACPI* the *Advanced
+// Configuration and Power Interface Specification*. Sections of the SDM are
+// numbered as in the editions up to 2023; in newer ones, what was Chapter 4
+// of Volume 3A and those behind it have moved up by one (paging is 5 there,
+// interrupts are 7).
+//
+// You need a Linux machine. `make setup` installs what is missing, `make
+// run CH=1` boots the first chapter in an emulated computer, `make gdb
+// CH=1` lets you step through it, and `make help` lists the rest. Read a
+// chapter, run it, break it: what you want back, git has. Each exercise
+// says how you know that you are done.
 //
 // Facts that cross a boundary (between us and the firmware, a file, or a
 // program) live in [one header](#app-header).
@@ -32,15 +42,43 @@
 // and dismissed it. Nobody is left to print a letter for us, to give us
 // memory or to notice when we divide by zero. If something goes wrong now,
 // the processor looks for a handler in tables that are no longer there,
-// fails, looks for a handler for that failure, fails again and resets
-// itself. The screen goes black. Every beginner's kernel does this, many
-// times, and it says nothing about why.
+// fails, looks for a handler for that failure, and fails again. This is a
+// *triple fault*: the processor gives up, and the board resets it. The
+// screen goes black. Every beginner's kernel does this, many times, and it
+// says nothing about why.
 //
 // So before we build anything we build the means of knowing what happened.
 // At the end of this chapter the kernel can print, and any mistake it makes
-// (a null pointer, a wrong opcode, a runaway recursion, a broken
-// assumption of ours) ends in a report that names the place and shows the
-// registers, and in an exit status that a script can test.
+// (a null pointer, a wrong opcode, a runaway recursion, a broken assumption
+// of ours) ends in a report that names the place and the calls that led
+// there, with the registers if it was the processor who complained, and in
+// an exit status that a script can test.
+//
+// ## Two kinds of address {#boot-addresses}
+//
+// An address in a C pointer is not what travels to the memory chips. The
+// processor translates it, each time: a *virtual* address goes in, a
+// *physical* one comes out. It translates by the *page*, 4,096 bytes of
+// virtual addresses that stay together; the 4,096 bytes of memory behind
+// them are a *frame*. The dictionary lies in memory too, in *page tables*,
+// and it also says what may be done with a page: write to it? execute it?
+// is it for programs? A page that is not in the dictionary cannot be
+// touched: the processor stops the instruction and calls the kernel. That
+// is a *page fault*.
+//
+//     virtual                                   physical
+//
+//     ffffffffc0000000  the kernel's stack  --.
+//     ffffffff80000000  the image           --+-->  some frames, wherever
+//                                                   the firmware had room
+//     ffff800000000000  the direct map      ----->  0, 1, 2 and so on: all
+//                                                   memory, in order
+//
+// So the kernel can be at the same virtual address on all machines, a
+// mistake is stopped at the page's edge, and two programs can use one
+// address for different frames. What the tables look like is a subject for
+// [Chapter 7](#as-tables). Until then it is enough to know that the
+// [prologue](#efi-tables) has built those in the picture.
 //
 // ## Theory of operation {#boot-theory}
 //
@@ -51,9 +89,9 @@
 // - the page tables are those of the prologue: [the direct map, the image
 //   and a stack](#h-layout), and the identity of the image, for a moment
 //   more;
-// - the segment registers, and the tables of segments and of interrupt
-//   handlers, are still the firmware's, in memory that we are going to
-//   reuse;
+// - the registers that say where the tables of segments and of interrupt
+//   handlers are still hold the firmware's addresses, which our page tables
+//   no longer map: the first exception would be the last;
 // - `rdi`, the first argument, points to the [hand-over
 //   block](#h-handover).
 //
@@ -71,7 +109,23 @@
 // C can express what a program computes, but not how it talks to the
 // machine it runs on. For that there are instructions which no compiler
 // emits on its own. Each gets a function of its name here, and from then on
-// the book is written in C. Privileged registers first.
+// the book is written in C.
+//
+// Such a function is one line of *inline assembly*, a string for the
+// assembler with three lists behind it: results, operands, and what else
+// changes. `"=r"(v)` says that a result is in any register and belongs in
+// `v`; `"a"`, `"c"` and `"d"` name the registers `rax`, `rcx` and `rdx`.
+// `"memory"` says that memory may have changed, so the compiler must not
+// rely on what it has read before; `volatile`, that the instruction must
+// stay even if nobody uses its result. In the string, `%0` is the first
+// item of the lists, and a register's own percent sign is doubled. The
+// order is AT&T's: source first, destination last.
+//
+// The processor is governed by *control registers*. CR0 and CR4 are
+// collections of switches; CR3 holds the physical address of the root of
+// the page tables, and CR2 the address that caused the last page fault.
+// Hundreds of further switches are *model-specific registers*, which have
+// numbers. What the processor is capable of, the instruction `cpuid` tells.
 
 u64 cpu_read_cr0(void) { u64 v; __asm__ volatile("mov %%cr0, %0" : "=r"(v)); return v; }
 u64 cpu_read_cr2(void) { u64 v; __asm__ volatile("mov %%cr2, %0" : "=r"(v)); return v; }
@@ -143,8 +197,9 @@ void cpu_ltr(u16 selector) { __asm__ volatile("ltr %w0" : : "r"(selector) : "mem
 // new page tables, new stack, jump. The stack is pushed down by eight bytes
 // because C functions expect to find a return address there; it is zero,
 // which ends every backtrace. `cpu_load_segments()` gives every segment
-// register a value from our table. CS can only be loaded by a jump, so we
-// return "far" to the next line; tcc does not know the mnemonic.
+// register a value from our table. CS can only be loaded by a jump of some
+// kind, so we put our selector below the return address and return "far";
+// tcc does not know the mnemonic.
 
 #define SEGMENT_KERNEL_CODE 0x08
 #define SEGMENT_KERNEL_DATA 0x10
@@ -273,7 +328,7 @@ struct boot_state {
     u32 option_count;
     bool emulated;                   /* QEMU's debug console answers */
     u32 panics;                      /* more than one: the report itself failed */
-    void (*panic_hook)(const char *file, int line, const char *message);
+    void (*panic_hook)(const char *file, int line, const char *message); /* for host tests */
 };
 
 struct boot_state boot;
@@ -284,8 +339,9 @@ struct boot_state boot;
 const u8 image_constants_end[] __attribute__((section(".rodata.z"), aligned(4096))) = {0};
 
 // Physical memory is not addressable as such: once paging is on every
-// address is virtual. The direct map gives each physical address a
-// virtual one at a fixed distance.
+// address is virtual. The direct map gives each physical address a virtual
+// one at a fixed distance. Whether there is memory at that address is not
+// checked here.
 
 void *boot_physical(paddr p)
 {
@@ -305,12 +361,12 @@ void boot_debug_put(char c)
     cpu_outb(DEBUG_PORT, (u8)c);
 }
 
-// The second one has been on PCs since 1981: the 16550 serial port, still
-// found on servers, on boards for tinkerers and in every emulator. Eight
-// ports from 0x3f8 up; we set 115,200 bits a second, eight data bits, and
-// before each byte wait for "transmitter empty" (bit 5 of port 5), but not
-// for ever. A scratch register that remembers nothing tells that there is
-// no such device.
+// The second one has been on PCs since 1981: the serial port. Its chip
+// today is a 16550 or pretends to be one, on servers, on boards for
+// tinkerers and in every emulator. It has eight ports from 0x3f8 up. We set
+// 115,200 bits a second and eight data bits, and before each byte wait for
+// "transmitter empty" (bit 5 of port 5), but not for ever. If its scratch
+// register does not remember what we wrote, there is no such device.
 
 #define COM1 0x3f8
 
@@ -340,7 +396,8 @@ void boot_serial_put(char c)
     cpu_outb(COM1, (u8)c);
 }
 
-// Whoever can show a character registers.
+// Whoever can show a character registers, with a structure that stays where
+// it is.
 
 struct console boot_debug_console = {"debug port", boot_debug_put, NULL};
 struct console boot_serial_console = {"serial line", boot_serial_put, NULL};
@@ -376,8 +433,9 @@ void boot_put(char c)
 // is missing. Ours knows `%d %i %u %x %p %c %s %%`, the flags `-` and `0`,
 // a width and a precision (also as `*`), and the lengths `l` and `z`; what
 // it knows it does exactly as the C standard says (C11, 7.21.6.1), so that
-// the compiler can check our format strings. It writes to a *sink*, which
-// is either the consoles or a buffer.
+// the compiler can check our format strings. (The compiler knows more
+// letters than we do; those are printed as they stand.) It writes to a
+// *sink*, which is either the consoles or a buffer.
 
 struct sink {
     bool console;        /* else the buffer */
@@ -486,8 +544,10 @@ const char *format_parse(const char *p, struct format *f, va_list *ap)
     return p;
 }
 
-// And the letter itself. An `int` shorter than a register arrives with
-// rubbish in the upper half, so it must be taken as what it is.
+// And the letter itself. An `int` is shorter than a register and arrives
+// with rubbish in the upper half, so it must be taken as what it is. The
+// list of arguments is handed on by its address: each function that takes
+// an argument from it must leave the rest to the next one.
 
 u64 format_unsigned(const struct format *f, va_list *ap)
 {
@@ -544,9 +604,9 @@ void sink_format(struct sink *to, const char *text, va_list *ap)
     }
 }
 
-// The two faces of it. Both return the number of characters the whole
-// text has; `snprintf()` writes at most `size` bytes, with the final zero
-// always among them.
+// The two faces of it. Both return the number of characters the whole text
+// has; `snprintf()` writes at most `size` bytes, with the final zero always
+// among them. (C's own `vsnprintf()` takes the list by value.)
 
 int printf_like(1, 2) printf(const char *text, ...)
 {
@@ -582,8 +642,9 @@ int printf_like(3, 4) snprintf(char *buffer, u64 size, const char *text, ...)
     return count;
 }
 
-// Sizes are for people: three digits and a unit. The text lives in a
-// structure so that a function can return it; `%s` takes its only field.
+// Sizes are for people: at most four digits and a unit, rounded down. The
+// text lives in a structure so that a function can return it; `%s` takes
+// its only field.
 
 struct size_text {
     char s[16];
@@ -609,12 +670,14 @@ struct size_text boot_size(u64 bytes)
 //
 // Every function that our compilers make begins by pushing the caller's
 // frame pointer and pointing `rbp` at it; just above lies the return
-// address. The frames of all callers so form a chain, and walking it
-// answers the first question after any crash: how did we get here?
+// address. The frames thus form a chain, and walking it answers the first
+// question after any crash: how did we get here?
 //
-// Addresses become names by the image's own symbol table, which the linker
-// left in it for the dynamic loader we do not have. The table of symbols
-// ends where the table of their names begins.
+// Addresses become names by the image's own table of dynamic symbols, which
+// the linker left in it for the dynamic loader we do not have. It lists
+// what other files may use, and that is why none of our functions is
+// `static`. How long it is can be found only by way of a hash table; but
+// our linker puts the names right behind it, so that is where it ends.
 
 u64 boot_dynamic(u64 tag)
 {
@@ -693,7 +756,7 @@ void boot_backtrace(u64 *frame)
 // the DSDT, a program in a language called AML that describes the board;
 // running it takes an interpreter of ten thousand lines. We look for the
 // object's name among its bytes and read the number behind it, which works
-// on all machines we know.
+// on all machines we know. Some have no such register, and those stay on.
 //
 // Tables are found from the root pointer: a list of physical addresses, of
 // four bytes each in the first version of ACPI, of eight in later ones.
@@ -714,9 +777,10 @@ struct acpi_fadt {
     u32 pm1a_event, pm1b_event, pm1a_control, pm1b_control;
 } packed;
 
-// A table may lie only in what the memory map calls memory; elsewhere there
-// is nothing mapped, and reading it would be one fault more. The map's
-// entries are counted by its stride; NULL ends them.
+// A table may lie only in what the memory map calls memory, by the rule
+// after which the prologue [mapped](#efi-tables) it; elsewhere there may be
+// nothing, and reading it would be one fault more. The map's entries are
+// counted by its stride; NULL ends them.
 
 const struct efi_descriptor *boot_descriptor(const struct boot_info *info, u64 n)
 {
@@ -799,7 +863,7 @@ void acpi_power_off(void)
     if (fadt && fadt->header.length >= sizeof *fadt)
         dsdt = acpi_table(fadt->dsdt);
     code = dsdt ? acpi_sleep_code(dsdt) : -1;
-    if (code < 0)
+    if (code < 0 || !fadt->pm1a_control)
         return;
     if (!(cpu_inw((u16)fadt->pm1a_control) & 1) && fadt->smi_command)
         cpu_outb((u16)fadt->smi_command, fadt->acpi_enable);
@@ -880,12 +944,17 @@ void noreturn printf_like(3, 4) boot_panic(const char *file, int line, const cha
 // ## Segments {#boot-segments}
 //
 // Segmentation was the processor's first way of protecting memory. In
-// 64-bit mode it does not do that any more, but the tables are still
-// required: the two lowest bits of CS are the privilege level the processor
-// runs at, and they get there by loading a selector whose descriptor (SDM
-// 3A, 3.4.5) says so. Four descriptors: code and data for the kernel, and
-// for programs in the order that the `syscall` instruction of [Chapter
-// 7](#ch-user) prescribes.
+// 64-bit mode it does not do that any more, but the table of segments, the
+// *GDT*, is still required, for one reason: the two lowest bits of CS are
+// the privilege level at which the processor runs, its *ring*, 0 for the
+// kernel and 3 for programs. They get there by loading a *selector*, which
+// is eight times the number of an entry in the table plus the ring; and the
+// entry, a *descriptor* (SDM 3A, 3.4.5), must agree. So `0x23` is entry 4,
+// for ring 3.
+//
+// We need four descriptors: code and data for the kernel, data and code for
+// programs, in the order that `syscall` and its counterpart `sysret`
+// prescribe ([Chapter 7](#user-syscall)).
 
 #define SEGMENT_USER_DATA 0x1b
 #define SEGMENT_USER_CODE 0x23
@@ -932,16 +1001,20 @@ struct cpu_state cpu;
 // the task-state segment is twice as long as the others, because it holds
 // an address of 64 bits, in pieces that tell of its growth since 1982.
 
+#define DESCRIPTOR_CODE 0x00af9b000000ffffUL /* 64 bits, present, ring 0, readable */
+#define DESCRIPTOR_DATA 0x00cf93000000ffffUL /* present, ring 0, writable */
+#define DESCRIPTOR_RING3 (3UL << 45)
+
 void cpu_init_segments(void)
 {
     u64 base = (u64)&cpu.tss, limit = sizeof cpu.tss - 1;
     struct table_pointer pointer = {sizeof cpu.gdt - 1, (u64)cpu.gdt};
     u64 i;
 
-    cpu.gdt[1] = 0x00af9b000000ffff;    /* kernel code, 64 bits */
-    cpu.gdt[2] = 0x00cf93000000ffff;    /* kernel data */
-    cpu.gdt[3] = 0x00cff3000000ffff;    /* user data */
-    cpu.gdt[4] = 0x00affb000000ffff;    /* user code, 64 bits */
+    cpu.gdt[1] = DESCRIPTOR_CODE;       /* 0x08 and so on */
+    cpu.gdt[2] = DESCRIPTOR_DATA;
+    cpu.gdt[3] = DESCRIPTOR_DATA | DESCRIPTOR_RING3;
+    cpu.gdt[4] = DESCRIPTOR_CODE | DESCRIPTOR_RING3;
     cpu.gdt[5] = limit | (base & 0xffffff) << 16 | 0x89UL << 40 | (base >> 24 & 0xff) << 56;
     cpu.gdt[6] = base >> 32;
     for (i = 0; i < array_count(cpu.emergency_stack); i++)
@@ -956,12 +1029,17 @@ void cpu_init_segments(void)
 //
 // When an instruction fails, or a device wants attention, the processor
 // pushes five words on the stack (where it was and with which flags and
-// stack), in some cases a sixth with an error code, and jumps through the
-// gate of the event's number, its *vector* (SDM 3A, 6.14). We want one C
-// function to see all of them in one form. Hence a *stub* for each vector,
-// which pushes a zero where the processor pushed no error code, then the
-// vector, and goes on to a common part which saves all other registers. On
-// the stack this makes:
+// stack), in some cases a sixth with an error code, looks up the event's
+// number, its *vector*, in a second table, the *IDT*, and jumps through the
+// *gate* it finds there (SDM 3A, 6.14). (If it was in the kernel, the stack
+// is the one in use. Compilers for x86-64 like to use the 128 bytes below
+// the stack pointer without saying so, the ABI's *red zone*; a trap would
+// overwrite them, so the Makefile forbids that.)
+//
+// We want one C function to see all of them in one form. Hence a *stub* for
+// each vector, which pushes a zero where the processor pushed no error
+// code, then the vector, and goes on to a common part which saves all other
+// registers. On the stack this makes:
 
 struct trap_frame {
     u64 r15, r14, r13, r12, r11, r10, r9, r8;
@@ -1137,8 +1215,10 @@ void noreturn trap_report(struct trap_frame *f)
     boot_exit(1);
 }
 
-// The dispatcher calls the handler that is registered for the vector. Later
-// chapters register: for page faults, for the timer, for the keyboard.
+// The dispatcher calls the handler that is registered for the vector. It
+// runs with interrupts off and may change the frame; when it returns, what
+// is in the frame goes on. Later chapters register: for page faults, for
+// the timer, for the keyboard.
 
 void trap_dispatch(struct trap_frame *frame)
 {
@@ -1154,7 +1234,7 @@ void trap_dispatch(struct trap_frame *frame)
 // Options are words separated by blanks, `name` or `name=value`. A chapter
 // that has an option asks for it by `boot_option()`, and by asking makes it
 // known; when all chapters have asked, what nobody wanted is named and
-// ignored. So there is no list of options to keep up to date.
+// ignored.
 
 void boot_split_options(void)
 {
@@ -1216,7 +1296,10 @@ u64 boot_parse_size(const char *p)
 //
 // A report that has never been seen cannot be trusted. The option
 // `provoke=NAME` makes the kernel commit one of the mistakes that this
-// chapter prepared for. Chapters add theirs.
+// chapter prepared for. Chapters add theirs, in structures that stay where
+// they are. (`provoke_null()` computes its zero, because a compiler that
+// sees a constant one may replace the access by something of its own;
+// `provoke_canonical()` uses an address that [cannot exist](#h-layout).)
 
 void boot_add_provocation(struct provocation *p)
 {
@@ -1229,7 +1312,6 @@ void provoke_opcode(void) { __asm__ volatile("ud2"); }
 void provoke_null(void) { *(volatile u64 *)(boot.panics * 8UL) = 1; }
 void provoke_text(void) { *(volatile u8 *)(u64)provoke_text = 0xc3; }
 void provoke_data(void) { ((void (*)(void))(u64)cpu.emergency_stack)(); }
-
 
 void provoke_canonical(void)
 {
@@ -1373,12 +1455,20 @@ void ch01_main(void)
 // calls, and `make` ends with an error, as QEMU did. Try `null`, `text` and
 // `data` as well, and look at how the error code tells them apart.
 //
+// To see the machine from inside, `make gdb CH=1` starts it in the debugger
+// GDB, stopped at the chapter's first line. Say `break boot_show_trap` and
+// `continue`, and it stops in the handler of our `int3`. `print boot` shows
+// the state of this chapter, `print/x *f` the frame on the stack, and `up`
+// leads to the dispatcher.
+//
 // ### Exercises {#boot-exercises}
 //
 // ::: {#ex-boot-silence .exercise level=1}
-// Comment out the call of `cpu_init_traps()` and provoke a null pointer.
-// What does QEMU show with `-d int,cpu_reset`? *You are done when you can
-// name the three faults that lead to the reset, in order.*
+// Comment out the call of `cpu_init_traps()` and boot with `QFLAGS='-d
+// int,cpu_reset'`. Read the end of QEMU's log, whose name `make` tells you.
+// *You are done when you can name the three faults that lead to the reset,
+// in order, say what the processor was looking for each time, and why it
+// was not there.*
 // :::
 //
 // ::: {#ex-boot-hex .exercise level=1}
@@ -1388,9 +1478,10 @@ void ch01_main(void)
 //
 // ::: {#ex-boot-nmi .exercise level=2}
 // Why does the NMI have a stack of its own, although no stack has
-// overflowed when it comes? *Hint: it may come between any two
-// instructions. Look at those of [Chapter 7](#ch-user) that change the
-// stack pointer.*
+// overflowed when it comes? *You are done when you can name the
+// instructions of `syscall_entry` in [Chapter 7](#user-syscall) between
+// which an NMI without one would write its frame to an address that the
+// program has chosen.*
 // :::
 //
 // ::: {#ex-boot-lines .exercise level=3}
