@@ -10,10 +10,10 @@
 // This file is what that function does. It asks the firmware everything we
 // shall ever want to know, because there is only one chance; it builds the
 // page tables the kernel starts on; then it tells the firmware to go away
-// and jumps. It is the only part of Rustica that knows what UEFI looks
-// like, and the only one that includes the headers of *gnu-efi*, which
-// describe the firmware's structures and carry the calls from our calling
-// convention to the firmware's.
+// and jumps. It is the only part of Rustica that calls UEFI, and the only
+// one that includes the headers of *gnu-efi*, which describe the firmware's
+// structures and carry the calls from our calling convention to the
+// firmware's.
 //
 // The kernel proper begins with [Chapter 1](#ch-boot). A reader in a hurry
 // may start there and come back when wondering where the structure called
@@ -51,12 +51,8 @@ void efi_print(const char *text)
     }
 }
 
-void efi_fail(const char *why)
+void efi_stop(void)
 {
-    efi_print("\r\nRustica cannot start: ");
-    efi_print(why);
-    efi_print("\r\n");
-    uefi_call_wrapper(efi.boot->Stall, 1, 5000000);
     cpu_outb(0xf4, 1);
     uefi_call_wrapper(efi.system->RuntimeServices->ResetSystem, 4,
                       EfiResetShutdown, EFI_ABORTED, 0, NULL);
@@ -64,13 +60,24 @@ void efi_fail(const char *why)
         ;
 }
 
-// ## Two things we cannot do without {#efi-cpu}
+void efi_fail(const char *why)
+{
+    efi_print("\r\nRustica cannot start: ");
+    efi_print(why);
+    efi_print("\r\n");
+    uefi_call_wrapper(efi.boot->Stall, 1, 5000000);
+    efi_stop();
+}
+
+// ## Things we cannot do without {#efi-cpu}
 //
 // Pages that hold data must not be executable, so the processor must know
 // the no-execute bit (CPUID 80000001h, EDX bit 20); programs are compiled
 // for x86-64 as everybody compiles for it, which includes SSE2 (CPUID 1,
 // EDX bit 26). Both are older than UEFI itself, but an emulator can leave
-// them out.
+// them out. And our page tables have four levels. The firmware of very
+// large machines uses five (CR4 bit 12), and the number cannot be changed
+// in 64-bit mode.
 
 void efi_check_cpu(void)
 {
@@ -78,6 +85,8 @@ void efi_check_cpu(void)
         efi_fail("the processor lacks NX, the no-execute bit of page tables.");
     if (!(cpu_cpuid(1, 0).edx & (1u << 26)))
         efi_fail("the processor lacks SSE2, which every x86-64 program expects.");
+    if (cpu_read_cr4() & CR4_LA57)
+        efi_fail("the firmware uses page tables of five levels; we have four.");
 }
 
 // ## Memory that stays ours {#efi-alloc}
@@ -108,7 +117,10 @@ void efi_reserve(struct boot_info *info, const char *name, void *start, u64 size
 // *Which image are we, and what did the user type?* The loaded-image
 // protocol knows both. Options are sixteen-bit text too. Some firmware
 // hands a boot entry's private data over in their place, so anything that
-// is not plain text ends the line.
+// is not plain text ends the line. (A shell puts the program's name first;
+// the kernel will not know that option, and say so.)
+
+void efi_read_options(EFI_HANDLE device, char *line, UINTN size);
 
 void efi_ask_image(struct boot_info *info, EFI_HANDLE image)
 {
@@ -132,6 +144,35 @@ void efi_ask_image(struct boot_info *info, EFI_HANDLE image)
             break;
         info->options[i] = (char)text[i];
     }
+    if (!info->options[0])
+        efi_read_options(loaded->DeviceHandle, info->options, BOOT_OPTIONS_MAX - 1);
+}
+
+// *And if nobody could type anything?* Firmware that boots a disk by itself
+// passes no options. Then the first line of a file stands in for them,
+// `\EFI\BOOT\OPTIONS.TXT`, if there is one on the disk we come from.
+
+void efi_read_options(EFI_HANDLE device, char *line, UINTN size)
+{
+    static const char name[] = "\\EFI\\BOOT\\OPTIONS.TXT";
+    EFI_GUID protocol = SIMPLE_FILE_SYSTEM_PROTOCOL;
+    EFI_FILE_IO_INTERFACE *volume = NULL;
+    EFI_FILE_HANDLE root, file;
+    CHAR16 wide[sizeof name];
+    UINTN i;
+
+    for (i = 0; i < sizeof name; i++)
+        wide[i] = (CHAR16)name[i];
+    uefi_call_wrapper(efi.boot->HandleProtocol, 3, device, &protocol, (void **)&volume);
+    if (!volume || uefi_call_wrapper(volume->OpenVolume, 2, volume, &root) != EFI_SUCCESS)
+        return;
+    if (uefi_call_wrapper(root->Open, 5, root, &file, wide, EFI_FILE_MODE_READ, 0) != EFI_SUCCESS)
+        return;
+    if (uefi_call_wrapper(file->Read, 3, file, &size, line) != EFI_SUCCESS)
+        size = 0;
+    for (i = 0; i < size && line[i] >= ' ' && line[i] <= '~'; i++)
+        ;
+    memset(line + i, 0, size - i);
 }
 
 // *Is there a screen?* The graphics output protocol (UEFI 2.10, 12.9)
@@ -229,7 +270,12 @@ EFI_STATUS efi_read_map(struct boot_info *info, u64 capacity, UINTN *key)
 //    stand on it while we switch. The kernel takes this plank away as soon
 //    as it has reached the other side.
 //
-// One function makes all of them. It walks down from the root, adding the
+// A table has 512 entries of eight bytes. An entry of the root, level 4,
+// stands for 512 GiB of addresses and points to a table of level 3, whose
+// entries stand for 1 GiB each, and so on by factors of 512 ([Chapter
+// 7](#as-tables) has the drawing).
+//
+// One function makes all three. It walks down from the root, adding the
 // tables that are missing, to the level where the entry belongs: level 1
 // for a page of 4 KiB, level 2 for one of 2 MiB. The rights in the upper
 // levels are generous, as the processor takes the strictest of all levels.
@@ -255,8 +301,11 @@ void efi_map(vaddr virtual, paddr physical, u64 flags, int leaf_level)
 }
 
 // The direct map covers what is memory, whoever owns it: the kernel will
-// read ACPI tables in memory that it must never allocate. It leaves out
-// device registers and what the firmware declares broken.
+// read ACPI tables in memory that it must never allocate. Device registers
+// and what the firmware declares broken are left out, as far as pages of 2
+// MiB can: one frame of memory brings in its whole surroundings. Nothing
+// goes wrong as long as nobody touches those, and so `boot_is_mapped()`
+// asks the map, not the tables.
 
 bool efi_is_memory(const struct efi_descriptor *d)
 {
@@ -350,9 +399,10 @@ void efi_build_tables(struct boot_info *info)
 // The firmware lets us go only if we prove that we know its latest memory
 // map: we pass the key that came with it. Between our asking for the map
 // and our leaving, a timer of the firmware may fire and change the map;
-// then the call fails, and we ask again. After the first attempt nothing
-// else may be called (UEFI 2.10, 7.4.6), which is why the buffer had to
-// have slack.
+// then the call fails, and we ask again. After the first attempt only the
+// memory map may be asked for (UEFI 2.10, 7.4.6; lately memory may be
+// allocated, too), which is why the buffer had to have slack, and why a
+// failure here cannot even be printed: the console may be gone.
 
 void efi_exit(EFI_HANDLE image, struct boot_info *info, u64 capacity)
 {
@@ -365,7 +415,7 @@ void efi_exit(EFI_HANDLE image, struct boot_info *info, u64 capacity)
         if (uefi_call_wrapper(efi.boot->ExitBootServices, 2, image, key) == EFI_SUCCESS)
             return;
     }
-    efi_fail("the firmware does not let go.");
+    efi_stop();
 }
 
 // The image was linked to start at address 0 and has been adjusted by
@@ -438,7 +488,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
     efi_ask_screen(info);
     efi_ask_acpi(info);
     if (efi_read_map(info, capacity, &key) != EFI_SUCCESS)
-        efi_fail("the firmware does not tell its memory map.");
+        efi_fail("the firmware does not reveal its memory map.");
     efi_build_tables(info);
     efi_reserve(info, "hand-over", info, FRAME_SIZE + capacity);
 

@@ -92,6 +92,12 @@ __attribute__((weak)) void *__va_arg(va_list ap, int kind, int size, int align)
 //     ffff800000000000  direct map: physical address p is at base + p
 //     ffffffff80000000  the image of the kernel
 //     ffffffffc0000000  kernel stacks, each with a guard page below it
+//
+// Between the two halves there is nothing. Of an address's 64 bits the
+// processor translates the lower 48, and it insists that all those above
+// are copies of bit 47. An address that is *canonical* in this sense begins
+// with 0000 or ffff; any other is an exception at once (#GP), without a
+// look at the page tables.
 
 #define DIRECT_MAP 0xffff800000000000UL
 #define DIRECT_MAP_SIZE (64UL * 1024 * GIB)
@@ -100,15 +106,15 @@ __attribute__((weak)) void *__va_arg(va_list ap, int kind, int size, int align)
 #define KERNEL_STACK_SIZE (32 * KIB)
 
 // A page-table entry (SDM 3A, 4.5) is a physical address with flags in the
-// bits that alignment leaves free. The prologue builds the first tables
-// with these, [Chapter 7](#ch-user) all others.
+// bits that alignment leaves free, and in the highest. The prologue builds
+// the first tables with these, [Chapter 7](#ch-user) all others.
 
 #define PTE_PRESENT (1UL << 0)
 #define PTE_WRITE (1UL << 1)
 #define PTE_USER (1UL << 2)
-#define PTE_LARGE (1UL << 7)
+#define PTE_LARGE (1UL << 7)         /* levels 2, 3: a page, not a table */
 #define PTE_NX (1UL << 63)
-#define PTE_ADDRESS 0x000ffffffffff000UL
+#define PTE_ADDRESS 0x000ffffffffff000UL /* bits 12 to 51 */
 
 // ## The hand-over {#h-handover}
 //
@@ -136,7 +142,7 @@ struct efi_descriptor {
 // The names of our own ranges are for people.
 
 struct boot_range {
-    const char *name;    /* for people */
+    const char *name;
     paddr start;
     u64 size;            /* bytes */
 };
@@ -181,6 +187,7 @@ u64 cpu_rdmsr(u32 msr);
 void cpu_wrmsr(u32 msr, u64 value);
 u64 cpu_read_cr0(void);
 void cpu_write_cr0(u64 value);
+u64 cpu_read_cr4(void);
 void cpu_cli(void);
 void cpu_outb(u16 port, u8 value);
 void cpu_enter(paddr root, vaddr stack, vaddr entry, struct boot_info *info) noreturn;
@@ -190,6 +197,7 @@ void *memset(void *to, int byte, u64 n);
 #define EFER_SCE (1UL << 0)
 #define EFER_NXE (1UL << 11)
 #define CR0_WP (1UL << 16)
+#define CR4_LA57 (1UL << 12)
 
 // ## Executables {#h-elf}
 //
