@@ -319,6 +319,7 @@ struct provocation {
 };
 
 #define BOOT_OPTION_COUNT 16
+#define BOOT_LOG_SIZE 16384
 
 struct boot_state {
     struct boot_info *info;          /* from the prologue */
@@ -328,6 +329,8 @@ struct boot_state {
     u32 option_count;
     bool emulated;                   /* QEMU's debug console answers */
     u32 panics;                      /* more than one: the report itself failed */
+    char log[BOOT_LOG_SIZE];         /* what printf() has printed; a ring */
+    u64 log_end;                     /* bytes ever put into it */
     void (*panic_hook)(const char *file, int line, const char *message); /* for host tests */
 };
 
@@ -417,14 +420,21 @@ void boot_init_consoles(void)
         boot_add_console(&boot_serial_console);
 }
 
-// Prints one character on all of them.
+// Prints one character on all of them. What the kernel itself says is also
+// kept, so that it can be read later.
 
-void boot_put(char c)
+void boot_put_consoles(char c)
 {
     struct console *console;
 
     for (console = boot.consoles; console; console = console->next)
         console->put(c);
+}
+
+void boot_put(char c)
+{
+    boot.log[boot.log_end++ % BOOT_LOG_SIZE] = c;
+    boot_put_consoles(c);
 }
 
 // ## printf {#boot-printf}
@@ -5508,6 +5518,8 @@ struct program {
     const char *name;
     struct as space;
     bool complained;             /* about a system call we do not have */
+    bool attention;              /* something to do before ring 3; chapter 12 */
+    u64 call;                    /* the system call it has made last; chapter 12 */
     vaddr break_start;           /* behind the last segment; used in chapter 8 */
     vaddr break_end;             /* likewise */
     struct vmo *break_memory;    /* likewise */
@@ -5521,15 +5533,17 @@ struct user_state {
     void (*end)(int code, int signal); /* what happens when it ends */
     int (*prepare)(struct program *p);  /* before it starts; 0 or an error */
     void (*clean)(struct program *p);   /* after its end */
+    bool (*catch)(struct trap_frame *f, int signal); /* does it want to live on? */
 };
 
 int user_prepare_nothing(struct program *p);
 void user_clean_nothing(struct program *p);
+bool user_catch_nothing(struct trap_frame *f, int signal);
 
 void user_return(int code, int signal);
 
 struct user_state user = {.end = user_return, .prepare = user_prepare_nothing,
-                          .clean = user_clean_nothing};
+                          .clean = user_clean_nothing, .catch = user_catch_nothing};
 
 // Finding the place of a number in the tables, NULL if there is none.
 // Chapters use `user_add_call()`.
@@ -5567,6 +5581,7 @@ void user_syscall(struct trap_frame *f)
 {
     syscall_function **call = user_find_call(f->rax);
 
+    user.current->call = f->rax;
     if (likely(call && *call))
         f->rax = (u64)(*call)(f);
     else
@@ -5654,6 +5669,8 @@ void user_kill(struct trap_frame *f, int signal)
 {
     vaddr address = cpu_read_cr2();
 
+    if (user.catch(f, signal))
+        return;
     printf("user: %s killed at 0x%lx by %s", user.current->name, f->rip,
            trap_names[f->vector]);
     if (f->vector == VECTOR_PAGE_FAULT)
@@ -5843,6 +5860,12 @@ int user_prepare_nothing(struct program *p)
 void user_clean_nothing(struct program *p)
 {
     (void)p;
+}
+
+bool user_catch_nothing(struct trap_frame *f, int signal)
+{
+    (void)f, (void)signal;
+    return false;
 }
 
 // Makes an address space with an image that has been checked, and a stack
@@ -6057,6 +6080,21 @@ void ch07_main(void)
 // **Shortcomings.** The console can be written to but has nothing to say:
 // reading from it finds the end of the file at once, until Chapter 11.
 //
+// ## State {#sys-state}
+
+u64 sys_copy_plain(void *to, const void *from, u64 size);
+
+struct sys_state {
+    u64 (*copy)(void *to, const void *from, u64 size);
+    void (*leave)(struct trap_frame *f); /* before ring 3, on demand; chapter 12 */
+    u64 tsc_per_second;
+    u64 boot_tsc;
+    s64 boot_seconds;            /* since 1970, from the clock chip */
+    u64 random[4];               /* the state of the generator */
+};
+
+struct sys_state sys = {.copy = sys_copy_plain};
+
 // ## The fast way out {#sys-sysret}
 //
 // `iretq` checks everything and takes its time. For the way back from a
@@ -6077,6 +6115,8 @@ void ch07_main(void)
 bool sys_dispatch(struct trap_frame *f)
 {
     user_syscall(f);
+    if (unlikely(user.current->attention))
+        sys.leave(f);
     return likely(f->rcx == f->rip && f->r11 == f->rflags && f->rip < USER_END &&
                   f->vector == VECTOR_SYSCALL);
 }
@@ -6112,7 +6152,6 @@ __asm__(".text\n"
 // `clac` restores it; both are needed only here. Processors without SMAP do
 // not know these instructions, so there are two entries.
 
-u64 sys_copy_plain(void *to, const void *from, u64 size);
 u64 sys_copy_smap(void *to, const void *from, u64 size);
 extern u8 sys_copy_start[], sys_copy_end[], sys_copy_failed[];
 
@@ -6144,16 +6183,6 @@ __asm__(".globl sys_copy_plain\n"
 // (If the fault happened in the second loop the number is too large, as
 // `rdx` is then counted although `rcx` already says it all. Our callers
 // only ask whether it is zero.)
-
-struct sys_state {
-    u64 (*copy)(void *to, const void *from, u64 size);
-    u64 tsc_per_second;
-    u64 boot_tsc;
-    s64 boot_seconds;            /* since 1970, from the clock chip */
-    u64 random[4];               /* the state of the generator */
-};
-
-struct sys_state sys = {.copy = sys_copy_plain};
 
 // Both return 0 or -EFAULT. A range that is not wholly in the lower half is
 // refused before anything is touched; of one that is partly mapped, a part
@@ -6518,6 +6547,7 @@ struct object console_object;
 #define MAP_PRIVATE 2
 #define MAP_FIXED 16
 #define MAP_ANONYMOUS 32
+#define MAPPING_SHARED 8         /* beside the rights: fork shares it; chapter 12 */
 #define USER_MMAP_START 0x600000000000UL
 
 int sys_rights(u64 prot, u32 *rights)
@@ -6586,6 +6616,7 @@ s64 sys_mmap(struct trap_frame *f)
     v = vmo_create(size);
     if (!v)
         return -ENOMEM;
+    rights |= f->r10 & MAP_SHARED ? MAPPING_SHARED : 0;
     result = sys_map(f->rdi, size, rights, f->r10 & MAP_FIXED, v, 0);
     vmo_put(v);
     return result;
@@ -7049,7 +7080,7 @@ s64 sys_vmo_map(struct trap_frame *f)
 
     if (!v)
         return -EBADF;
-    return error ? error : sys_map(0, f->rdx, rights, false, v, f->rsi);
+    return error ? error : sys_map(0, f->rdx, rights | MAPPING_SHARED, false, v, f->rsi);
 }
 
 s64 sys_handle_duplicate(struct trap_frame *f)
@@ -7303,6 +7334,7 @@ struct process {
     u64 cpu_time;                /* nanoseconds */
     u64 turns;                   /* how often it got the processor */
     struct wait_queue waiters;   /* wait for one of its children to end */
+    struct node *directory;      /* where its paths start; chapter 10 */
     struct signal_state *signals; /* chapter 12 */
 };
 
@@ -7318,7 +7350,6 @@ struct sched_state {
     u32 last_pid, threads;
     u64 slice_start, switches;
     void (*arm)(u64 nanoseconds); /* ask for a timer interrupt, at the latest then */
-    void (*leave)(struct trap_frame *f); /* before a return to ring 3; chapter 12 */
 };
 
 void process_destroy(struct object *o);
@@ -7611,6 +7642,8 @@ int sched_sleep(struct wait_queue *q, u64 until)
 {
     struct thread *t = sched.current;
 
+    if (t->process && t->process->program.attention)
+        return -EINTR;
     t->wake_reason = 0;
     t->queue = q;
     t->wake_time = until;
@@ -7783,6 +7816,8 @@ void sched_timer(struct trap_frame *f)
     sched_tick();
     if (f->cs & 3 && sched.ready.first && time_now() - sched.slice_start >= SLICE_NANOSECONDS / 2)
         sched_yield();
+    if (f->cs & 3 && user.current->attention)
+        sys.leave(f);
 }
 
 void sched_ignore(struct trap_frame *f)
