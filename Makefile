@@ -6,6 +6,10 @@
 
 ## make           build the kernel: build/BOOTX64.EFI
 ## make run       boot it in QEMU; Ctrl-A X leaves
+## make gdb       step through it in GDB, from the chapter's first line; CH=5 or CH=vmo
+##                  (`make gdb-server` waits for your own debugger, at a socket or PORT=)
+## make hunt      find a bug: BUG=heap-hang boots a kernel that has it, HINT=1 gives a
+##                  hint, `make gdb HUNT=heap-hang` debugs it; without a name, a list
 ## make image     a disk image of it, build/rustica.img, which dd puts on a stick
 ## make test      run all tests; T=lint only those with "lint" in their names
 ## make golden    accept what the chapters print now as what they should print
@@ -25,6 +29,10 @@
 ##   CPU=max          processor (max, qemu64, ...),
 ##   SMP=1            number of processors,
 ##   ACCEL=tcg        and how it is emulated: tcg works everywhere, kvm is faster
+##   COLD=          COLD=1 boots the disk image as a real machine does. Otherwise the
+##                    machine has been through its firmware before, and goes on from
+##                    a snapshot in build/warm/, one for each MEM, MACHINE, CPU, SMP
+##                    and GUI; there is none for ACCEL=kvm, DISK= and QFLAGS=
 ##   DISK=          boot the disk image, from sata, nvme, virtio or usb
 ##   GUI=           GUI=1 opens a window with the machine's screen (in Debian this
 ##                    needs the package qemu-system-gui)
@@ -40,6 +48,7 @@ CPU     = max
 SMP     = 1
 ACCEL   = tcg
 DISK    =
+COLD    =
 GUI     =
 QFLAGS  =
 V       =
@@ -50,7 +59,8 @@ MAKEFLAGS   += --no-builtin-rules
 export PATH := $(PATH):/usr/sbin:/sbin
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run image test golden where setup doctor clean help tools
+.PHONY: all run snapshot image test golden where setup doctor clean help tools emulator
+.PHONY: gdb gdb-server gdb-machine gdb-tell gdb-wait hunt hunt-tree
 all:
 
 # ---- Chapters ----------------------------------------------------------------
@@ -178,6 +188,13 @@ $B/user/%.bin.o: $B/user/%
 
 .PRECIOUS: $B/user/%.o $B/user/%.elf $B/user/%
 
+# The font for the screen is carried likewise. It is one of the distribution's.
+FONT = $(call find,/usr/share/consolefonts /usr/share/kbd/consolefonts,Lat15-Terminus16.psf.gz)
+
+$B/user/font_psf: | tools
+	@$(call exist,$(FONT),Lat15-Terminus16.psf.gz)
+	$(Q)mkdir -p $(@D) && gzip -dc $(FONT) >$@
+
 # ---- Linking -----------------------------------------------------------------
 #
 # ld makes a shared object of it all (BOOTX64.so, with the debugger's symbols), and
@@ -189,14 +206,17 @@ $B/user/%.bin.o: $B/user/%
 mentioned = nm -u $B/rustica.o | sed -n 's|^ *U _binary_\(.*\)_start$$|$B/user/\1.bin.o|p'
 sections  = .text .sdata .data .rodata .dynamic .dynsym .dynstr .rel .rela .rel.* .rela.* .reloc
 
-$B/BOOTX64.so: $B/efi_main.o $B/rustica.o $(PROGRAMS:%=$B/user/%.bin.o)
-	$(Q)ld -shared -Bsymbolic -z nocombreloc -z defs -z noexecstack -nostdlib --build-id=none \
-	    --defsym=kernel_main=$(chNN)_main -T $(EFI_LDS) $(EFI_CRT) $B/efi_main.o \
-	    $$($(mentioned)) $B/rustica.o $(efi_dirs:%=-L%) -lefi -lgnuefi -o $@
+shared    = ld -shared -Bsymbolic -z nocombreloc -z defs -z noexecstack -nostdlib --build-id=none
+for_efi   = -T $(EFI_LDS) $(efi_dirs:%=-L%) $(EFI_CRT) $(1) -lefi -lgnuefi
+to_pe     = objcopy $(sections:%=-j '%') --output-target efi-app-x86_64
+
+$B/BOOTX64.so: $B/efi_main.o $B/rustica.o $(PROGRAMS:%=$B/user/%.bin.o) $B/user/font_psf.bin.o
+	$(Q)$(shared) --defsym=kernel_main=$(chNN)_main \
+	    $(call for_efi,$B/efi_main.o $$($(mentioned)) $B/rustica.o) -o $@
 
 $(KERNEL): $B/BOOTX64.so
 	$(call say,link,$@)
-	$(Q)objcopy $(sections:%=-j '%') --output-target efi-app-x86_64 $< $@
+	$(Q)$(to_pe) $< $@
 
 # ---- Running -----------------------------------------------------------------
 #
@@ -210,37 +230,156 @@ LOG      = $B/debug.log
 FIRMWARE = $(if $(findstring CODE,$(OVMF)),$(pflash),-bios $(OVMF))
 pflash   = -drive if=pflash,format=raw,readonly=on,file=$(OVMF) \
            -drive if=pflash,format=raw,snapshot=on,file=$(subst CODE,VARS,$(OVMF))
-QEMU     = qemu-system-x86_64 -nodefaults -no-reboot -net none $(FIRMWARE) \
+hardware = qemu-system-x86_64 -nodefaults -no-reboot -net none $(FIRMWARE) \
            -machine $(MACHINE) -cpu $(CPU) -smp $(SMP) -m $(MEM) -accel $(ACCEL) \
-           -chardev file,id=log,path=$(LOG) -device isa-debugcon,iobase=0xe9,chardev=log \
-           -device isa-debug-exit,iobase=0xf4,iosize=4 -d cpu_reset -D $(LOG:.log=.qemu) \
-           $(if $(GUI),-vga std -display gtk,-display none) $(QFLAGS)
+           -device isa-debugcon,iobase=0xe9,chardev=log \
+           -device isa-debug-exit,iobase=0xf4,iosize=4 $(if $(GUI),-vga std)
+QEMU     = $(hardware) -chardev file,id=log,path=$(LOG) -d cpu_reset -D $(LOG:.log=.qemu) \
+           -display $(if $(GUI),gtk,none) $(QFLAGS)
 
-boot.        = -kernel $(KERNEL) -append "$(OPT)"
+warm        := $(if $(COLD)$(DISK)$(QFLAGS)$(filter-out tcg,$(ACCEL)),,yes)
+disk        := $(or $(DISK),$(if $(COLD),$(if $(OPT),,sata)))
+boot.        = -kernel $(KERNEL) -append "$$options"
 boot.sata   := -device ide-hd,drive=disk
 boot.nvme   := -device nvme,drive=disk,serial=rustica
 boot.virtio := -device virtio-blk-pci,drive=disk
 boot.usb    := -device qemu-xhci -device usb-storage,drive=disk
-disk         = -drive id=disk,if=none,format=raw,snapshot=on,file=$(IMAGE)
+drive        = -drive id=disk,if=none,format=raw,snapshot=on,file=$(IMAGE)
+
+emulator:
+	@$(call require,qemu-system-x86_64)
+	@$(call exist,$(OVMF),OVMF)
 
 # The firmware clears the screen several times before it starts us; we keep quiet
 # until the kernel's first line, so that what you typed before stays in view.
-quiet = { IFS= read -r line && printf '%s\n' "$${line\#\#*[0-9]H}"; exec $$clean; }
+quiet = { IFS= read -r line && { >$(LOG:.log=.up); printf '%s\n' "$${line\#\#*[0-9]H}"; }; \
+          exec $$clean; }
 
-run: $(if $(DISK),$(IMAGE),$(KERNEL)) | tools
-	@$(call require,qemu-system-x86_64)
-	@$(call exist,$(OVMF),OVMF)
-	@serial=stdio clean="sed -u s/\r$$//" status=0; \
-	[ ! -t 0 ] || { serial=mon:stdio clean=cat; echo "Leave QEMU with Ctrl-A X."; }; \
-	$(QEMU) -serial $$serial $(boot.$(DISK)) $(if $(DISK),$(disk)) | $(quiet) || status=$$?; \
+# Without a terminal the kernel reads our standard input, and ^D at its end. The
+# firmware would swallow what comes too early, so it begins with that first line, and
+# the option "pipe" tells the kernel not to prompt or echo.
+feed  = { until [ -e $(LOG:.log=.up) ]; do sleep 0.05; done; cat; printf '\004'; }
+
+run: $(if $(disk),$(IMAGE),$(KERNEL)) $(if $(warm),snapshot) | tools emulator
+	@serial=stdio clean="sed -u s/\r$$//" status=1 snapshot=$(if $(warm),$(SNAPSHOT)); \
+	options="$(OPT)"; rm -f $(LOG:.log=.up); \
+	if [ -t 0 ]; then serial=mon:stdio clean=cat; echo "Leave QEMU with Ctrl-A X."; \
+	else options="$${options:+$$options }pipe"; fi; \
+	qemu() { $(QEMU) -serial $$serial $(boot.$(disk)) $(if $(disk),$(drive)) "$$@"; }; \
+	fed() { qemu "$$@" < <($(feed)); local status=$$?; kill $$! 2>&-; return $$status; }; \
+	start() { if [ -t 0 ]; then qemu "$$@"; else fed "$$@"; fi | $(quiet); \
+	          status=$${PIPESTATUS[0]}; }; \
+	set +e; $(if $(warm),$(wake)) \
+	[ $$status != 1 ] || start; \
 	! grep -q 'Triple fault' $(LOG:.log=.qemu) || status=9; \
 	case $$status in \
 	0) ;; \
+	7) echo "make run: the firmware refuses this kernel";; \
 	3) if grep -q '^\*\*\* ' $(LOG); then echo "make run: a panic; 'make where' tells its lines"; \
 	   else echo "make run: the kernel gave up, see above"; fi;; \
 	9) echo "make run: a triple fault; $(LOG:.log=.qemu) has the registers";; \
 	*) echo "make run: QEMU ended with status $$status";; \
 	esac; exit $$status
+
+# ---- Warm starts -------------------------------------------------------------
+#
+# Nearly all the time of a boot is the firmware's, and it does the same each time.
+# So we let it do that once, with a program in the kernel's place that waits
+# (tests/waiter.c), and take a snapshot of that machine (tests/snapshot.sh). To start
+# a kernel is then to wake the machine up: -incoming, and all else as in a cold boot.
+# A snapshot is for one machine only, with one QEMU and one firmware: its name is a
+# checksum of what they are. If it does not wake up, we remove it and boot cold.
+
+WARM     = build/warm
+WAITER   = $(WARM)/waiter.efi
+SNAPSHOT = $(WARM)/snapshot-$(shell ($(identity)) | cksum | tr ' ' -)
+identity = stat -Lc '%s %y' $$(type -P qemu-system-x86_64) $(OVMF); cat tests/waiter.c; \
+           echo '$(hardware)'
+
+$(WAITER): tests/waiter.c Makefile | tools
+	$(call say,$(COMPILER),$<)
+	$(Q)mkdir -p $(WARM) && new=$(WARM)/waiter.$$$$ && trap "rm -f $$new.*" EXIT && \
+	$(CC) $(CFLAGS) $(EFI.$(COMPILER)) -c $< -o $$new.o && \
+	$(shared) $(call for_efi,$$new.o) -o $$new.so && \
+	$(to_pe) $$new.so $$new.efi && mv $$new.efi $@
+
+snapshot: $(WAITER) | emulator
+	@snapshot=$(SNAPSHOT); [ -e $$snapshot ] || [ -e $$snapshot.failed ] || \
+	    tests/snapshot.sh $$snapshot $(hardware) -kernel $(WAITER)
+
+wake = if [ -e $$snapshot ]; then \
+           start -incoming "exec:cat $$snapshot" 2>$(LOG:.log=.err); \
+           [ $$status = 1 ] || cat $(LOG:.log=.err) >&2; \
+       fi; \
+       if [ $$status = 1 ]; then \
+           rm -f $$snapshot; echo "make run: no warm start, so a cold one"; \
+       fi;
+
+# ---- Debugging ---------------------------------------------------------------
+#
+# The debugger gets a kernel of its own, compiled without optimization: every line
+# is a place to stop at and every variable has a value. (DEBUG=-O2 debugs what
+# `make run` boots.) Our script for GDB starts the machine; `make gdb-machine` tells
+# it how. With PLAY=FILE it plays a session and ends.
+
+DEBUG  = -O0 -g3 -w
+PLAY   =
+PORT   =
+listen = $(if $(PORT),tcp:127.0.0.1:$(PORT),unix:$B/gdb.socket)
+debug  = B=$B$(if $(filter gcc,$(COMPILER)),/debug 'UFLAGS.gcc=$(UFLAGS.gcc) $(DEBUG)' \
+         'CFLAGS.gcc=$(CFLAGS.gcc) $(DEBUG) -ffile-prefix-map=$B/debug/=')
+
+gdb: $(HUNT:%=hunt-tree) | tools
+	@$(call require,gdb qemu-system-x86_64)
+	@$(if $(HUNT),$(there) gdb,gdb -q -x book/rustica-gdb.py -ex 'rustica boot' \
+	    $(if $(PLAY),-ex 'rustica session $(PLAY)' -ex quit))
+
+gdb-server: $(HUNT:%=hunt-tree) | tools
+	@$(call require,qemu-system-x86_64)
+	@$(if $(HUNT),$(there) gdb-server,$(MAKE) --no-print-directory $(debug) gdb-wait)
+
+gdb-machine: | tools
+	@$(MAKE) --no-print-directory $(debug) gdb-tell
+
+gdb-tell: $(KERNEL) $(if $(warm),snapshot)
+	@printf 'machine: %s\n' 'symbols $B/BOOTX64.so' 'main $(chNN)_main' 'programs $B/user' \
+	    'log $(LOG)' 'session $(or $(PREY:%=book/hunts/%.gdb),book/gdb/$(chNN).gdb)' \
+	    'warm $(if $(warm),$(SNAPSHOT))' 'start $(QEMU) $(boot.)'
+
+gdb-wait: $(KERNEL)
+	@serial=stdio; [ ! -t 0 ] || { serial=mon:stdio; echo "Leave QEMU with Ctrl-A X."; }; \
+	echo "Your debugger: target remote $(listen:unix:%=%)"; \
+	echo "               add-symbol-file $B/BOOTX64.so -o 0xffffffff80000000"; \
+	$(QEMU) -serial $$serial $(boot.) -S -gdb $(listen)$(if $(PORT),,$(,)server=on$(,)wait=off)
+
+, := ,
+
+# A bug hunt is a kernel with a bug planted: book/hunts/NAME.patch, applied to a copy
+# of the tree. The first lines of the patch tell which chapter, and options if it
+# needs any. NAME.md has the symptom and the hints, NAME.gdb finds the cause.
+
+BUG   =
+HUNT  =
+HINT  =
+prey    = $(BUG)$(HUNT)
+planted = build/hunts/$(prey)
+setting = $(shell sed -n '/^---/q; s/^$(1)=//p' book/hunts/$(prey).patch)
+there   = $(MAKE) --no-print-directory -C $(planted) HUNT= BUG= PREY=$(prey) \
+          CH=$(or $(CH),$(call setting,CH)) 'OPT=$(or $(OPT),$(call setting,OPT))'
+
+hunt: $(if $(HINT),,$(BUG:%=hunt-tree)) | tools
+	@$(if $(BUG),$(if $(HINT),sed -n '/^## Hint $(HINT)$$/$(,)/^## /{/^##/!p}' \
+	    book/hunts/$(BUG).md,$(there) run),sed -n 's/^# //p' book/hunts/*.md)
+
+hunt-tree: | tools
+	@$(call require,patch)
+	@[ -e book/hunts/$(prey).patch ] || \
+	    { echo "make: no hunt is called $(prey). There are:"; \
+	      sed -n 's/^# /  /p' book/hunts/*.md; exit 1; }
+	@rm -rf $(planted)/user && mkdir -p $(planted) && \
+	    ln -sfn $(addprefix $(CURDIR)/,Makefile book tests) $(planted)
+	@cp -rp rustica.c rustica.h efi_main.c user $(planted) && \
+	    patch -s -p1 -F3 --no-backup-if-mismatch -d $(planted) <book/hunts/$(prey).patch
 
 # ---- A disk image ------------------------------------------------------------
 #
@@ -292,10 +431,11 @@ where: $(KERNEL)
 # Each is tool:package, by the names of Debian and Ubuntu.
 
 NEEDS := gcc:gcc ld:binutils tcc:tcc qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
-         mformat:mtools python3:python3 gdb:gdb
+         mformat:mtools python3:python3 gdb:gdb patch:patch
 FILES  = /usr/include/stdio.h:libc6-dev /usr/include/cmocka.h:libcmocka-dev \
          /usr/include/efi/efi.h:gnu-efi \
-         $(or $(EFI_CRT),crt0-efi-x86_64.o):gnu-efi $(or $(OVMF),OVMF.fd):ovmf
+         $(or $(EFI_CRT),crt0-efi-x86_64.o):gnu-efi $(or $(OVMF),OVMF.fd):ovmf \
+         $(or $(FONT),Lat15-Terminus16.psf.gz):console-setup-linux
 
 install  = 'make setup' installs it on Debian and Ubuntu, 'make doctor' tells more
 require  = for t in $(1); do command -v $$t >/dev/null || \

@@ -328,6 +328,7 @@ struct boot_state {
     struct boot_option option[BOOT_OPTION_COUNT];
     u32 option_count;
     bool emulated;                   /* QEMU's debug console answers */
+    bool pipe;                       /* the serial line is fed by a program; chapter 11 */
     u32 panics;                      /* more than one: the report itself failed */
     char log[BOOT_LOG_SIZE];         /* what printf() has printed; a ring */
     u64 log_end;                     /* bytes ever put into it */
@@ -430,6 +431,8 @@ void boot_put_consoles(char c)
     for (console = boot.consoles; console; console = console->next)
         console->put(c);
 }
+
+// For `printf()` and the early chapters:
 
 void boot_put(char c)
 {
@@ -1408,6 +1411,7 @@ void ch01_init(void)
     boot_init_consoles();
     printf("Rustica\n");
     boot_split_options();
+    boot.pipe = boot_option("pipe") != NULL;
     cpu_init_segments();
     cpu_init_traps();
     boot_drop_identity();
@@ -1536,8 +1540,8 @@ void ch01_main(void)
 // 1. A frame is **usable** if some descriptor of a usable type covers it
 //    and no descriptor of another type does. Usable types are free memory
 //    and what belonged to the firmware's boot services and loaders, since
-//    both are gone. (They are really gone only now: until the last chapter
-//    replaced the firmware's tables the processor was still reading them.)
+//    both are gone. (Until the last chapter the processor's registers still
+//    pointed into it, to segments and interrupt handlers.)
 // 2. A usable frame is **reserved** if we stand on it: image, stack, page
 //    tables, hand-over block, and frame 0, so that address 0 can mean
 //    "none".
@@ -1741,7 +1745,7 @@ void zone_build(struct zone_state *z, const struct boot_info *info, paddr limit)
 
 // ## The rules as code {#zone-rules}
 //
-// The audit takes the result and holds every range against every
+// The audit takes the result and compares every range with every
 // descriptor, in the dullest way possible: nothing else may reach into it,
 // and from its first frame to its last some usable descriptor must be
 // there.
@@ -1936,10 +1940,12 @@ void ch02_main(void)
 //
 // ### Exercises {#zone-exercises}
 //
-// ::: {#ex-zone-order .exercise level=1}
-// Give the machine 5 GiB (`MEM=5G`). Where is the memory that would be
-// between 2 and 4 GiB, and what lies there? *You are done when the `map`
-// option shows you.*
+// ::: {#ex-zone-hole .exercise level=1}
+// Give the machine 5 GiB (`MEM=5G OPT=map`). Where did the memory go that
+// would be between 2 and 4 GiB? The map shows one thing in its place. Find
+// the others: start it with `QFLAGS=-S`, which stops it before its first
+// instruction, and ask QEMU's monitor (Ctrl-A C) for `info mtree -f`. *You
+// are done when you can name three devices that live there.*
 // :::
 //
 // ::: {#ex-zone-cost .exercise level=2}
@@ -1949,10 +1955,10 @@ void ch02_main(void)
 // :::
 //
 // ::: {#ex-zone-overflow .exercise level=2}
-// What does `zone_overlaps()` compute when a descriptor ends exactly at 2
-// to the power of 64? Find an input for which the naive `a < d && c < b` is
-// wrong. *You are done when you have a host test that fails with the naive
-// version.*
+// Two ranges from `a` up to `b` and from `c` up to `d` overlap if `a < d &&
+// c < b`. Why is `zone_overlaps()` not written like that? *You are done
+// when you have a map for which the naive version gives a wrong answer, and
+// a host test that fails with it.*
 // :::
 //
 // ## What we have {#zone-have}
@@ -2005,12 +2011,11 @@ void ch02_main(void)
 // The table stays authoritative in all cases. Each frame is in one of four
 // states, and the arrows are the only ways between them:
 //
-//     absent      reserved           alloc
-//     (no RAM)    (we stand on it)   ------>
-//                              free           used --.
-//                                    <------   ^     | get, put:
-//                                 free, or     '-----' count references
-//                                 last put
+//     absent                     alloc
+//     (not ours)         free  ---------->  used  --.
+//                              <----------    ^     | get, put:
+//     reserved                  free, or      '-----' count references
+//     (we stand on it)          last put
 //
 // The invariants: *the counters by state sum to the number of frames; a
 // frame has references if and only if it is used; the bitmap has a bit set
@@ -2173,7 +2178,7 @@ const struct pmm_method pmm_methods[] = {
 // A program error that is not detected when it happens should at least be
 // detected soon. When a frame is freed we fill it with a pattern, and when
 // it is handed out again the pattern must still be there: otherwise
-// somebody has written to memory that was no longer his.
+// somebody has written to memory that was no longer its own.
 //
 // Filling a frame costs as much as clearing it, and freeing is meant to be
 // cheap. So we usually write one word in 64, which catches what overwrites
@@ -2261,10 +2266,8 @@ void pmm_set_states(struct pmm *p, u64 first, u64 count, enum frame_state state)
 
 // ## Allocating {#pmm-alloc}
 //
-// Takes `count` frames in a row, the first at a multiple of `align` frames
-// (a power of two), from a zone. Returns the physical address of the first,
-// or 0 if there is no such run. The contents are undefined. The owner's
-// letter is for people who look at the table.
+// The method is asked; in lock step the other one too, and both must say
+// the same.
 
 u64 pmm_find(struct pmm *p, enum zone zone, u64 count, u64 align)
 {
@@ -2287,6 +2290,7 @@ void pmm_take(struct pmm *p, u64 index, char owner)
 {
     struct frame *f = &p->frame[index];
 
+    assert(f->state == FRAME_FREE);
     if (f->poisoned)
         pmm_check_poison(p, index);
     pmm_set_state(p, index, FRAME_USED);
@@ -2295,8 +2299,12 @@ void pmm_take(struct pmm *p, u64 index, char owner)
     f->references = 1;
 }
 
-// The function itself. It asks the counters first, so that a request which
-// cannot succeed costs no search.
+// Takes `count` frames in a row, the first at a multiple of `align` frames
+// (a power of two), from a zone, each with one reference. Returns the
+// physical address of the first, or 0 if there is no such run. The contents
+// are undefined; the owner's letter is for people who look at the table.
+// (The counters are asked first, so that a request which cannot succeed
+// costs no search.)
 
 paddr pmm_alloc_run(struct pmm *p, enum zone zone, char owner, u64 count, u64 align)
 {
@@ -2316,6 +2324,7 @@ paddr pmm_alloc_run(struct pmm *p, enum zone zone, char owner, u64 count, u64 al
 }
 
 // Nearly always one frame is wanted, and often one that is full of zeros.
+// Give it back by `pmm_free()` or `pmm_put()`.
 
 paddr pmm_alloc(struct pmm *p, enum zone zone, char owner)
 {
@@ -2543,9 +2552,10 @@ void ch03_init(void)
 
 // ## Proving two equal {#pmm-prove}
 //
-// Sixty-four frames of our own are enough to meet every situation: full,
-// empty, and full of holes. We let chance allocate and free, in lock step,
-// and audit after each step. Chance is a linear congruential generator with
+// Sixty-four frames of our own are enough to meet every situation. They are
+// empty at first; we fill them to the last frame, and then let chance free
+// and allocate, in lock step, with an audit after each step. That makes
+// holes of all sizes. Chance is a linear congruential generator with
 // Knuth's constants, so that a failure can be repeated.
 
 u64 pmm_random(u64 *seed)
@@ -2590,6 +2600,8 @@ void pmm_show_trial(struct pmm_trial *t, u64 steps)
     pmm_start(&t->pmm, t->frame, &t->bits, memory, 64, 32);
     pmm_set_states(&t->pmm, 0, 64, FRAME_FREE);
     t->pmm.lockstep = t->pmm.poison_all = true;
+    while (pmm_alloc(&t->pmm, ZONE_KERNEL, 'T') || pmm_alloc(&t->pmm, ZONE_USER, 'T'))
+        pmm_audit(&t->pmm);
     for (i = 0; i < steps; i++)
         pmm_trial_step(t, &seed);
     pmm_free_run(&pmm, ZONE_KERNEL, memory, 64);
@@ -2646,16 +2658,18 @@ void ch03_main(void)
 // methods then? *The trial must pass with the comparison you propose.*
 // :::
 //
-// ::: {#ex-pmm-stack .exercise level=2}
+// ::: {#ex-pmm-stack .exercise level=3}
 // Write a fourth method that keeps single free frames on a linked list
-// *inside the free frames themselves*. What does it do better than the
-// bitmap, and what becomes of the poison? *Measure with `-icount shift=0`.*
+// *inside the free frames themselves*. (`struct pmm_method` needs a second
+// function: who tells you that a frame was freed?) What does it do better
+// than the bitmap, and what becomes of the poison? *Measure: with
+// `QFLAGS='-icount shift=0'` the instruction `rdtsc` counts instructions.*
 // :::
 //
 // ::: {#ex-pmm-buddy .exercise level=3}
-// Write a buddy system as a fifth method. *It passes the trial with a
-// comparison that only looks at whether a request succeeds, and you can
-// say for which requests the two differ.*
+// Write a buddy system as a fifth method. *In a trial that asks only for
+// powers of two, aligned to themselves, it grants what the bitmap grants;
+// show one other request for which it does not, and say why.*
 // :::
 //
 // ## What we have {#pmm-have}
@@ -2702,7 +2716,7 @@ void ch03_main(void)
 //
 //     block
 //     | size | size of block before | caller | asked, magic | payload ... |
-//                                                           | data |zone|
+//                                                           | data | red  |
 //
 // Each block knows its own size and that of the one before it (a *boundary
 // tag*, Knuth's invention), so both neighbours in memory can be found at
@@ -2726,7 +2740,9 @@ void ch03_main(void)
 // carry a pattern, and so does the header's magic word in front: writing
 // past either end is found when the block is freed. The beginning of a free
 // block is filled with poison, which is checked when it is handed out
-// again.
+// again. (Its first sixteen bytes are the list's pointers. Whoever writes
+// to those after freeing ruins a list, and `heap_audit()` or a page fault
+// tells.)
 //
 // **Shortcomings.** Rounding up to a class passes over a block that would
 // have fit, if it is less than a quarter larger than the request. So of two
@@ -2810,7 +2826,9 @@ u64 heap_class_above(u64 size)
     return heap_class(size + (1UL << (cpu_bsr(size) - 2)) - 1);
 }
 
-// Blocks too large for that to be true get a region of their own.
+// In the last class that is not so, as it has no upper end. Requests of a
+// megabyte and more, which is well below it, are therefore not searched for
+// but get a new region each.
 
 #define HEAP_BIG (1UL << 20)
 
@@ -2997,8 +3015,8 @@ struct block *heap_grow(struct heap *h, u64 need)
 }
 
 // When the last block of a region is freed, its frames can go back. One
-// empty region is kept: a program that allocates and frees a single block
-// would else fetch and return frames every time.
+// empty region of the usual size is kept: whoever allocates and frees a
+// single block would else fetch and return frames every time.
 
 void heap_release(struct heap *h, struct heap_region *r)
 {
@@ -3101,7 +3119,8 @@ struct block *heap_take(struct heap *h, u64 need)
 }
 
 // Returns `size` bytes, aligned to 16, with undefined contents; NULL if
-// there is no memory. Size 0 is a legal request. Free with `heap_free()`.
+// there is no memory, or for more than 2 GiB. Size 0 is a legal request.
+// Free with `heap_free()`.
 
 void *heap_alloc_for(struct heap *h, u64 size, vaddr caller)
 {
@@ -3133,14 +3152,29 @@ void *no_inline heap_alloc_zeroed(struct heap *h, u64 size)
     return p ? memset(p, 0, size) : NULL;
 }
 
-// With an alignment (a power of two, at most a frame): take a block with
-// room to move in, and make the part before the aligned place a free block.
-// That part must be large enough to be one.
+// With an alignment we take a block with room to move in, and make the part
+// before the payload's new place `at` a free block. That part must be large
+// enough to be one. Returns the rest.
+
+struct block *heap_cut_front(struct heap *h, struct block *front, u64 at, vaddr caller)
+{
+    struct block *b = (struct block *)at - 1;
+
+    b->size = front->size - (u64)((u8 *)b - (u8 *)front);
+    b->before = front->size - b->size;
+    front->size = b->before;
+    block_after(b)->before = b->size;
+    heap_insert(h, front, caller);
+    return b;
+}
+
+// Like `heap_alloc()`, at a multiple of `align`, which is a power of two
+// and at most a frame.
 
 void *no_inline heap_alloc_aligned(struct heap *h, u64 size, u64 align)
 {
     u64 need = heap_need(size), at;
-    struct block *b, *front;
+    struct block *b;
 
     assert(align && align <= FRAME_SIZE && (align & (align - 1)) == 0);
     if (align <= HEAP_ALIGN)
@@ -3152,13 +3186,7 @@ void *no_inline heap_alloc_aligned(struct heap *h, u64 size, u64 align)
     if (at != (u64)block_payload(b)) {
         if (at - (u64)block_payload(b) < HEAP_SMALLEST)
             at += align_up(HEAP_SMALLEST, align);
-        front = b;
-        b = (struct block *)at - 1;
-        b->size = front->size - (u64)((u8 *)b - (u8 *)front);
-        b->before = front->size - b->size;
-        front->size = b->before;
-        block_after(b)->before = b->size;
-        heap_insert(h, front, heap_caller());
+        b = heap_cut_front(h, b, at, heap_caller());
     }
     heap_split(h, b, need, heap_caller());
     heap_mark_used(h, b, size, heap_caller());
@@ -3167,8 +3195,8 @@ void *no_inline heap_alloc_aligned(struct heap *h, u64 size, u64 align)
 
 // ## Freeing {#heap-free}
 //
-// Merge with the block behind, merge with the block before. What results is
-// either a whole region, or goes on its list.
+// Merge with the block behind, merge with the block before. The result is a
+// whole region, or goes on the list of its class.
 
 struct block *heap_merge(struct heap *h, struct block *b)
 {
@@ -3203,17 +3231,15 @@ void no_inline heap_free(struct heap *h, void *payload)
     b->magic = BLOCK_FREE;
     b->caller = caller;
     b = heap_merge(h, b);
-    if (block_is_region(b) && h->empty_regions++) {
+    if (block_is_region(b) && (h->empty_regions++ || b->size > HEAP_REGION)) {
         heap_release(h, (struct heap_region *)b - 1);
         return;
     }
     heap_insert(h, b, caller);
 }
 
-// Changes the size of a block and returns its new place, with the contents
-// kept up to the smaller size; or NULL, and then the old block is
-// untouched. A block with a free neighbour behind it grows into that,
-// otherwise it moves.
+// A block whose size changes keeps its place if it can: with a free
+// neighbour behind it, it grows into that.
 
 bool heap_resize_in_place(struct heap *h, struct block *b, u64 size, vaddr caller)
 {
@@ -3234,7 +3260,10 @@ bool heap_resize_in_place(struct heap *h, struct block *b, u64 size, vaddr calle
     return true;
 }
 
-// The function itself; of NULL it makes a new block.
+// Changes the size of a block and returns its new place, with the contents
+// kept up to the smaller size; or NULL, and then the old block is
+// untouched. With NULL for the old block it allocates. If the block has
+// moved, pointers into it are stale.
 
 void *no_inline heap_realloc(struct heap *h, void *payload, u64 size)
 {
@@ -3368,9 +3397,9 @@ void ch04_init(void)
 
 // ## Rough treatment {#heap-show}
 //
-// The chapter gives the heap a thousand blocks of random sizes to look
-// after, resizes and frees them in random order, checks that nobody wrote
-// on anybody else's, and looks at whether all frames come back.
+// The chapter gives the heap up to a thousand blocks of random sizes to
+// look after, resizes and frees them in random order, checks that nobody
+// wrote on anybody else's, and looks at whether all frames come back.
 
 #define HEAP_TRIAL_BLOCKS 1000
 
@@ -3460,11 +3489,12 @@ void ch04_main(void)
 //
 // ### Exercises {#heap-exercises}
 //
-// ::: {#ex-heap-bug .exercise level=1}
+// ::: {#ex-heap-bug .exercise level=2}
 // Plant the ancestor's bug: in `heap_remove()`, set `f->next = NULL` first.
-// How many blocks can you allocate and free before something notices, and
-// which check is it? *The report names a line; explain how the damage got
-// there.*
+// Which check notices, and whom does it blame? Then call `heap_audit()`
+// after each step of the trial. After how many steps does that notice, and
+// which of the invariants is it? *You are done when you can say which line
+// wrote the damage that the first check found, and through which pointer.*
 // :::
 //
 // ::: {#ex-heap-caller .exercise level=2}
@@ -3535,8 +3565,11 @@ void ch04_main(void)
 //
 // A VMO is a *tree of frames*. The leaves are slots, one per page, which
 // hold the physical address of a frame or 0; above them are nodes of 64
-// slots. A VMO of one page has no node at all, one of up to 64 pages has
-// one, and a terabyte with three pages written in it has a handful.
+// slots. The tree is as high as the last page written demands: with page 0
+// alone there is no node at all, up to page 63 there is one, and a terabyte
+// with three pages written in it has a handful. The frames are from the
+// USER zone, because programs will see them; the nodes are from the heap,
+// which is the kernel's.
 //
 //     root -> [ 64 slots ]                  clone's root -> [ 64 slots ]
 //               |  |  `-- 0: never written                    |  |
@@ -3549,9 +3582,9 @@ void ch04_main(void)
 //
 // A **clone** is a snapshot: it gets slots with the same frames, each of
 // which now has one more reference. *A frame with more than one reference
-// is never written to.* Who wants to write gets a copy first, whether it is
-// the clone or the original: copy-on-write in both directions, without
-// either knowing of the other. The reference counts of [Chapter
+// is never written to.* Whoever wants to write gets a copy first, whether
+// it is the clone or the original: copy-on-write in both directions,
+// without either knowing of the other. The reference counts of [Chapter
 // 3](#pmm-free) are all there is to it.
 //
 // A **slice** is the opposite: a window, through which the same pages are
@@ -3689,13 +3722,15 @@ bool vmo_grow_tree(struct vmo *v, u64 page)
 
 // Finds the slot of a page. With `create`, missing nodes are added; then
 // NULL means that there is no memory. Without it, NULL means that there is
-// no slot.
+// no slot. The page is a number, not an offset, and the VMO is no slice,
+// here and in the functions below (`vmo_resolve()` leads to the parent).
 
 u64 *vmo_slot(struct vmo *v, u64 page, bool create)
 {
     u64 *slot = &v->root;
     u32 level;
 
+    assert(!v->parent);
     if (page >> (VMO_FANOUT_LOG * v->height) && !(create && vmo_grow_tree(v, page)))
         return NULL;
     for (level = v->height; level; level--) {
@@ -3709,8 +3744,7 @@ u64 *vmo_slot(struct vmo *v, u64 page, bool create)
     return slot;
 }
 
-// The frame of a page, 0 if it was never written. Changes nothing. The VMO
-// must not be a slice.
+// The frame of a page, 0 if it was never written. Changes nothing.
 
 paddr vmo_frame(struct vmo *v, u64 page)
 {
@@ -3822,8 +3856,9 @@ void vmo_destroy(struct object *o)
 
 // ## A page to write to {#vmo-write-page}
 //
-// The heart of the chapter. Three cases: the page has no frame, so it gets
-// a cleared one; it has a frame that others refer to as well, so it gets a
+// The heart of the chapter. Three cases: the page has no frame (but may be
+// mapped somewhere as a page of zeros, which is revoked), so it gets a
+// cleared one; it has a frame that others refer to as well, so it gets a
 // copy of its own; it has a frame to itself, and that is that. Returns the
 // frame, or 0 if there is no memory.
 
@@ -3854,9 +3889,6 @@ paddr vmo_commit_page(struct vmo *v, u64 page)
     return *slot;
 }
 
-// (The first case revokes too, if there is something to revoke: the page
-// may be mapped somewhere as a page of zeros.)
-//
 // Everything that follows speaks of bytes. A slice passes the question on
 // to its parent; as slices of slices refer to the same parent, one step is
 // enough.
@@ -3895,8 +3927,7 @@ int vmo_commit(struct vmo *v, u64 offset, u64 size)
 
 // ## Reading and writing {#vmo-io}
 //
-// Exactly `size` bytes or an error, never something in between. Writing
-// commits all pages first; after that it cannot fail.
+// Both go from page to page: what lies in the first one?
 
 u64 vmo_part(u64 offset, u64 size)
 {
@@ -3905,7 +3936,8 @@ u64 vmo_part(u64 offset, u64 size)
     return size < rest ? size : rest;
 }
 
-// Reads `size` bytes to memory of the kernel. 0 or -ERANGE.
+// Reads exactly `size` bytes to memory of the kernel, or none: 0 or
+// -ERANGE.
 
 int vmo_read(struct vmo *v, u64 offset, void *to, u64 size)
 {
@@ -3927,8 +3959,9 @@ int vmo_read(struct vmo *v, u64 offset, void *to, u64 size)
     return 0;
 }
 
-// Writes `size` bytes. -ERANGE and -ENOMEM as for `vmo_commit()`, and then
-// nothing was written.
+// Writes exactly `size` bytes. -ERANGE and -ENOMEM as for `vmo_commit()`,
+// and then nothing was written: all pages are committed first, and after
+// that it cannot fail.
 
 int vmo_write(struct vmo *v, u64 offset, const void *from, u64 size)
 {
@@ -4008,10 +4041,11 @@ int vmo_decommit(struct vmo *v, u64 offset, u64 size)
 // Growing adds zeros. Shrinking gives back frames, and clears the rest of
 // the last page, so that growing again does not bring back what was cut
 // off. -EBUSY if there are slices, whose pages could vanish; -EINVAL for a
-// slice, whose pages are not its own.
+// slice, whose pages are not its own, or for an absurd size; -ENOMEM.
 
 int vmo_resize(struct vmo *v, u64 size)
 {
+    u64 end = align_up(size, FRAME_SIZE);
     int error;
 
     if (v->parent || size > VMO_SIZE_MAX)
@@ -4019,7 +4053,7 @@ int vmo_resize(struct vmo *v, u64 size)
     if (size < v->size) {
         if (v->slices)
             return -EBUSY;
-        error = vmo_zero(v, size, v->size - size);
+        error = vmo_zero(v, size, (end < v->size ? end : v->size) - size);
         if (error)
             return error;
         vmo_drop(v, vmo_pages(size), vmo_pages(v->size));
@@ -4030,10 +4064,9 @@ int vmo_resize(struct vmo *v, u64 size)
 
 // ## Clone and slice {#vmo-clone}
 //
-// Both describe a part of a VMO that begins with a page boundary, and
-// return a new VMO of `size` bytes, or NULL if the part does not exist or
-// memory ran out. If the original goes on behind the clone's end, in the
-// same page, that part of the page must be cleared in the clone.
+// Both describe a part of a VMO that begins with a page boundary. If the
+// original goes on behind the clone's end, in the same page, that part of
+// the page must be cleared in the clone.
 
 int vmo_clear_behind(struct vmo *v)
 {
@@ -4043,13 +4076,33 @@ int vmo_clear_behind(struct vmo *v)
     return vmo_resize(v, size);
 }
 
-// The clone itself: every frame of the part gets a second reference. Those
-// who map the original must ask before they write, from now on.
+// To clone is to give every frame of the part a second reference. False if
+// there is no memory for the clone's nodes.
+
+bool vmo_share(struct vmo *clone, struct vmo *v, u64 first, u64 end)
+{
+    u64 page, *slot;
+
+    for (page = vmo_next(v, first, end); page < end; page = vmo_next(v, page + 1, end)) {
+        slot = vmo_slot(clone, page - first, true);
+        if (!slot)
+            return false;
+        *slot = vmo_frame(v, page);
+        pmm_get(&pmm, *slot);
+        clone->committed++;
+    }
+    return true;
+}
+
+// Takes `size` bytes from `offset` on, which is a multiple of the page.
+// Returns a new VMO with one reference, the caller's to put; NULL if there
+// is no such part or no memory. Those who map the original must ask before
+// they write, from now on.
 
 struct vmo *vmo_clone(struct vmo *v, u64 offset, u64 size)
 {
     struct vmo *clone;
-    u64 first, end, page, *slot;
+    u64 first, end;
 
     if (offset % FRAME_SIZE || !vmo_contains(v, offset, size))
         return NULL;
@@ -4060,22 +4113,16 @@ struct vmo *vmo_clone(struct vmo *v, u64 offset, u64 size)
     first = offset >> FRAME_SHIFT;
     end = first + vmo_pages(size);
     vmo.revoke(v, first, end, true);
-    for (page = vmo_next(v, first, end); page < end; page = vmo_next(v, page + 1, end)) {
-        slot = vmo_slot(clone, page - first, true);
-        if (!slot)
-            break;
-        *slot = vmo_frame(v, page);
-        pmm_get(&pmm, *slot);
-        clone->committed++;
-    }
-    if (page < end || (offset + size < v->size && vmo_clear_behind(clone))) {
+    if (!vmo_share(clone, v, first, end) ||
+        (offset + size < v->size && vmo_clear_behind(clone))) {
         vmo_put(clone);
         return NULL;
     }
     return clone;
 }
 
-// A slice holds a reference to its parent, which therefore outlives it.
+// The same for a slice. It holds a reference to its parent, which therefore
+// outlives it.
 
 struct vmo *vmo_slice(struct vmo *v, u64 offset, u64 size)
 {
@@ -4315,9 +4362,11 @@ const char *const elf_reasons[ELF_REASONS] = {
 //
 // Where programs may be: not in the lowest 64 KiB, so that null pointers,
 // and fields of null structures, fault; and below the stack, which hangs
-// from the upper end of the lower half. (The very last page there is left
-// out, because a `syscall` instruction ending exactly at the upper end
-// would return to an address that does not exist: CVE-2012-0217 was that.)
+// from the upper end of the lower half. The 64 MiB below the stack stay
+// empty, so that a stack that overflows meets nothing, and we can tell.
+// (The very last page of the lower half is left out, because a `syscall`
+// instruction ending exactly at the upper end would return to an address
+// that is not [canonical](#h-layout): CVE-2012-0217 was that.)
 
 #define USER_START 0x10000UL
 #define USER_END 0x00007ffffffff000UL
@@ -4533,8 +4582,8 @@ enum elf_reason elf_check_kind(const struct elf_segment_header *h, int *seen)
 //
 // After the single segments, what can only be said about all of them: is
 // there anything to load, does the entry point lie in code that comes from
-// the file, and where, in memory, will the program find its own headers?
-// Libraries of C ask for them.
+// the file, and where, in memory, will the program find its own headers? C
+// libraries ask for them.
 
 const struct elf_segment *elf_find(const struct elf_image *image, vaddr address, u64 size)
 {
@@ -4569,6 +4618,31 @@ void elf_find_headers(struct elf_image *image, u64 phoff)
             image->headers = s->start + (phoff - s->offset);
 }
 
+// The table of segment headers, from the first to the last. What it says of
+// itself, if it does, is kept in `own`.
+
+enum elf_reason elf_check_table(struct vmo *file, const struct elf_header *header,
+                                struct elf_image *image, struct elf_segment_header *own)
+{
+    struct elf_segment_header h;
+    enum elf_reason reason;
+    int seen = 0;
+    u16 i;
+
+    for (i = 0; i < header->phnum; i++) {
+        if (vmo_read(file, header->phoff + i * sizeof h, &h, sizeof h))
+            return ELF_TABLE;
+        reason = elf_check_kind(&h, &seen);
+        if (!reason && h.type == PT_LOAD)
+            reason = elf_add_segment(image, &h, file->size);
+        if (reason)
+            return reason;
+        if (h.type == PT_PHDR)
+            *own = h;
+    }
+    return ELF_OK;
+}
+
 // Checks a file completely and summarizes it in `image`, which is the
 // caller's. Returns `ELF_OK` or the first reason found to refuse it.
 // Allocates nothing.
@@ -4576,10 +4650,8 @@ void elf_find_headers(struct elf_image *image, u64 phoff)
 enum elf_reason elf_check(struct vmo *file, struct elf_image *image)
 {
     struct elf_header header;
-    struct elf_segment_header h, own = {0};
+    struct elf_segment_header own = {0};
     enum elf_reason reason;
-    int seen = 0;
-    u16 i;
 
     if (vmo_read(file, 0, &header, sizeof header))
         return ELF_SHORT;
@@ -4589,14 +4661,8 @@ enum elf_reason elf_check(struct vmo *file, struct elf_image *image)
     memset(image, 0, sizeof *image);
     image->entry = header.entry;
     image->header_count = header.phnum;
-    for (i = 0; i < header.phnum && !reason; i++) {
-        vmo_read(file, header.phoff + i * sizeof h, &h, sizeof h);
-        reason = elf_check_kind(&h, &seen);
-        if (!reason && h.type == PT_LOAD)
-            reason = elf_add_segment(image, &h, file->size);
-        if (h.type == PT_PHDR)
-            own = h;
-    }
+    if (!reason)
+        reason = elf_check_table(file, &header, image, &own);
     if (!reason && own.type && !elf_find(image, own.vaddr, own.memsz))
         reason = ELF_HEADERS_OUTSIDE;
     if (!reason)
@@ -4640,8 +4706,9 @@ void elf_unload(struct elf_image *image)
             vmo_put(image->segment[image->count - 1].memory);
 }
 
-// Makes the VMOs of an image that `elf_check()` has accepted. They are the
-// caller's, who ends with `elf_unload()`. 0, or -ENOMEM and no VMO is left.
+// Makes the VMOs of an image that `elf_check()` has accepted. They belong
+// to the caller, until it calls `elf_unload()`. 0, or -ENOMEM and no VMO is
+// left.
 
 int elf_load(struct vmo *file, struct elf_image *image)
 {
@@ -4740,6 +4807,8 @@ void ch06_main(void)
     file = elf_file(_binary_hello_start, _binary_hello_end);
     assert(file && elf_check(file, &image) == ELF_OK && elf_load(file, &image) == 0);
     elf_show_image(&image);
+    printf("elf: %lu frames in use, %lu of them the file's\n", vmo_frames_used(),
+           file->committed);
     elf_unload(&image);
     for (i = 0; i < array_count(elf_damages); i++)
         elf_show_damage(file, &elf_damages[i], &image);
@@ -4756,21 +4825,26 @@ void ch06_main(void)
 // :::
 //
 // Compare the segments with what `readelf -lW build/gcc/ch06/user/hello`
-// says. Loading took one frame for each segment: in so small a program
-// every page is a last page, which is copied to be cleared behind its end.
+// says. Loading took one frame for each segment that has bytes in the file:
+// in so small a program every page is a last page, which is copied to be
+// cleared behind its end.
 //
 // ### Exercises {#elf-exercises}
 //
-// ::: {#ex-elf-slice .exercise level=1}
+// ::: {#ex-elf-slice .exercise level=2}
 // `elf_load_segment()` clones even the segments that can never be written.
-// Use a slice for them. What happens when the file is changed while the
-// program runs? *Find the Linux error number for that situation.*
+// Use a slice for them. Three things that a clone gave us for nothing you
+// now have to do without: which? And what happens when the file is changed
+// while the program runs? *Find the Linux error number for that situation.*
 // :::
 //
-// ::: {#ex-elf-pie .exercise level=2}
+// ::: {#ex-elf-pie .exercise level=3}
 // Load position-independent programs: choose an address, and apply their
-// relative relocations (the [prologue](#efi-exit) shows how). *hello,
-// linked with `-static-pie`, prints its line.*
+// relative relocations (the [prologue](#efi-exit) shows how). Compile with
+// `-fpie`, link with `ld -static -pie --no-dynamic-linker`. *After [Chapter
+// 7](#ch-user) a program prints the words of a `const char *const` array,
+// which `readelf -r` shows to need relocation. On Linux it crashes: find
+// out who is expected to relocate it there.*
 // :::
 //
 // ::: {#ex-elf-fuzz .exercise level=2}
@@ -5751,6 +5825,8 @@ vaddr stack_push(struct stack_builder *b, const void *bytes, u64 size)
     return USER_STACK_START + b->top;
 }
 
+// One word:
+
 void stack_push_word(struct stack_builder *b, u64 word)
 {
     stack_push(b, &word, sizeof word);
@@ -5928,7 +6004,7 @@ int user_run(struct vmo *file, const char *const *arguments)
     return status;
 }
 
-// ## Setting up {#user-init}
+// ## Setting up {#user-setup}
 
 void ch07_init(void)
 {
@@ -6193,6 +6269,8 @@ bool sys_is_range(vaddr start, u64 size)
     return start < USER_END && size <= USER_END - start;
 }
 
+// From the program to us.
+
 int sys_copy_in(void *to, vaddr from, u64 size)
 {
     if (!sys_is_range(from, size) || sys.copy(to, (const void *)from, size))
@@ -6252,7 +6330,7 @@ void sys_page_fault(struct trap_frame *f)
 // program's address, and return how many bytes were transferred, or an
 // error. Further operations will join with the chapters that need them.
 
-struct file_status;
+struct file_status; /* what that is, says chapter 10 */
 
 struct file_operations {
     s64 (*read)(struct object *o, vaddr to, u64 size);
@@ -6427,6 +6505,9 @@ const struct file_operations *sys_file(u64 fd, u32 right, struct object **o)
     *o = h->object;
     return h->object->type->file;
 }
+
+// Reads or writes, as the right says, at most `size` bytes at the program's
+// address. Returns how many, or an error.
 
 s64 sys_transfer(u64 fd, vaddr at, u64 size, u32 right)
 {
@@ -7657,6 +7738,9 @@ int sched_sleep(struct wait_queue *q, u64 until)
     return t->wake_reason;
 }
 
+// Wakes one thread, if it sleeps, with what `sched_sleep()` shall return to
+// it.
+
 void sched_wake_thread(struct thread *t, int reason)
 {
     if (!t->queue)
@@ -7667,6 +7751,8 @@ void sched_wake_thread(struct thread *t, int reason)
     t->wake_reason = reason;
     queue_append(&sched.ready, t);
 }
+
+// Wakes all who sleep in a queue.
 
 void sched_wake(struct wait_queue *q)
 {
@@ -7760,12 +7846,16 @@ void pic_init(void)
     cpu_outb(0xa1, 0xff);
 }
 
+// Lets a device interrupt.
+
 void pic_unmask(int irq)
 {
     u16 port = irq < 8 ? 0x21 : 0xa1;
 
     cpu_outb(port, (u8)(cpu_inb(port) & ~(1 << irq % 8)));
 }
+
+// The end of a handler: the chips may interrupt again.
 
 void pic_done(int irq)
 {
@@ -7806,6 +7896,8 @@ void sched_tick(void)
         next = sched.timed->wake_time - now;
     sched.arm(next);
 }
+
+// The handler itself, for either timer.
 
 void sched_timer(struct trap_frame *f)
 {
@@ -7879,6 +7971,8 @@ struct process *process_current(void)
     return sched.current->process;
 }
 
+// The one with a number, NULL if there is none.
+
 struct process *process_find(u32 pid)
 {
     struct process *p;
@@ -7930,6 +8024,8 @@ void process_destroy(struct object *o)
     heap_free(&heap, p);
 }
 
+// Undoes `process_create()` for a process that never ran.
+
 void process_abandon(struct process *p)
 {
     stack_free(p->thread->stack_top);
@@ -7980,6 +8076,8 @@ void process_orphan(struct process *parent)
     if (init)
         sched_wake(&init->waiters);
 }
+
+// Ends the current process; does not return.
 
 void process_end(int code, int signal)
 {

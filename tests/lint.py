@@ -40,7 +40,7 @@ class Line:
 
 
 def literate_paths():
-    names = ["rustica.h", "efi_main.c", "rustica.c"]
+    names = ["rustica.h", "efi_main.c", "rustica.c", "tests/waiter.c"]
     return [p for p in [ROOT / n for n in names] + sorted(ROOT.glob("user/*.[ch]")) if p.exists()]
 
 
@@ -132,7 +132,7 @@ def every_definition():
 
 # ---- Form --------------------------------------------------------------------
 
-TEXT_FILES = ("*", "tests/*.py", "tests/*.sed", "tests/host/*", "book/*", ".ci/run")
+TEXT_FILES = ("*", "tests/*.*", "tests/host/*", "book/*", ".ci/run")
 
 
 def text_files():

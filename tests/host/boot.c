@@ -1,4 +1,4 @@
-/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+/* host-cflags: -fvisibility=hidden -no-pie -Wl,--unresolved-symbols=ignore-all */
 
 /* Chapter 1: printing, parsing what others wrote, and the last words. */
 
@@ -209,6 +209,26 @@ static void test_printf_consoles(void **state)
     expect_text(second_text, "two\n", "the second console");
     boot.consoles = NULL;
     expect_equal(rustica_printf("nobody listens"), 14, "what printf() returns without a console");
+}
+
+/* What was printed is kept, too, in a ring. */
+static void test_log(void **state)
+{
+    u64 i, wanted;
+
+    (void)state;
+    host_reset(0);
+    boot.consoles = NULL;
+    rustica_printf("first");
+    expect_equal(libc_memcmp(boot.log, "first", 5), 0, "the log's first bytes");
+    expect_equal(boot.log_end, 5, "the log's length");
+    for (i = 0; i < 5000; i++)
+        rustica_printf("%08lx", i);
+    expect_equal(boot.log_end, 40005, "the log's length");
+    for (i = boot.log_end - BOOT_LOG_SIZE; i < boot.log_end; i++) {
+        wanted = (u64)"0123456789abcdef"[(i - 5) / 8 >> 4 * (7 - (i - 5) % 8) & 15];
+        expect_equal(boot.log[i % BOOT_LOG_SIZE], wanted, "byte %lu of what was printed", i);
+    }
 }
 
 /* ---- Sizes -------------------------------------------------------------- */
@@ -814,6 +834,10 @@ static void test_power_off_impossible(void **state)
     power_tables("no such object here", 19, sizeof(struct acpi_fadt));
     acpi_power_off();
     expect_equal(power.words, 0, "without the object: registers written");
+    power_tables("\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05", 12, sizeof(struct acpi_fadt));
+    ((struct acpi_fadt *)(host.arena + 0x4000) - 1)->pm1a_control = 0;
+    acpi_power_off();
+    expect_equal(power.words, 0, "without a register: registers written");
     host.info.acpi = 0;
     acpi_power_off();
     expect_equal(power.words, 0, "without ACPI: registers written");
@@ -1092,6 +1116,7 @@ int main(void)
         cmocka_unit_test(test_printf_pointers), cmocka_unit_test(test_printf_mixture),
         cmocka_unit_test(test_printf_unterminated), cmocka_unit_test(test_printf_truncates),
         cmocka_unit_test(test_printf_measures), cmocka_unit_test(test_printf_consoles),
+        cmocka_unit_test(test_log),
         cmocka_unit_test(test_size), cmocka_unit_test(test_parse_size),
         cmocka_unit_test(test_parse_size_overflow), cmocka_unit_test(test_options),
         cmocka_unit_test(test_options_too_many), cmocka_unit_test(test_options_full),

@@ -1,4 +1,4 @@
-/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+/* host-cflags: -fvisibility=hidden -no-pie -Wl,--unresolved-symbols=ignore-all */
 
 /* Chapter 6: files that are programs, files that are not, and files that pretend. The
    numbers of the cases are those of the project's list of malformed ELF files. */

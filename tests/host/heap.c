@@ -1,4 +1,4 @@
-/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+/* host-cflags: -fvisibility=hidden -no-pie -Wl,--unresolved-symbols=ignore-all */
 
 /* Chapter 4: the heap against a list of what was asked for, and against its users. */
 

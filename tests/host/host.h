@@ -1,4 +1,4 @@
-/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+/* host-cflags: -fvisibility=hidden -no-pie -Wl,--unresolved-symbols=ignore-all */
 
 /*
  * What all tests on the host share. A test program includes this header, which
@@ -6,10 +6,13 @@
  * and nothing in rustica.c knows of tests. The command is
  *
  *     gcc -std=gnu11 -g -O1 -fsanitize=address,undefined -fno-sanitize-recover=all \
- *         -no-pie -Wl,--unresolved-symbols=ignore-all tests/host/NAME.c -o NAME -lcmocka
+ *         -fvisibility=hidden -no-pie -Wl,--unresolved-symbols=ignore-all \
+ *         tests/host/NAME.c -o NAME -lcmocka
  *
- * (The programs that a kernel carries, _binary_hello_start and so on, are not there.
- * Each test repeats the first line of this file, where tests/run.py looks for it.)
+ * (Hidden, so that no library calls a function of the kernel instead of one of its own
+ * that has the same name, as sched_yield() has. Unresolved are the programs that a kernel
+ * carries, _binary_hello_start and so on. Each test repeats the first line of this file,
+ * where tests/run.py looks for it.)
  *
  * Names that the C library has too are changed by macros, so that a test can
  * have both: rustica_snprintf() is the kernel's. Where the test itself wants the C
@@ -81,6 +84,12 @@ HOST_REPLACEABLE void *memmove(void *, const void *, host_u64);
 HOST_REPLACEABLE void boot_exit(int) __attribute__((noreturn));
 HOST_REPLACEABLE host_u64 boot_dynamic(host_u64);
 HOST_REPLACEABLE void cpu_cli(void);
+HOST_REPLACEABLE void cpu_hlt(void);
+HOST_REPLACEABLE void cpu_int3(void);
+HOST_REPLACEABLE void cpu_invlpg(host_u64);
+HOST_REPLACEABLE host_u64 cpu_rdmsr(unsigned);
+HOST_REPLACEABLE void cpu_wrmsr(unsigned, host_u64);
+HOST_REPLACEABLE void cpu_fxrstor();
 HOST_REPLACEABLE unsigned char cpu_inb(unsigned short);
 HOST_REPLACEABLE unsigned short cpu_inw(unsigned short);
 HOST_REPLACEABLE void cpu_outb(unsigned short, unsigned char);
@@ -89,7 +98,9 @@ HOST_REPLACEABLE host_u64 cpu_read_cr0(void);
 HOST_REPLACEABLE host_u64 cpu_read_cr2(void);
 HOST_REPLACEABLE host_u64 cpu_read_cr3(void);
 HOST_REPLACEABLE host_u64 cpu_read_cr4(void);
+HOST_REPLACEABLE void cpu_write_cr0(host_u64);
 HOST_REPLACEABLE void cpu_write_cr3(host_u64);
+HOST_REPLACEABLE void cpu_write_cr4(host_u64);
 HOST_REPLACEABLE void cpu_lgdt();
 HOST_REPLACEABLE void cpu_lidt();
 HOST_REPLACEABLE void cpu_ltr(unsigned short);
@@ -104,11 +115,7 @@ void kernel_main(void)
 #define timeval rustica_timeval
 #define dirent rustica_dirent
 
-/* Hidden, so that no library calls a function of the kernel that has the name of one of
-   its own, as sched_yield() has. */
-#pragma GCC visibility push(hidden)
 #include "../../rustica.c"
-#pragma GCC visibility pop
 
 #undef timespec
 #undef timeval

@@ -1,4 +1,4 @@
-/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+/* host-cflags: -fvisibility=hidden -no-pie -Wl,--unresolved-symbols=ignore-all */
 
 /* Chapter 3: frames. Small instances, exhausted in every way, and compared with a
    model that is too simple to be wrong. */
@@ -497,6 +497,22 @@ static void test_build(void **state)
     expect_true(pmm_alloc(&pmm, ZONE_KERNEL, 't') == (books + 1) * FRAME_SIZE, "the first frame");
 }
 
+/* Both books are larger than a frame. What lies above the arena is not touched. */
+static void test_build_large(void **state)
+{
+    u64 table_frames = 262144 * sizeof(struct frame) / FRAME_SIZE, i;
+
+    (void)state;
+    host_reset(32 * MIB);
+    host_add_map(EFI_CONVENTIONAL, 0, 262144);
+    build(DIRECT_MAP_SIZE);
+    expect_equal(pmm.states[FRAME_USED], table_frames + 8, "frames for the books");
+    expect_equal(count_states(FRAME_USED, 1, table_frames + 9), table_frames + 8,
+                 "the lowest ones");
+    for (i = 1; i < table_frames + 9; i++)
+        expect_equal(pmm.frame[i].owner, 'P', "owner of frame %lu", i);
+}
+
 /* The limit hides memory, reservations lie above it, half frames are reserved whole. */
 static void test_build_odd(void **state)
 {
@@ -606,7 +622,8 @@ int main(void)
         cmocka_unit_test(test_lock_step), cmocka_unit_test(test_every_step),
         cmocka_unit_test(test_audit), cmocka_unit_test(test_lockstep_notices),
         cmocka_unit_test(test_bump), cmocka_unit_test(test_build),
-        cmocka_unit_test(test_build_odd), cmocka_unit_test(test_build_too_small),
+        cmocka_unit_test(test_build_large), cmocka_unit_test(test_build_odd),
+            cmocka_unit_test(test_build_too_small),
         cmocka_unit_test(test_choose), cmocka_unit_test(test_provocations),
         cmocka_unit_test(test_trial)};
 

@@ -1,4 +1,4 @@
-/* host-cflags: -no-pie -Wl,--unresolved-symbols=ignore-all */
+/* host-cflags: -fvisibility=hidden -no-pie -Wl,--unresolved-symbols=ignore-all */
 
 /* Chapter 2: whatever the firmware's map says, the zones are right. */
 
@@ -560,6 +560,44 @@ static void test_audit_form(void **state)
     expect_refused((zones.range[0].start += 0x800, zones.range[0].end += 0x800));
 }
 
+/* Memory from 1 to 32 MiB, of which descriptors further down take back 24 to 25 MiB and
+   26 to 27 MiB; reservations at 28 and 30 MiB; what lies above 31 MiB is withheld. */
+static void layered(void)
+{
+    host_reset(0);
+    host_add_map(EFI_CONVENTIONAL, MIB, 31 << 8);
+    host_add_map(EFI_MMIO, 24 * MIB, 1 << 8);
+    host_add_map(EFI_ACPI_NVS, 26 * MIB, 1 << 8);
+    host_add_reserved("image", 28 * MIB, MIB);
+    host_add_reserved("stack", 30 * MIB, 8 * FRAME_SIZE);
+    build(31 * MIB);
+    expect_equal(zones.count, 6, "ranges of the layered map");
+}
+
+#define expect_refused_too(damage) \
+    do { \
+        layered(); \
+        damage; \
+        expect_panic(zone_audit(&zones, &host.info), "assertion failed"); \
+    } while (0)
+
+static void test_audit_layers(void **state)
+{
+    (void)state;
+    expect_refused_too(move(1, FRAME_SIZE));        /* 16 to 24 MiB, upward */
+    expect_refused_too(move(2, FRAME_SIZE));        /* 25 to 26 MiB, upward */
+    expect_refused_too(move(2, -(s64)FRAME_SIZE));
+    expect_refused_too(move(3, FRAME_SIZE));        /* 27 to 28 MiB, upward */
+    expect_refused_too(move(3, -(s64)FRAME_SIZE));
+    expect_refused_too(move(4, FRAME_SIZE));        /* 29 to 30 MiB, upward */
+    expect_refused_too(move(5, -(s64)FRAME_SIZE));
+    expect_refused_too(zones.range[5].end += 0x800);
+    expect_refused_too((zones.range[5].end += FRAME_SIZE, zones.frames[ZONE_USER]++));
+    expect_refused_too((zones.range[6] = (struct zone_range){31 * MIB + FRAME_SIZE,
+                                                             31 * MIB + FRAME_SIZE, ZONE_USER},
+                        zones.count++));
+}
+
 static void test_overlaps(void **state)
 {
     struct zone_range r = {0x5000, 0x8000, ZONE_KERNEL};
@@ -616,9 +654,24 @@ static void expect_too_small(u64 megabytes, const char *options, const char *sen
     expect_text(host_output.text, sentence, "%lu MiB, options \"%s\"", megabytes, options);
 }
 
+/* Each zone with just enough, and with a frame less. */
+static void expect_enough(u64 low, u64 high, bool enough)
+{
+    host_reset(0);
+    host_add_map(EFI_CONVENTIONAL, MIB, low);
+    host_add_map(EFI_CONVENTIONAL, 16 * MIB, high);
+    if (enough)
+        zone_init();
+    else
+        expect_exit(zone_init(), 1);
+}
+
 static void test_init_too_small(void **state)
 {
     (void)state;
+    expect_enough(1024, 1024, true);
+    expect_enough(1023, 1024, false);
+    expect_enough(1024, 1023, false);
     start_with(21, "");
     zone_init();
     expect_too_small(20, "", "Rustica cannot run here: of 20 MiB of memory only 15.9 MiB are for "
@@ -672,7 +725,8 @@ int main(void)
         cmocka_unit_test(test_reservations), cmocka_unit_test(test_empty_reservation),
         cmocka_unit_test(test_random), cmocka_unit_test(test_audit_counters),
         cmocka_unit_test(test_audit_ranges), cmocka_unit_test(test_audit_hole),
-        cmocka_unit_test(test_audit_form), cmocka_unit_test(test_overlaps),
+        cmocka_unit_test(test_audit_form), cmocka_unit_test(test_audit_layers),
+        cmocka_unit_test(test_overlaps),
         cmocka_unit_test(test_init), cmocka_unit_test(test_init_too_small),
         cmocka_unit_test(test_show), cmocka_unit_test(test_metadata),
         cmocka_unit_test(test_huge_stride)};
