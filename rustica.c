@@ -4908,10 +4908,14 @@ void ch06_main(void)
 // entries into the program's table and set the user bit on them so that the
 // program would run. It did. It could also read the whole kernel.
 //
-// **Shortcomings.** One program at a time, until Chapter 9 introduces them
-// to each other. Two system calls. Data passes between program and kernel
-// by way of the mappings, which is safe but slow; Chapter 8 has the fast
-// way.
+// **Shortcomings.** One program at a time, with interrupts off: one that
+// loops for ever keeps the machine, until [Chapter 9](#ch-sched) takes it
+// away by a timer. Two system calls. Data passes between program and kernel
+// by way of the mappings, which is safe but slow; [Chapter 8](#sys-copy)
+// has the fast way. And the kernel, with all memory in its direct map, is
+// in the program's tables, hidden by one bit. Processors that load first
+// and check later leak it through the cache (Meltdown, CVE-2017-5754). On
+// those Linux takes the kernel out of the tables, and we do not.
 //
 // ## State {#as-state}
 //
@@ -4966,8 +4970,8 @@ u64 *as_table_entry(paddr table, vaddr address, int level)
 }
 
 // Goes down to the entry of a page, adding tables where there are none. The
-// upper levels allow everything, the lowest decides. Returns in `table`
-// in which table the entry is; NULL if there is no memory.
+// upper levels allow everything, the lowest decides. Returns the entry, and
+// in `*table` the table it is in; NULL if there is no memory.
 
 u64 *as_make_entry(struct as *space, vaddr address, paddr *table)
 {
@@ -5009,9 +5013,11 @@ int as_enter_page(struct as *space, vaddr page, paddr frame, u32 rights)
 // entries and every table that becomes empty by it. Missing tables are
 // skipped, so a range of a terabyte costs no more than what is in it.
 //
-// The processor keeps copies of entries and does not notice when we change
-// them; `invlpg` tells it, if the address space is the current one.
-// (Loading CR3 makes it forget all others.)
+// The processor keeps copies of entries in a cache, the *TLB*, and does not
+// notice when we change them; `invlpg` tells it, if the address space is
+// the current one. (Loading CR3 makes it forget all others.) When an entry
+// is added, nothing need be said: what is not there is never cached (SDM
+// 3A, 4.10.2.3).
 
 enum as_removal {
     AS_WRITE_PROTECT,
@@ -5093,6 +5099,8 @@ struct mapping **as_find_place(struct as *space, vaddr address)
     return place;
 }
 
+// The mapping that an address lies in, NULL if nothing is mapped there.
+
 struct mapping *as_find(struct as *space, vaddr address)
 {
     struct mapping *m = *as_find_place(space, address);
@@ -5100,8 +5108,7 @@ struct mapping *as_find(struct as *space, vaddr address)
     return m && m->start <= address ? m : NULL;
 }
 
-// Attaching a mapping to its VMO and detaching it keeps the reference
-// count.
+// Attaching a mapping takes a reference to its VMO, detaching drops it.
 
 void mapping_attach(struct mapping *m)
 {
@@ -5120,12 +5127,20 @@ void mapping_detach(struct mapping *m)
     vmo_put(m->vmo);
 }
 
-// Is this a range of whole pages which programs may have?
+// Is this a range of whole pages which programs may have? Are these rights
+// that they may have? Either none at all, or reading and at most one of
+// writing and executing: the page tables cannot express a page that can be
+// written but not read.
 
 bool as_is_range(vaddr start, u64 size)
 {
     return start % FRAME_SIZE == 0 && size && size % FRAME_SIZE == 0 &&
            start >= USER_START && start < USER_END && size <= USER_END - start;
+}
+
+bool as_is_rights(u32 rights)
+{
+    return !rights || (rights & PF_R && !(rights & PF_W && rights & PF_X));
 }
 
 // A mapping that continues the one before it, in memory and in the VMO,
@@ -5152,7 +5167,7 @@ int as_map(struct as *space, vaddr start, u64 size, u32 rights, struct vmo *v, u
     struct mapping **place, *m, new;
 
     if (!as_is_range(start, size) || offset % FRAME_SIZE || offset > v->size ||
-        size > align_up(v->size, FRAME_SIZE) - offset || (rights & PF_W && rights & PF_X))
+        size > align_up(v->size, FRAME_SIZE) - offset || !as_is_rights(rights))
         return -EINVAL;
     place = as_find_place(space, start);
     if (*place && (*place)->start < start + size)
@@ -5224,7 +5239,7 @@ int as_protect(struct as *space, vaddr start, u64 size, u32 rights)
     struct mapping *m;
     vaddr at;
 
-    if (!as_is_range(start, size) || (rights & PF_W && rights & PF_X))
+    if (!as_is_range(start, size) || !as_is_rights(rights))
         return -EINVAL;
     for (at = start; at < start + size; at = m->end) {
         m = as_find(space, at);
@@ -5241,9 +5256,11 @@ int as_protect(struct as *space, vaddr start, u64 size, u32 rights)
 
 // ## Whole address spaces {#as-life}
 //
-// Every address space has the kernel in its upper half: the same tables
-// as all others, for the upper half of the root is copied. That a program
-// cannot see them is due to the user bit alone. 0 or -ENOMEM.
+// Every address space has the kernel in its upper half: the upper half of
+// the root is copied, and with it the way to the same lower tables, so what
+// changes in those changes for all. (A new entry in the root itself would
+// not. The kernel never makes one after its start.) That a program cannot
+// see these pages is due to the user bit alone. 0 or -ENOMEM.
 
 int as_create(struct as *space)
 {
@@ -5278,10 +5295,10 @@ void as_destroy(struct as *space)
 
 // ## Faults {#as-fault}
 //
-// A program wants to access `address` in a way that the tables do not
-// allow. Is there a mapping that does? Then make the tables agree with it.
-// Returns 0 if the access can be repeated, -EFAULT if it is forbidden,
-// -ENOMEM.
+// A program wants to access `address` in a way, `PF_R`, `PF_W` or `PF_X`,
+// that the tables do not allow. Is there a mapping that does? Then make the
+// tables agree with it. Returns 0 if the access can be repeated, -EFAULT if
+// it is forbidden, -ENOMEM.
 //
 // A page that was never written is shown as the one frame of zeros,
 // read-only. A frame that is only ours we may enter as writable at once,
@@ -5358,32 +5375,40 @@ void as_audit_user_page(struct as *space, vaddr page, u64 entry)
                                                   ((page - m->start) >> FRAME_SHIFT)));
 }
 
-// A table is walked with all that is below it. Its reference count must be
-// what the entries say, and it must lie in the KERNEL zone.
+// An entry shows a page, or leads to a table, which is walked with all that
+// is below it. Nothing in the upper half has the user bit, and no page is
+// both writable and executable.
+
+void as_audit_table(struct as *space, paddr table, int level, vaddr base);
+
+void as_audit_entry(struct as *space, u64 entry, int level, vaddr address)
+{
+    assert(address < DIRECT_MAP || !(entry & PTE_USER));
+    if (level > 1 && !(entry & PTE_LARGE)) {
+        as_audit_table(space, entry & PTE_ADDRESS, level - 1, address);
+        return;
+    }
+    assert(!(entry & PTE_WRITE) || entry & PTE_NX);
+    if (address < DIRECT_MAP)
+        as_audit_user_page(space, address, entry);
+}
+
+// A table's reference count must be what the entries say, and it must lie
+// in the KERNEL zone. (The shifts copy bit 47 of the address into the bits
+// above it: it must be [canonical](#h-layout).)
 
 void as_audit_table(struct as *space, paddr table, int level, vaddr base)
 {
     u64 i, entry, used = 0;
     vaddr address;
-    bool user;
 
     for (i = 0; i < 512; i++) {
-        address = base + i * as_level_size(level);
-        if (level == 4 && i >= 256)
-            address |= 0xffff000000000000UL;
+        address = (vaddr)((s64)((base + i * as_level_size(level)) << 16) >> 16);
         entry = ((u64 *)boot_physical(table))[i];
-        user = address < DIRECT_MAP;
-        if (!entry)
-            continue;
-        used += user;
-        assert(user || !(entry & PTE_USER));
-        if (level > 1 && !(entry & PTE_LARGE)) {
-            as_audit_table(space, entry & PTE_ADDRESS, level - 1, address);
-            continue;
+        if (entry) {
+            as_audit_entry(space, entry, level, address);
+            used += address < DIRECT_MAP;
         }
-        assert(!(entry & PTE_WRITE) || entry & PTE_NX);
-        if (user)
-            as_audit_user_page(space, address, entry);
     }
     if (base < DIRECT_MAP) {
         zone_check_metadata(boot_physical(table), FRAME_SIZE);
@@ -5402,8 +5427,9 @@ void as_audit(struct as *space)
 // does not execute pages of programs. SMAP: it does not even read or write
 // them, unless the flag AC says so. UMIP: programs may not ask where our
 // tables are. (WP and NX are on since the prologue.) We switch on what
-// there is. Vector registers are for programs; FXSAVE is as far as we go,
-// so that 512 bytes hold their state.
+// there is. What the firmware may have left on, we switch off where a
+// program could tell the difference. Vector registers are for programs;
+// FXSAVE is as far as we go, so that 512 bytes hold their state.
 
 #define CR0_MP (1UL << 1)
 #define CR0_EM (1UL << 2)
@@ -5418,23 +5444,26 @@ void as_audit(struct as *space)
 
 struct cpu_protection {
     const char *name;
+    bool ecx;            /* the bit is in ECX of CPUID 7, else in EBX */
+    u32 bit;
     u64 cr4;
 };
 
 const struct cpu_protection cpu_protections[] = {
-    {"SMEP", CR4_SMEP}, {"SMAP", CR4_SMAP}, {"UMIP", CR4_UMIP}};
+    {"SMEP", false, 7, CR4_SMEP}, {"SMAP", false, 20, CR4_SMAP}, {"UMIP", true, 2, CR4_UMIP}};
 
 void cpu_protect(void)
 {
     struct cpuid features = {0};
     u64 cr4 = cpu_read_cr4() & ~(CR4_FSGSBASE | CR4_OSXSAVE);
+    const struct cpu_protection *p;
 
     if (cpu_cpuid(0, 0).eax >= 7)
         features = cpu_cpuid(7, 0);
     cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT;
-    cr4 |= features.ebx & 1u << 7 ? CR4_SMEP : 0;
-    cr4 |= features.ebx & 1u << 20 ? CR4_SMAP : 0;
-    cr4 |= features.ecx & 1u << 2 ? CR4_UMIP : 0;
+    for (p = cpu_protections; p < cpu_protections + array_count(cpu_protections); p++)
+        if ((p->ecx ? features.ecx : features.ebx) >> p->bit & 1)
+            cr4 |= p->cr4;
     cpu_write_cr4(cr4);
     cpu_write_cr0((cpu_read_cr0() | CR0_MP) & ~(CR0_EM | CR0_TS));
 }
@@ -5458,23 +5487,24 @@ void cpu_fxrstor(struct fpu_state *s)
 
 // ## Into ring 3 {#user-enter}
 //
-// There is no instruction that says "go to ring 3". There is one that
-// returns from an interrupt, `iretq`, and an interrupt may have come from
-// ring 3. So we make up a frame as if one had come from there, and return
-// from what has never happened. It is the frame of [Chapter
-// 1](#boot-traps), whose last five words are the processor's:
+// No instruction simply says "go to ring 3"; those that lead there all
+// pretend to *return*. We take the one that returns from an interrupt,
+// `iretq`, because it loads everything at once. So we make up a frame as if
+// an interrupt had come from ring 3, and return from what has never
+// happened. It is the frame of [Chapter 1](#boot-traps), whose last five
+// words are the processor's:
 //
 //        | SS      0x1b     a data segment, ring 3        |  high
 //        | RSP              the program's stack           |
-//        | RFLAGS  0x2      interrupts off, for now       |
+//        | RFLAGS  0x2      always set; interrupts off    |
 //        | CS      0x23     a code segment, ring 3        |
 //        | RIP              the program's entry point     |
 //     -> | error, vector, 15 registers: all zero          |  low
 //
-// `iretq` loads them all at once, and as the low bits of CS say 3, the
-// processor is in ring 3 with the next instruction. (The ancestor's gate
-// for `int 0x80` was closed to ring 3, its descriptor said privilege 0: the
-// way in worked, the way back was a wall. It is the bit to check first.)
+// As the low bits of CS say 3, the processor is in ring 3 with the next
+// instruction. (The ancestor's gate for `int 0x80` was closed to ring 3,
+// its descriptor said privilege 0: the way in worked, the way back was a
+// wall. It is the bit to check first.)
 //
 // How does the way back work? The processor must find a stack, and must not
 // trust the program's. On an interrupt it takes the one named in the
@@ -5484,6 +5514,14 @@ void cpu_fxrstor(struct fpu_state *s)
 // traps, and goes. `user_leave()` returns from `user_enter()`, from
 // wherever it is called: this is how a program's end becomes a function's
 // return.
+//
+//     | ... ch07_main() ... user_execute()     |  high
+//     |     with its struct trap_frame         |  <- trap_return pops this
+//     | return address of user_enter()         |
+//     | six registers, eight bytes to align    |
+//     |----------------------------------------|  <- user_return_stack,
+//     | frame of the next trap or system call  |     tss.rsp[0]
+//     | its C functions                        |  low
 
 void cpu_set_kernel_stack(u64 top);
 int user_enter(struct trap_frame *frame);
@@ -5720,7 +5758,7 @@ int user_signal(u64 vector)
     case 0: case 16: case 19: return SIGFPE;
     case 1: case 3: return SIGTRAP;
     case 6: return SIGILL;
-    case 17: return SIGBUS;
+    case 11: case 12: case 17: return SIGBUS;
     default: return SIGSEGV;
     }
 }
@@ -5732,7 +5770,7 @@ const char *user_why(const struct trap_frame *f, vaddr address)
 {
     if (f->vector != VECTOR_PAGE_FAULT)
         return "";
-    if (address >= USER_START && address < USER_STACK_START && address >= USER_PROGRAM_END)
+    if (address >= USER_PROGRAM_END && address < USER_STACK_START)
         return ": it ran off its stack";
     if (address >= USER_END)
         return ": that is not a program's memory";
@@ -5849,13 +5887,13 @@ void stack_push_facts(struct stack_builder *b, const struct elf_image *image)
     stack_push(b, facts, sizeof facts);
 }
 
-// Returns the stack pointer to start with, which must be a multiple of 16,
-// or 0 if there is no memory or there are too many arguments.
+// The whole of it. Puts the stack pointer to start with, a multiple of 16,
+// into `*sp`. 0, -ENOMEM, or -E2BIG if there are too many arguments.
 
 #define USER_ARGUMENTS 8
 
-vaddr user_build_stack(struct vmo *stack, const struct elf_image *image,
-                       const char *const *arguments)
+int user_build_stack(struct vmo *stack, const struct elf_image *image,
+                     const char *const *arguments, vaddr *sp)
 {
     struct stack_builder b = {stack, USER_STACK_SIZE, 0};
     vaddr strings[USER_ARGUMENTS + 1] = {0};
@@ -5872,12 +5910,13 @@ vaddr user_build_stack(struct vmo *stack, const struct elf_image *image,
     stack_push_word(&b, 0);                 /* the end of an empty environment */
     stack_push(&b, strings, (count + 1) * sizeof *strings);
     stack_push_word(&b, count);
-    return b.error ? 0 : USER_STACK_START + b.top;
+    *sp = USER_STACK_START + b.top;
+    return b.error;
 }
 
 // ## From a file to a running program {#user-run}
 //
-// Map the segments, map the stack. Both end at the first error; who called
+// Map the segments, map the stack. Both end at the first error; the caller
 // throws the half-made address space away.
 
 int user_map_image(struct as *space, const struct elf_image *image)
@@ -5897,12 +5936,12 @@ int user_map_stack(struct as *space, const struct elf_image *image,
                    const char *const *arguments, vaddr *sp)
 {
     struct vmo *stack = vmo_create(USER_STACK_SIZE);
-    int error = -ENOMEM;
+    int error;
 
     if (!stack)
         return -ENOMEM;
-    *sp = user_build_stack(stack, image, arguments);
-    if (*sp)
+    error = user_build_stack(stack, image, arguments, sp);
+    if (!error)
         error = as_map(space, USER_STACK_START, USER_STACK_SIZE, PF_R | PF_W, stack, 0);
     vmo_put(stack);
     return error;
@@ -6085,15 +6124,16 @@ void ch07_main(void)
 // copied entries that are in use. Which check of `as_audit()` objects, and
 // after which program? Then take the call of `as_audit()` out of
 // `user_execute()`. Does `crash kernel` survive now? Why not, and which
-// further entries would need the bit? *You are done when `crash kernel`
-// ends with a status that is not 139.*
+// further entries need the bit? *You are done when `crash kernel` ends with
+// status 77, and you can say what that number is.*
 // :::
 //
 // ::: {#ex-user-gate .exercise level=1}
 // Let a program call the kernel by `int $0x3f`: open the gate of vector 63
-// to ring 3, and give it a handler that calls `user_syscall()`. *hello
-// works with it; with privilege 0 in the gate it is killed, by which
-// exception?*
+// to ring 3, and give it a handler that calls `user_syscall()`. Which of
+// the registers that `syscall` overwrites are now preserved? *hello prints
+// its line; with privilege 0 in the gate it is killed, and you can say by
+// which exception, and why not by the kernel's own code.*
 // :::
 //
 // ::: {#ex-user-guard .exercise level=2}
@@ -6105,15 +6145,16 @@ void ch07_main(void)
 // ::: {#ex-user-tree .exercise level=3}
 // `as_find()` looks at one mapping after the other. Replace the list by a
 // balanced tree and find out from how many mappings on it is faster.
-// *Count instructions with `-icount shift=0`.*
+// *Count instructions, with `QFLAGS='-icount shift=0'`.*
 // :::
 //
 // ## What we have {#user-have}
 //
 // A kernel in the full sense of the word: it owns the machine, gives
-// programs what they need of it, and survives what they do. It runs one
-// program at a time, and the program can only talk. The next chapters give
-// it ears, company, and something to do.
+// programs what they need of it, and survives all they do but one thing: a
+// program that never ends keeps the machine. It runs one program at a time,
+// and the program can only talk. The next chapters give it ears, company,
+// and something to do.
 
 // # Chapter 8. Handles {#ch-syscall}
 //===========================================================================
