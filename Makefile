@@ -159,12 +159,13 @@ $B/efi_main.o: efi_main.c rustica.h Makefile | tools
 
 # ---- User programs -----------------------------------------------------------
 #
-# Each user/NAME.c is one program, a static ELF file that runs on Linux too. The
-# kernel carries it as bytes, on pages of their own, from _binary_NAME_start to
-# _binary_NAME_end. The debugger wants symbols: NAME.elf has them, NAME is what
-# the kernel carries.
+# Each user/NAME.c is one program, a static ELF file that runs on Linux too. Those
+# that rustica.c mentions the kernel carries as bytes, on pages of their own, from
+# _binary_NAME_start to _binary_NAME_end. The debugger wants symbols: NAME.elf has
+# them, NAME is what the kernel carries.
 
-PROGRAMS   := $(patsubst user/%.c,%,$(wildcard user/*.c))
+PROGRAMS   := $(shell sed '/^\/\/ [\#] Chapter $(next)[.] /,$$d' rustica.c | \
+                sed -n 's|.*\<_binary_\([a-z_]*\)_start\>.*|\1|p' | sort -u)
 UFLAGS.gcc := -std=gnu11 -O2 -g -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie \
               -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none \
               -ffile-prefix-map=$(CURDIR)=. -I.
@@ -187,6 +188,55 @@ $B/user/%.bin.o: $B/user/%
 	    --set-section-alignment .data=4096 $@
 
 .PRECIOUS: $B/user/%.o $B/user/%.elf $B/user/%
+
+# ---- The ramdisk -------------------------------------------------------------
+#
+# The first file system is an archive, a POSIX tar file, which the kernel carries
+# like a program, by the name ramdisk_tar. In it are all programs, small this time:
+# init in /sbin, the others in /bin, and what lies in user/root. The kernel maps
+# files where they are, so the data of each must begin on a page of its own. A
+# header takes 512 bytes; files named .pad, which the kernel ignores, fill the gaps.
+
+R          := $B/ramdisk
+EVERYTHING := $(patsubst user/%.c,%,$(wildcard user/*.c))
+RFLAGS.gcc := $(UFLAGS.gcc) -Os -ffunction-sections -fdata-sections
+RFLAGS.tcc := $(UFLAGS.tcc)
+
+$R/%.elf: user/%.c $(wildcard user/*.h) rustica.h Makefile | tools
+	$(call say,$(COMPILER),"$< for the ramdisk")
+	$(Q)mkdir -p $R
+	$(Q)$(CC) $(RFLAGS.$(COMPILER)) -c $< -o $R/$*.o
+	$(Q)ld -static -nostdlib -z noexecstack -z noseparate-code -z max-page-size=4096 \
+	    --gc-sections --build-id=none $R/$*.o -o $@
+
+$B/ramdisk.tar: $(EVERYTHING:%=$R/%.elf) $(shell find user/root -type f) Makefile
+	$(call say,ramdisk,$@)
+	$(Q)rm -rf $R/root $R/pads
+	$(Q)mkdir -p $R/pads $(addprefix $R/root/,bin dev home sbin tmp)
+	$(Q)cp -r user/root/. $R/root
+	$(Q)for p in $(EVERYTHING); do strip -o $R/root/bin/$$p $R/$$p.elf; done
+	$(Q)mv $R/root/bin/init $R/root/sbin/init
+	$(Q)ln -s test $R/root/bin/[ && ln -s /bin/poweroff /bin/reboot $R/root/sbin
+	$(Q)for n in 0 512 1024 1536 2048 2560 3072 3584; do truncate -s $$n $R/pads/$$n; done
+	$(Q)cd $R/root && at=0 && find * | LC_ALL=C sort | while read -r name; do size=0; \
+	    [ ! -f $$name -o -L $$name ] || size=$$(stat -c %s $$name); \
+	    gap=$$(((8192 - 512 - at % 4096) % 4096)); \
+	    if [ $$size -gt 0 ] && [ $$gap -gt 0 ]; then \
+	        echo pads/$$((gap - 512)); at=$$((at + gap)); \
+	    fi; \
+	    echo root/$$name; at=$$((at + 512 + (size + 511) / 512 * 512)); \
+	done >../list
+	$(Q)tar -C $R -c --format=ustar --no-recursion --hard-dereference --blocking-factor=8 \
+	    --mtime=@315532800 --owner=root:0 --group=root:0 --mode=u=rwX,go=rX \
+	    --transform='flags=rh;s|^root/||;s|^pads/.*|.pad|' -T $R/list -f $@
+
+$B/user/ramdisk_tar.bin.o: $B/ramdisk.tar
+	$(Q)mkdir -p $B/user
+	$(Q)cd $B && ld -r -b binary -z noexecstack ramdisk.tar -o user/ramdisk_tar.bin.o
+	$(Q)objcopy --rename-section .data=.rodata,alloc,load,readonly,data,contents \
+	    --set-section-alignment .data=4096 $@
+
+.PRECIOUS: $R/%.elf
 
 # The font for the screen is carried likewise. It is one of the distribution's.
 FONT = $(call find,/usr/share/consolefonts /usr/share/kbd/consolefonts,Lat15-Terminus16.psf.gz)

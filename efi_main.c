@@ -117,8 +117,25 @@ void efi_reserve(struct boot_info *info, const char *name, void *start, u64 size
 // *Which image are we, and what did the user type?* The loaded-image
 // protocol knows both. Options are sixteen-bit text too. Some firmware
 // hands a boot entry's private data over in their place, so anything that
-// is not plain text ends the line. (A shell puts the program's name first;
-// the kernel will not know that option, and say so.)
+// is not plain text ends the line; a tab is a blank. A line that is too
+// long loses its last words to an option `...`, which the kernel will not
+// know, and say so. (It will say the same of the program's name, which a
+// shell puts first.)
+
+char efi_plain(u32 c)
+{
+    return c == '\t' ? ' ' : c >= ' ' && c <= '~' ? (char)c : 0;
+}
+
+void efi_cut(char *line)
+{
+    u64 end = BOOT_OPTIONS_MAX - 4;
+
+    while (end && line[end - 1] != ' ')
+        end--;
+    memset(line + end, 0, BOOT_OPTIONS_MAX - end);
+    memset(line + end, '.', 3);
+}
 
 void efi_read_options(EFI_HANDLE device, char *line, UINTN size);
 
@@ -139,13 +156,12 @@ void efi_ask_image(struct boot_info *info, EFI_HANDLE image)
 
     text = loaded->LoadOptions;
     length = text ? loaded->LoadOptionsSize / sizeof *text : 0;
-    for (i = 0; i < length && i < BOOT_OPTIONS_MAX - 1; i++) {
-        if (text[i] < ' ' || text[i] > '~')
-            break;
-        info->options[i] = (char)text[i];
-    }
+    for (i = 0; i < length && i < BOOT_OPTIONS_MAX && efi_plain(text[i]); i++)
+        info->options[i] = efi_plain(text[i]);
     if (!info->options[0])
-        efi_read_options(loaded->DeviceHandle, info->options, BOOT_OPTIONS_MAX - 1);
+        efi_read_options(loaded->DeviceHandle, info->options, BOOT_OPTIONS_MAX);
+    if (info->options[BOOT_OPTIONS_MAX - 1])
+        efi_cut(info->options);
 }
 
 // *And if nobody could type anything?* Firmware that boots a disk by itself
@@ -170,8 +186,8 @@ void efi_read_options(EFI_HANDLE device, char *line, UINTN size)
         return;
     if (uefi_call_wrapper(file->Read, 3, file, &size, line) != EFI_SUCCESS)
         size = 0;
-    for (i = 0; i < size && line[i] >= ' ' && line[i] <= '~'; i++)
-        ;
+    for (i = 0; i < size && efi_plain((u8)line[i]); i++)
+        line[i] = efi_plain((u8)line[i]);
     memset(line + i, 0, size - i);
 }
 

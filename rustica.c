@@ -197,9 +197,11 @@ void cpu_ltr(u16 selector) { __asm__ volatile("ltr %w0" : : "r"(selector) : "mem
 // new page tables, new stack, jump. The stack is pushed down by eight bytes
 // because C functions expect to find a return address there; it is zero,
 // which ends every backtrace. `cpu_load_segments()` gives every segment
-// register a value from our table. CS can only be loaded by a jump of some
-// kind, so we put our selector below the return address and return "far";
-// tcc does not know the mnemonic.
+// register a value from our table, and says that there is no second one, a
+// *local* table of descriptors; after a reset there would be one, at
+// address 0, where programs could fill it in. CS can only be loaded by a
+// jump of some kind, so we put our selector below the return address and
+// return "far"; tcc does not know the mnemonic.
 
 #define SEGMENT_KERNEL_CODE 0x08
 #define SEGMENT_KERNEL_DATA 0x10
@@ -217,6 +219,8 @@ __asm__(".text\n"
         "    jmp *%rdx\n"
         ".globl cpu_load_segments\n"
         "cpu_load_segments:\n"
+        "    xorl %eax, %eax\n"
+        "    lldt %ax\n"
         "    movl $0x10, %eax\n"
         "    movw %ax, %ds\n"
         "    movw %ax, %es\n"
@@ -291,7 +295,9 @@ u64 strlen(const char *s)
 
 bool string_equal(const char *a, const char *b)
 {
-    return strlen(a) == strlen(b) && memcmp(a, b, strlen(a)) == 0;
+    for (; *a && *a == *b; a++, b++)
+        ;
+    return *a == *b;
 }
 
 // ## What this chapter remembers {#boot-state}
@@ -1295,8 +1301,9 @@ u64 boot_parse_size(const char *p)
 {
     u64 n = 0, unit;
 
-    for (; *p >= '0' && *p <= '9' && n < DIRECT_MAP_SIZE; p++)
-        n = n * 10 + (u64)(*p - '0');
+    for (; *p >= '0' && *p <= '9'; p++)
+        if (n < DIRECT_MAP_SIZE)
+            n = n * 10 + (u64)(*p - '0');
     unit = *p == 'K' ? KIB : *p == 'M' ? MIB : *p == 'G' ? GIB : 1;
     if (unit > 1)
         p++;
@@ -1388,6 +1395,24 @@ void boot_check_options(void)
     printf("\n");
 }
 
+// The switches in CR0 and CR4 are as the firmware left them. We keep two of
+// CR4's: PAE, page tables as we know them, and MCE, which reports broken
+// hardware. All others are off until a chapter wants them. One of them is
+// *global* pages, whose translations would survive what comes next. In CR0,
+// errors in floating-point arithmetic become exceptions (NE), and unaligned
+// accesses of programs that ask to be told (AM).
+
+#define CR0_NE (1UL << 5)
+#define CR0_AM (1UL << 18)
+#define CR4_PAE (1UL << 5)
+#define CR4_MCE (1UL << 6)
+
+void cpu_init_switches(void)
+{
+    cpu_write_cr4(cpu_read_cr4() & (CR4_PAE | CR4_MCE));
+    cpu_write_cr0(cpu_read_cr0() | CR0_NE | CR0_AM);
+}
+
 // The plank on which we came over, the identity map, is the whole lower
 // half of the root table. Taking it away makes null pointers fault. Loading
 // CR3 makes the processor forget what it has cached of it.
@@ -1414,6 +1439,7 @@ void ch01_init(void)
     boot.pipe = boot_option("pipe") != NULL;
     cpu_init_segments();
     cpu_init_traps();
+    cpu_init_switches();
     boot_drop_identity();
     for (i = 0; i < array_count(boot_provocations); i++)
         boot_add_provocation(&boot_provocations[i]);
@@ -1586,9 +1612,10 @@ struct zone_state {
     paddr boundary;      /* the USER zone begins here */
     paddr top;           /* end of the highest range */
     u64 usable;          /* frames that the firmware gives us */
-    u64 reserved;        /* of those: frames that we stand on */
-    u64 withheld;        /* of those: above the option mem=, or in too many pieces */
-    u64 frames[ZONE_COUNT];              /* of those: frames in each zone */
+    u64 visible;         /* of those: frames below the option mem= */
+    u64 reserved;        /* of the usable: frames that we stand on */
+    u64 withheld;        /* of them: above the option mem=, or in too many pieces */
+    u64 frames[ZONE_COUNT];              /* of them: frames in each zone */
     u32 count;
     struct zone_range range[ZONE_RANGES];
 };
@@ -1714,11 +1741,12 @@ void zone_sweep(struct zone_state *z, const struct boot_info *info, paddr limit,
         answer = zone_ask(info, at);
         if (!answer.usable || answer.other)
             continue;
+        end = answer.edge < limit ? answer.edge : limit > at ? limit : at;
         if (!fill) {
             z->usable += (answer.edge - at) >> FRAME_SHIFT;
+            z->visible += (end - at) >> FRAME_SHIFT;
             z->reserved += answer.reserved ? (answer.edge - at) >> FRAME_SHIFT : 0;
         } else if (!answer.reserved) {
-            end = answer.edge < limit ? answer.edge : limit > at ? limit : at;
             middle = z->boundary < at ? at : z->boundary < end ? z->boundary : end;
             zone_add_range(z, at, middle, ZONE_KERNEL);
             zone_add_range(z, middle, end, ZONE_USER);
@@ -1737,10 +1765,11 @@ void zone_build(struct zone_state *z, const struct boot_info *info, paddr limit)
     u64 share;
 
     memset(z, 0, sizeof *z);
+    limit = align_down(limit, FRAME_SIZE);
     zone_sweep(z, info, limit, false);
-    share = align_down((z->usable << FRAME_SHIFT) / 8, 2 * MIB);
+    share = align_down((z->visible << FRAME_SHIFT) / 8, 2 * MIB);
     z->boundary = share > ZONE_SMALL_BOUNDARY ? share : ZONE_SMALL_BOUNDARY;
-    zone_sweep(z, info, align_down(limit, FRAME_SIZE), true);
+    zone_sweep(z, info, limit, true);
 }
 
 // ## The rules as code {#zone-rules}
@@ -4112,7 +4141,7 @@ struct vmo *vmo_clone(struct vmo *v, u64 offset, u64 size)
     v = vmo_resolve(v, &offset);
     first = offset >> FRAME_SHIFT;
     end = first + vmo_pages(size);
-    vmo.revoke(v, first, end, true);
+    vmo.revoke(v, vmo_next(v, first, end), end, true);
     if (!vmo_share(clone, v, first, end) ||
         (offset + size < v->size && vmo_clear_behind(clone))) {
         vmo_put(clone);
@@ -5017,7 +5046,11 @@ int as_enter_page(struct as *space, vaddr page, paddr frame, u32 rights)
 // notice when we change them; `invlpg` tells it, if the address space is
 // the current one. (Loading CR3 makes it forget all others.) When an entry
 // is added, nothing need be said: what is not there is never cached (SDM
-// 3A, 4.10.2.3).
+// 3A, 4.10.2.3). Entries of the upper levels are cached as well, and
+// `invlpg` drops those on the way to its page. So when a table has become
+// empty, the entry that leads to it is cleared, the processor told, and
+// only then the table freed; in any other order it may still be read as a
+// table when it has long been something else.
 
 enum as_removal {
     AS_WRITE_PROTECT,
@@ -5043,23 +5076,26 @@ void as_remove_entry(struct as *space, paddr table, u64 *entry, vaddr page, enum
 void as_remove(struct as *space, paddr table, int level, vaddr from, vaddr to,
                enum as_removal what)
 {
-    u64 size = as_level_size(level), *entry;
-    vaddr next;
+    u64 size = as_level_size(level), *entry = as_table_entry(table, from, level);
+    u64 left = pmm_references(&pmm, table) - 1;
+    vaddr end;
     paddr below;
 
-    for (; from < to; from = next) {
-        next = align_down(from, size) + size;
-        entry = as_table_entry(table, from, level);
+    for (; from < to && left; entry++, from = align_down(from, size) + size) {
         if (!*entry)
             continue;
+        left--;
         if (level == 1) {
             as_remove_entry(space, table, entry, from, what);
             continue;
         }
         below = *entry & PTE_ADDRESS;
-        as_remove(space, below, level - 1, from, next < to ? next : to, what);
+        end = align_down(from, size) + size;
+        as_remove(space, below, level - 1, from, end < to ? end : to, what);
         if (what == AS_UNMAP && pmm_references(&pmm, below) == 1) {
             *entry = 0;
+            if (space == as.current)
+                cpu_invlpg(from);
             pmm_free(&pmm, ZONE_KERNEL, below);
             pmm_put(&pmm, table);
         }
@@ -5288,8 +5324,8 @@ void as_switch(struct as *space)
 void as_destroy(struct as *space)
 {
     assert(space != as.current);
-    as_unmap(space, USER_START, USER_END - USER_START);
-    assert(!space->mappings);
+    while (space->mappings)
+        as_unmap(space, space->mappings->start, space->mappings->end - space->mappings->start);
     pmm_free(&pmm, ZONE_KERNEL, space->root);
 }
 
@@ -5393,21 +5429,20 @@ void as_audit_entry(struct as *space, u64 entry, int level, vaddr address)
         as_audit_user_page(space, address, entry);
 }
 
-// A table's reference count must be what the entries say, and it must lie
-// in the KERNEL zone. (The shifts copy bit 47 of the address into the bits
-// above it: it must be [canonical](#h-layout).)
+// A program's table lies in the KERNEL zone, and its reference count is
+// what the entries say. Of the root only the lower half is walked.
 
 void as_audit_table(struct as *space, paddr table, int level, vaddr base)
 {
     u64 i, entry, used = 0;
     vaddr address;
 
-    for (i = 0; i < 512; i++) {
-        address = (vaddr)((s64)((base + i * as_level_size(level)) << 16) >> 16);
+    for (i = 0; i < (level == 4 ? 256 : 512); i++) {
+        address = base + i * as_level_size(level);
         entry = ((u64 *)boot_physical(table))[i];
         if (entry) {
             as_audit_entry(space, entry, level, address);
-            used += address < DIRECT_MAP;
+            used++;
         }
     }
     if (base < DIRECT_MAP) {
@@ -5419,6 +5454,22 @@ void as_audit_table(struct as *space, paddr table, int level, vaddr base)
 void as_audit(struct as *space)
 {
     as_audit_table(space, space->root, 4, 0);
+    assert(memcmp((u8 *)boot_physical(space->root) + FRAME_SIZE / 2,
+                  (u8 *)boot_physical(boot.info->root) + FRAME_SIZE / 2, FRAME_SIZE / 2) == 0);
+}
+
+// What the upper halves lead to is the same for all, and large, as it maps
+// all memory. So it is audited by itself, once in a while.
+
+void as_audit_kernel(void)
+{
+    u64 i, entry;
+
+    for (i = 256; i < 512; i++) {
+        entry = ((u64 *)boot_physical(boot.info->root))[i];
+        if (entry)
+            as_audit_entry(NULL, entry, 4, 0xffff000000000000UL | i * as_level_size(4));
+    }
 }
 
 // ## Protecting ourselves from ourselves {#user-protect}
@@ -5427,9 +5478,8 @@ void as_audit(struct as *space)
 // does not execute pages of programs. SMAP: it does not even read or write
 // them, unless the flag AC says so. UMIP: programs may not ask where our
 // tables are. (WP and NX are on since the prologue.) We switch on what
-// there is. What the firmware may have left on, we switch off where a
-// program could tell the difference. Vector registers are for programs;
-// FXSAVE is as far as we go, so that 512 bytes hold their state.
+// there is. Vector registers are for programs; FXSAVE is as far as we go,
+// so that 512 bytes hold their state.
 
 #define CR0_MP (1UL << 1)
 #define CR0_EM (1UL << 2)
@@ -5437,8 +5487,6 @@ void as_audit(struct as *space)
 #define CR4_OSFXSR (1UL << 9)
 #define CR4_OSXMMEXCPT (1UL << 10)
 #define CR4_UMIP (1UL << 11)
-#define CR4_FSGSBASE (1UL << 16)
-#define CR4_OSXSAVE (1UL << 18)
 #define CR4_SMEP (1UL << 20)
 #define CR4_SMAP (1UL << 21)
 
@@ -5455,12 +5503,11 @@ const struct cpu_protection cpu_protections[] = {
 void cpu_protect(void)
 {
     struct cpuid features = {0};
-    u64 cr4 = cpu_read_cr4() & ~(CR4_FSGSBASE | CR4_OSXSAVE);
+    u64 cr4 = cpu_read_cr4() | CR4_OSFXSR | CR4_OSXMMEXCPT;
     const struct cpu_protection *p;
 
     if (cpu_cpuid(0, 0).eax >= 7)
         features = cpu_cpuid(7, 0);
-    cr4 |= CR4_OSFXSR | CR4_OSXMMEXCPT;
     for (p = cpu_protections; p < cpu_protections + array_count(cpu_protections); p++)
         if ((p->ecx ? features.ecx : features.ebx) >> p->bit & 1)
             cr4 |= p->cr4;
@@ -5504,7 +5551,9 @@ void cpu_fxrstor(struct fpu_state *s)
 // As the low bits of CS say 3, the processor is in ring 3 with the next
 // instruction. (The ancestor's gate for `int 0x80` was closed to ring 3,
 // its descriptor said privilege 0: the way in worked, the way back was a
-// wall. It is the bit to check first.)
+// wall. It is the bit to check first.) The other segment registers mean
+// nothing in 64-bit mode, but a program could leave a message for the next
+// one in them, so each starts with zeros there.
 //
 // How does the way back work? The processor must find a stack, and must not
 // trust the program's. On an interrupt it takes the one named in the
@@ -5524,6 +5573,7 @@ void cpu_fxrstor(struct fpu_state *s)
 //     | its C functions                        |  low
 
 void cpu_set_kernel_stack(u64 top);
+void cpu_clear_segments(void);
 int user_enter(struct trap_frame *frame);
 void user_leave(int status) noreturn;
 extern u8 syscall_entry[];
@@ -5547,8 +5597,17 @@ __asm__(".text\n"
         "    movq %rdi, %rbx\n"
         "    movq %rsp, %rdi\n"
         "    call cpu_set_kernel_stack\n"
+        "    call cpu_clear_segments\n"
         "    movq %rbx, %rsp\n"           /* the frame is the stack now */
         "    jmp trap_return\n"
+        ".globl cpu_clear_segments\n"
+        "cpu_clear_segments:\n"
+        "    xorl %eax, %eax\n"
+        "    movw %ax, %ds\n"
+        "    movw %ax, %es\n"
+        "    movw %ax, %fs\n"
+        "    movw %ax, %gs\n"
+        "    ret\n"
         ".globl user_leave\n"
         "user_leave:\n"
         "    movl %edi, %eax\n"
@@ -5703,7 +5762,8 @@ void user_syscall(struct trap_frame *f)
 // Two calls, and the program that needs both is world-famous. `write` knows
 // two files, 1 and 2, and both are the console. It takes the bytes in
 // portions; if a portion cannot be read it returns what it has written so
-// far. Like Linux it writes at most 0x7ffff000 bytes.
+// far. Like Linux it writes at most 0x7ffff000 bytes, and nothing if the
+// range leaves the lower half.
 
 s64 sys_write(struct trap_frame *f)
 {
@@ -5712,6 +5772,8 @@ s64 sys_write(struct trap_frame *f)
 
     if ((u32)f->rdi != 1 && (u32)f->rdi != 2)
         return -EBADF;
+    if (f->rsi > USER_END || f->rdx > USER_END - f->rsi)
+        return -EFAULT;
     for (done = 0; done < size; done += got) {
         part = size - done < sizeof text ? size - done : sizeof text;
         got = as_read(&user.current->space, f->rsi + done, text, part);
@@ -5755,7 +5817,7 @@ s64 sys_exit(struct trap_frame *f)
 int user_signal(u64 vector)
 {
     switch (vector) {
-    case 0: case 16: case 19: return SIGFPE;
+    case 0: case 9: case 16: case 19: return SIGFPE;
     case 1: case 3: return SIGTRAP;
     case 6: return SIGILL;
     case 11: case 12: case 17: return SIGBUS;
@@ -5791,11 +5853,12 @@ void user_kill(struct trap_frame *f, int signal)
     user.end(0, signal);
 }
 
-// Not every page fault of ring 3 is about a page of the program. Returning
-// from a call to a segment that does not exist, for example, makes the
-// processor look into our tables, which is an access of ring 0's; and a
-// reserved bit in a table is damage. To enter the page once more would cure
-// neither, and the program would fault for ever.
+// Not every page fault in ring 3 is about what the program may do. Some
+// accesses the processor makes on its behalf with the rights of ring 0, to
+// descriptors for example (and QEMU 7.2 to the stack, in a far return): a
+// page of the program's, though present, may then be forbidden by SMAP. And
+// a reserved bit in a table is damage. To enter the page once more would
+// cure neither, and the program would fault for ever.
 
 bool user_is_curable(u64 error)
 {
@@ -6100,6 +6163,7 @@ void ch07_main(void)
     user_show(_binary_hello_start, _binary_hello_start + 100, "half-hello", NULL);
     heap_trim(&heap);
     pmm_audit(&pmm);
+    as_audit_kernel();
     printf("user: frames lost: %lu, objects left: %lu\n",
            free_before - pmm.states[FRAME_FREE], vmo_type.live);
 }
@@ -6670,7 +6734,6 @@ struct object console_object;
 #define MAP_FIXED 16
 #define MAP_ANONYMOUS 32
 #define MAPPING_SHARED 8         /* beside the rights: fork shares it; chapter 12 */
-#define USER_MMAP_START 0x600000000000UL
 
 int sys_rights(u64 prot, u32 *rights)
 {
@@ -6683,17 +6746,23 @@ int sys_rights(u64 prot, u32 *rights)
     return 0;
 }
 
-// The lowest gap of the size, from `USER_MMAP_START` up. 0 if there is
-// none.
+// The highest gap of the size below the stack, so that new memory often finds
+// its page tables there already. Returns its start, or 0 if there is none.
 
 vaddr as_find_gap(struct as *space, u64 size)
 {
-    struct mapping *m = *as_find_place(space, USER_MMAP_START);
-    vaddr at = USER_MMAP_START;
+    struct mapping *m;
+    vaddr low = USER_START, high, best = 0;
 
-    for (; m && (m->start < at || m->start - at < size); m = m->next)
-        at = m->end;
-    return at < USER_PROGRAM_END && size <= USER_PROGRAM_END - at ? at : 0;
+    for (m = space->mappings; low < USER_PROGRAM_END; m = m->next) {
+        high = m && m->start < USER_PROGRAM_END ? m->start : USER_PROGRAM_END;
+        if (high > low && high - low >= size)
+            best = high - size;
+        if (!m)
+            break;
+        low = m->end;
+    }
+    return best;
 }
 
 // Maps a VMO where the program wants it, or where there is room. Returns
@@ -7685,6 +7754,7 @@ void sched_load(struct thread *t)
     if (as.current != &t->process->program.space)
         as_switch(&t->process->program.space);
     cpu_fxrstor(&t->fpu);
+    cpu_clear_segments();
     cpu_wrmsr(MSR_FS_BASE, t->fs_base);
     cpu_set_kernel_stack(t->stack_top);
 }
@@ -8384,3 +8454,4160 @@ void ch09_main(void)
 // Programs that take turns, sleep, end, and leave nothing behind. All of
 // them are still baked into the kernel one by one. They should come from
 // files.
+
+// # Chapter 10. Files from nowhere {#ch-ramdisk}
+//===========================================================================
+//
+// Programs come from files, and files come from a disk. We have no driver
+// for a disk, and writing one would teach much about disks. There is a way
+// around that which nearly every operating system takes on its way up: the
+// first files are delivered together with the kernel, as an *initial
+// ramdisk*. Ours is an ordinary `tar` archive, made when the kernel is
+// built, and it travels in the kernel's image.
+//
+// The second half of the chapter is the part of an operating system that
+// people think of first: names. `/bin/cat` is a walk through a tree, and
+// what stands at the end of the walk is something that can be read. What it
+// is that is being read (a piece of an archive, a device, one day a disk)
+// must not matter to those who walk.
+//
+// ## Theory of operation {#rd-theory}
+//
+// A **node** is a thing that has a place in the tree: a directory, a file,
+// a symbolic link, a device. Nodes have operations, a table of functions
+// that their file system provides; everything that walks, opens and reads
+// goes through these tables. A **file system** is registered under a name
+// and hangs its nodes into the tree at a path. There are two of them here:
+// the ramdisk at `/` and the devices at `/dev`.
+//
+// An **open file** is a node and a position in it. Handles refer to open
+// files, so two handles made by duplication share a position, and two made
+// by opening twice do not.
+//
+//     handle --.
+//     handle ----> open file (position) ----> node ----> VMO (a slice)
+//     handle ----> open file (position) ------^             |
+//                                                        archive (one VMO)
+//
+// The whole archive is one VMO. The contents of each file are a
+// [slice](#vmo-clone) of it, so unpacking moves no byte. When somebody
+// writes to a file, the slice is replaced by a clone, which copies only
+// pages that are written. Chapter 5 is still paying.
+//
+// The archive comes from a build that we trust; still it is checked
+// completely before anything is made of it, because one day it will come
+// from elsewhere.
+//
+// The invariants: *a node lives as long as it has a name or is open; every
+// node but the root has a parent that is a directory; names in a directory
+// are unique; a check of the archive precedes every use.*
+//
+// **Shortcomings.** What is written is gone when the power is. Everybody is
+// user 0 and may do everything: permission bits are kept and shown, and
+// only the right to execute is looked at.
+//
+// ## Nodes {#vfs-node}
+//
+// The type and the permissions share a word, in the encoding of Unix
+// (POSIX, `sys/stat.h`).
+
+#define MODE_TYPE 0170000
+#define MODE_DEVICE 0020000
+#define MODE_DIRECTORY 0040000
+#define MODE_FILE 0100000
+#define MODE_LINK 0120000
+#define NAME_SIZE 256
+#define PATH_SIZE 1024
+
+struct node {
+    struct object object;
+    const struct node_operations *operations;
+    u32 mode;
+    u32 device;                  /* number, for device nodes */
+    u64 number;
+    s64 time;                    /* of the last change, seconds since 1970 */
+    char *name;
+    struct node *parent;         /* NULL: the root, or it has no name any more */
+    struct node *children;       /* of a directory */
+    struct node *next;           /* among its siblings */
+    struct vmo *data;            /* of a file or a link; NULL: empty */
+    bool own_data;               /* not a slice of the archive: may be written */
+};
+
+// What a file system can do with a node; NULL means that it cannot. Sizes
+// are in bytes, addresses are the program's, errors are negative.
+
+struct node_operations {
+    struct node *(*find)(struct node *directory, const char *name);
+    s64 (*read)(struct node *n, u64 offset, vaddr to, u64 size);
+    s64 (*write)(struct node *n, u64 offset, vaddr from, u64 size);
+    int (*resize)(struct node *n, u64 size);
+    struct object *(*open)(struct node *n); /* instead of an open file; NULL: usual */
+};
+
+struct file_system {
+    const char *name, *path;     /* where it wants to be */
+    int (*mount)(struct node *at);
+    struct file_system *next;
+};
+
+struct vfs_state {
+    struct node *root;
+    struct file_system *systems;
+    u64 last_number;
+};
+
+void node_destroy(struct object *o);
+
+struct object_type node_type = {.name = "node", .destroy = node_destroy};
+struct vfs_state vfs;
+
+// A new node with one reference, the caller's. NULL if there is no memory.
+
+struct node *node_create(const char *name, u32 mode, const struct node_operations *operations)
+{
+    struct node *n = heap_alloc_zeroed(&heap, sizeof *n);
+
+    if (!n)
+        return NULL;
+    n->name = heap_alloc(&heap, strlen(name) + 1);
+    if (!n->name) {
+        heap_free(&heap, n);
+        return NULL;
+    }
+    memcpy(n->name, name, strlen(name) + 1);
+    object_init(&n->object, &node_type);
+    n->mode = mode;
+    n->operations = operations;
+    n->number = ++vfs.last_number;
+    n->time = sys.boot_seconds;
+    return n;
+}
+
+void node_destroy(struct object *o)
+{
+    struct node *n = container_of(o, struct node, object);
+
+    assert(!n->children);
+    if (n->data)
+        vmo_put(n->data);
+    heap_free(&heap, n->name);
+    heap_free(&heap, n);
+}
+
+// Hanging a node into a directory hands the caller's reference over to the
+// tree, taking it out gives it up again. Children are kept in the order of
+// their arrival.
+
+void node_attach(struct node *directory, struct node *n)
+{
+    struct node **place = &directory->children;
+
+    while (*place)
+        place = &(*place)->next;
+    *place = n;
+    n->next = NULL;
+    n->parent = directory;
+}
+
+void node_detach(struct node *n)
+{
+    struct node **place = &n->parent->children;
+
+    while (*place != n)
+        place = &(*place)->next;
+    *place = n->next;
+    n->parent = NULL;
+}
+
+u64 node_size(const struct node *n)
+{
+    return n->data ? n->data->size : 0;
+}
+
+// Is it of this type? And how many bytes has it?
+
+bool node_is(const struct node *n, u32 type)
+{
+    return (n->mode & MODE_TYPE) == type;
+}
+
+// ## The ramdisk's operations {#rd-operations}
+//
+// To find a child, look at them all. To read, ask the VMO, up to the end of
+// the file.
+
+struct node *rd_find(struct node *directory, const char *name)
+{
+    struct node *n;
+
+    for (n = directory->children; n && !string_equal(n->name, name); n = n->next)
+        ;
+    return n;
+}
+
+s64 rd_read(struct node *n, u64 offset, vaddr to, u64 size)
+{
+    u64 end = node_size(n);
+    int error;
+
+    if (offset >= end)
+        return 0;
+    if (size > end - offset)
+        size = end - offset;
+    error = vmo_copy_out(n->data, offset, to, size);
+    return error ? error : (s64)size;
+}
+
+// A file that is written to needs a VMO of its own.
+
+int rd_own(struct node *n)
+{
+    struct vmo *own;
+
+    if (n->own_data)
+        return 0;
+    own = n->data ? vmo_clone(n->data, 0, n->data->size) : vmo_create(0);
+    if (!own)
+        return -ENOSPC;
+    if (n->data)
+        vmo_put(n->data);
+    n->data = own;
+    n->own_data = true;
+    return 0;
+}
+
+// Resizing and writing. When memory runs out in the middle, the file gets
+// its old size back, and the error that files have for this.
+
+int rd_resize(struct node *n, u64 size)
+{
+    int error = rd_own(n);
+
+    if (size > VMO_SIZE_MAX)
+        return -EFBIG;
+    n->time = (s64)(time_now() / 1000000000) + sys.boot_seconds;
+    return error ? error : vmo_resize(n->data, size) ? -ENOSPC : 0;
+}
+
+s64 rd_write(struct node *n, u64 offset, vaddr from, u64 size)
+{
+    u64 before = node_size(n);
+    int error;
+
+    if (offset > VMO_SIZE_MAX || size > VMO_SIZE_MAX - offset)
+        return -EFBIG;
+    error = rd_resize(n, offset + size > before ? offset + size : before);
+    if (!error)
+        error = vmo_copy_in(n->data, offset, from, size);
+    if (!error)
+        return (s64)size;
+    vmo_resize(n->data, before);
+    return error == -ENOMEM ? -ENOSPC : error;
+}
+
+const struct node_operations rd_operations = {
+    .find = rd_find, .read = rd_read, .write = rd_write, .resize = rd_resize};
+
+// ## The archive {#rd-archive}
+//
+// A tar archive is a sequence of blocks of 512 bytes. A file is a header
+// block and the contents, filled up to whole blocks; two blocks of zeros
+// end the archive (POSIX.1-2017, `pax`, "ustar Interchange Format").
+// Numbers are written in octal digits, as text. The header has a checksum:
+// the sum of its bytes, with the checksum itself counted as blanks.
+
+#define TAR_BLOCK 512
+
+struct tar_header {
+    char name[100], mode[8], uid[8], gid[8], size[12], time[12], checksum[8];
+    char type;
+    char link[100], magic[6], version[2], user[32], group[32], major[8], minor[8];
+    char prefix[155], pad[12];
+} packed;
+
+enum rd_reason {
+    RD_OK, RD_SHORT, RD_MAGIC, RD_CHECKSUM, RD_NUMBER, RD_SIZE, RD_NAME, RD_TYPE, RD_REASONS,
+};
+
+const char *const rd_reasons[RD_REASONS] = {
+    "accepted", "ends without an end mark", "an entry without the mark \"ustar\"",
+    "a header with a wrong checksum", "a number that is none",
+    "a file that is longer than the archive", "a name that is empty, too long or has .. in it",
+    "an entry of a kind that we do not know"};
+
+// Octal digits, ended by a blank or a zero byte. Returns false for anything
+// else.
+
+bool tar_number(const char *text, u64 size, u64 *value)
+{
+    u64 i;
+
+    *value = 0;
+    for (i = 0; i < size && text[i] >= '0' && text[i] <= '7'; i++)
+        *value = *value * 8 + (u64)(text[i] - '0');
+    return i > 0 && (i == size || text[i] == ' ' || text[i] == 0);
+}
+
+u64 tar_checksum(const struct tar_header *h)
+{
+    const u8 *byte = (const u8 *)h;
+    u64 sum = 0, i;
+
+    for (i = 0; i < sizeof *h; i++)
+        sum += i >= offset_of(struct tar_header, checksum) &&
+               i < offset_of(struct tar_header, type) ? ' ' : byte[i];
+    return sum;
+}
+
+// An entry as we use it. Long names come in two parts. The leading `./` and
+// the slash at the end of directories go.
+
+struct tar_entry {
+    char path[NAME_SIZE], link[101];
+    u64 mode, size, time, data;  /* data: offset of the contents */
+    char type;
+};
+
+bool tar_path_is_safe(const char *p)
+{
+    if (!*p)
+        return false;
+    for (; *p; p++)
+        if (p[0] == '.' && p[1] == '.' && (p[2] == '/' || !p[2]))
+            return false;
+    return true;
+}
+
+bool tar_name(const struct tar_header *h, struct tar_entry *e)
+{
+    char path[NAME_SIZE + 4];
+    const char *p = path;
+    int length = snprintf(path, sizeof path, "%.*s%s%.*s", 155, h->prefix,
+                          h->prefix[0] ? "/" : "", 100, h->name);
+
+    while (length > 1 && path[length - 1] == '/')
+        path[--length] = 0;
+    if (p[0] == '.' && (p[1] == '/' || !p[1]))
+        p += p[1] ? 2 : 1;
+    snprintf(e->path, sizeof e->path, "%s", p);
+    snprintf(e->link, sizeof e->link, "%.*s", 100, h->link);
+    return length < NAME_SIZE && (p != path || tar_path_is_safe(p));
+}
+
+// Reads the entry at `*at`, checks it and moves `*at` behind it. At the end
+// mark the entry's type is 0.
+
+bool tar_is_zero(const struct tar_header *h)
+{
+    return h->name[0] == 0 && h->magic[0] == 0;
+}
+
+enum rd_reason tar_read_numbers(const struct tar_header *h, struct tar_entry *e)
+{
+    u64 checksum;
+
+    if (memcmp(h->magic, "ustar", 5) != 0)
+        return RD_MAGIC;
+    if (!tar_number(h->checksum, sizeof h->checksum, &checksum) || checksum != tar_checksum(h))
+        return RD_CHECKSUM;
+    if (!tar_number(h->mode, sizeof h->mode, &e->mode) ||
+        !tar_number(h->size, sizeof h->size, &e->size) ||
+        !tar_number(h->time, sizeof h->time, &e->time))
+        return RD_NUMBER;
+    return RD_OK;
+}
+
+// Files, links and directories are all we know: types 0, 2 and 5.
+
+enum rd_reason tar_next(struct vmo *archive, u64 *at, struct tar_entry *e)
+{
+    struct tar_header h;
+    enum rd_reason reason;
+
+    e->type = 0;
+    if (vmo_read(archive, *at, &h, sizeof h))
+        return RD_SHORT;
+    if (tar_is_zero(&h))
+        return RD_OK;
+    reason = tar_read_numbers(&h, e);
+    if (reason)
+        return reason;
+    if (!tar_name(&h, e))
+        return RD_NAME;
+    e->type = h.type ? h.type : '0';
+    if (e->type != '0' && e->type != '2' && e->type != '5')
+        return RD_TYPE;
+    e->data = *at + TAR_BLOCK;
+    if (e->size > archive->size || !vmo_contains(archive, e->data, e->size))
+        return RD_SIZE;
+    *at = e->data + align_up(e->size, TAR_BLOCK);
+    return RD_OK;
+}
+
+// Looks at everything and makes nothing.
+
+enum rd_reason rd_check(struct vmo *archive)
+{
+    struct tar_entry e;
+    enum rd_reason reason;
+    u64 at = 0;
+
+    do
+        reason = tar_next(archive, &at, &e);
+    while (!reason && e.type);
+    return reason;
+}
+
+// ## Unpacking {#rd-unpack}
+//
+// Directories on the way are made if the archive does not mention them. A
+// slice must begin with a page, so the build puts each file's contents on a
+// page boundary, with filler files named `.pad` in between; contents
+// elsewhere are copied.
+
+struct node *rd_make_directory(struct node *at, const char *name)
+{
+    struct node *n = rd_find(at, name);
+
+    if (n)
+        return n;
+    n = node_create(name, MODE_DIRECTORY | 0755, &rd_operations);
+    assert(n);
+    node_attach(at, n);
+    return n;
+}
+
+// The contents of a file: a slice, or a copy.
+
+struct vmo *rd_contents(struct vmo *archive, const struct tar_entry *e)
+{
+    struct vmo *v;
+    u64 at, part;
+    u8 bytes[256];
+
+    if (e->data % FRAME_SIZE == 0)
+        return vmo_slice(archive, e->data, e->size);
+    v = vmo_create(e->size);
+    for (at = 0; v && at < e->size; at += part) {
+        part = e->size - at < sizeof bytes ? e->size - at : sizeof bytes;
+        if (vmo_read(archive, e->data + at, bytes, part) || vmo_write(v, at, bytes, part)) {
+            vmo_put(v);
+            return NULL;
+        }
+    }
+    return v;
+}
+
+struct vmo *rd_link_text(const char *text)
+{
+    struct vmo *v = vmo_create(strlen(text));
+
+    if (v && vmo_write(v, 0, text, strlen(text))) {
+        vmo_put(v);
+        return NULL;
+    }
+    return v;
+}
+
+// An entry becomes a node, at the place that its path says.
+
+void rd_add(struct vmo *archive, struct node *root, struct tar_entry *e)
+{
+    struct node *at = root, *n;
+    char *name = e->path, *p;
+    u32 type = e->type == '5' ? MODE_DIRECTORY : e->type == '2' ? MODE_LINK : MODE_FILE;
+
+    for (p = name; *p; p++) {
+        if (*p != '/')
+            continue;
+        *p = 0;
+        at = rd_make_directory(at, name);
+        name = p + 1;
+    }
+    if (!*name || string_equal(name, ".pad"))
+        return;
+    n = type == MODE_DIRECTORY ? rd_make_directory(at, name)
+                               : node_create(name, type, &rd_operations);
+    assert(n);
+    n->mode = type | (u32)(e->mode & 07777);
+    n->time = (s64)e->time;
+    if (type == MODE_FILE && e->size)
+        n->data = rd_contents(archive, e);
+    if (type == MODE_LINK)
+        n->data = rd_link_text(e->link);
+    if (type != MODE_DIRECTORY)
+        node_attach(at, n);
+}
+
+extern const u8 _binary_ramdisk_tar_start[], _binary_ramdisk_tar_end[];
+
+// Mounts the archive. The kernel cannot go on without it, so a damaged one
+// ends everything, with its reason.
+
+int rd_mount(struct node *root)
+{
+    struct vmo *archive = elf_file(_binary_ramdisk_tar_start, _binary_ramdisk_tar_end);
+    struct tar_entry e;
+    enum rd_reason reason;
+    u64 at = 0;
+
+    if (!archive)
+        return -ENOMEM;
+    reason = rd_check(archive);
+    if (reason) {
+        printf("ramdisk: refused: %s\n", rd_reasons[reason]);
+        vmo_put(archive);
+        return -EINVAL;
+    }
+    while (tar_next(archive, &at, &e) == RD_OK && e.type)
+        rd_add(archive, root, &e);
+    vmo_put(archive);
+    return 0;
+}
+
+// ## Devices {#vfs-devices}
+//
+// `null` swallows everything and contains nothing. `zero` contains zeros.
+// The console is the object that every program begins with, so opening it
+// does not make an open file.
+
+s64 null_read(struct node *n, u64 offset, vaddr to, u64 size)
+{
+    (void)n, (void)offset, (void)to, (void)size;
+    return 0;
+}
+
+s64 null_write(struct node *n, u64 offset, vaddr from, u64 size)
+{
+    (void)n, (void)offset, (void)from;
+    return (s64)size;
+}
+
+s64 zero_read(struct node *n, u64 offset, vaddr to, u64 size)
+{
+    u64 done, part;
+
+    (void)n, (void)offset;
+    for (done = 0; done < size; done += part) {
+        part = size - done < FRAME_SIZE ? size - done : FRAME_SIZE;
+        if (sys_copy_out(to + done, boot_physical(vmo.zero), part))
+            return done ? (s64)done : -EFAULT;
+    }
+    return (s64)size;
+}
+
+struct object *console_open(struct node *n)
+{
+    (void)n;
+    object_get(&console_object);
+    return &console_object;
+}
+
+const struct node_operations null_operations = {.read = null_read, .write = null_write};
+const struct node_operations zero_operations = {.read = zero_read, .write = null_write};
+const struct node_operations console_node_operations = {.open = console_open};
+
+// The list of devices, with the numbers that Linux gives them, and the file
+// system that consists of them.
+
+struct device {
+    const char *name;
+    const struct node_operations *operations;
+    u32 number;                  /* major and minor, as on Linux */
+};
+
+const struct device devices[] = {
+    {"null", &null_operations, 1 << 8 | 3}, {"zero", &zero_operations, 1 << 8 | 5},
+    {"tty", &console_node_operations, 5 << 8}, {"console", &console_node_operations, 5 << 8 | 1}};
+
+int dev_mount(struct node *at)
+{
+    struct node *n;
+    u64 i;
+
+    for (i = 0; i < array_count(devices); i++) {
+        n = node_create(devices[i].name, MODE_DEVICE | 0666, devices[i].operations);
+        if (!n)
+            return -ENOMEM;
+        n->device = devices[i].number;
+        node_attach(at, n);
+    }
+    return 0;
+}
+
+// ## Walking {#vfs-walk}
+//
+// A path is followed from left to right, from the root if it begins with a
+// slash, else from the process's directory. Symbolic links in the middle
+// are followed always, one at the end only if the caller wants it; forty in
+// all, for links can form circles.
+//
+// Those who create or remove something need the directory and the last
+// name, whether or not there is anything by that name. So the walk reports
+// both.
+
+#define LINKS_MAX 40
+
+struct walk {
+    struct node *node;           /* what the path leads to, NULL: nothing */
+    struct node *directory;      /* where it would be */
+    char name[NAME_SIZE];        /* its last component */
+    bool must_be_directory;      /* the path ended in a slash */
+    int links;
+};
+
+int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow);
+
+// Follows a link that stands in `directory`; its text is a path.
+
+int vfs_follow(struct walk *w, struct node *link, struct node *directory, bool follow)
+{
+    char text[PATH_SIZE];
+
+    if (++w->links > LINKS_MAX || node_size(link) >= sizeof text)
+        return -ELOOP;
+    if (vmo_read(link->data, 0, text, node_size(link)))
+        return -EIO;
+    text[node_size(link)] = 0;
+    return vfs_walk_from(w, text[0] == '/' ? vfs.root : directory, text, follow);
+}
+
+// One step: from a directory by a name.
+
+int vfs_step(struct walk *w, struct node *at)
+{
+    if (!node_is(at, MODE_DIRECTORY) || !at->operations->find)
+        return -ENOTDIR;
+    w->directory = at;
+    if (string_equal(w->name, "."))
+        w->node = at;
+    else if (string_equal(w->name, ".."))
+        w->node = at->parent ? at->parent : at;
+    else
+        w->node = at->operations->find(at, w->name);
+    return 0;
+}
+
+// Takes the next name from a path. Returns what follows it, or NULL if it
+// is too long.
+
+const char *vfs_component(struct walk *w, const char *path)
+{
+    u64 length = 0;
+
+    while (path[length] && path[length] != '/') {
+        if (length == NAME_SIZE - 1)
+            return NULL;
+        w->name[length] = path[length];
+        length++;
+    }
+    w->name[length] = 0;
+    return path + length;
+}
+
+// The walk itself. A link that has been followed leaves in `w->node` where
+// it led.
+
+int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow)
+{
+    int error;
+    bool last;
+
+    for (;;) {
+        while (*path == '/')
+            path++;
+        if (!*path) {
+            w->node = at;
+            return 0;
+        }
+        path = vfs_component(w, path);
+        if (!path)
+            return -ENAMETOOLONG;
+        error = vfs_step(w, at);
+        if (error)
+            return error;
+        last = path[0] == 0 || (path[0] == '/' && path[1] == 0);
+        w->must_be_directory = path[0] == '/';
+        if (w->node && node_is(w->node, MODE_LINK) && (!last || follow || path[0])) {
+            error = vfs_follow(w, w->node, at, true);
+            if (error)
+                return error;
+        }
+        if (last)
+            return 0;
+        if (!w->node)
+            return -ENOENT;
+        at = w->node;
+    }
+}
+
+// Walks a path that starts at a directory. 0, and then `w->node` may still
+// be NULL if only the last component does not exist; or -ENOENT, -ENOTDIR,
+// -ELOOP, -ENAMETOOLONG. No references are taken.
+
+int vfs_walk(struct walk *w, struct node *from, const char *path, bool follow)
+{
+    int error;
+
+    memset(w, 0, sizeof *w);
+    if (!*path)
+        return -ENOENT;
+    w->directory = vfs.root;
+    error = vfs_walk_from(w, *path == '/' ? vfs.root : from, path, follow);
+    if (!error && w->node && w->must_be_directory && !node_is(w->node, MODE_DIRECTORY))
+        return -ENOTDIR;
+    return error;
+}
+
+// The same for a path that must lead to something.
+
+int vfs_find(struct node *from, const char *path, bool follow, struct node **node)
+{
+    struct walk w;
+    int error = vfs_walk(&w, from, path, follow);
+
+    *node = w.node;
+    return error ? error : w.node ? 0 : -ENOENT;
+}
+
+// ## Open files {#vfs-file}
+
+#define O_WRITE_ONLY 1
+#define O_READ_WRITE 2
+#define O_ACCESS 3
+#define O_CREATE 0100
+#define O_EXCLUSIVE 0200
+#define O_TRUNCATE 01000
+#define O_APPEND 02000
+#define O_DIRECTORY 0200000
+#define O_NOFOLLOW 0400000
+#define O_CLOEXEC 02000000
+
+struct file {
+    struct object object;
+    struct node *node;
+    u64 offset;
+    u32 flags;
+};
+
+void file_destroy(struct object *o)
+{
+    struct file *file = container_of(o, struct file, object);
+
+    object_put(&file->node->object);
+    heap_free(&heap, file);
+}
+
+s64 file_read(struct object *o, vaddr to, u64 size)
+{
+    struct file *file = container_of(o, struct file, object);
+    s64 result;
+
+    if (node_is(file->node, MODE_DIRECTORY))
+        return -EISDIR;
+    if (!file->node->operations->read)
+        return -EINVAL;
+    result = file->node->operations->read(file->node, file->offset, to, size);
+    if (result > 0)
+        file->offset += (u64)result;
+    return result;
+}
+
+// Writing is the same, but for files that always write at their end.
+
+s64 file_write(struct object *o, vaddr from, u64 size)
+{
+    struct file *file = container_of(o, struct file, object);
+    s64 result;
+
+    if (!file->node->operations->write)
+        return -EINVAL;
+    if (file->flags & O_APPEND)
+        file->offset = node_size(file->node);
+    result = file->node->operations->write(file->node, file->offset, from, size);
+    if (result > 0)
+        file->offset += (u64)result;
+    return result;
+}
+
+s64 file_seek(struct object *o, s64 offset, int from)
+{
+    struct file *file = container_of(o, struct file, object);
+    u64 base = from == 0 ? 0 : from == 1 ? file->offset : node_size(file->node);
+
+    if (from < 0 || from > 2 || (s64)(base + (u64)offset) < 0)
+        return -EINVAL;
+    file->offset = base + (u64)offset;
+    return (s64)file->offset;
+}
+
+// What `stat` tells, in Linux's layout.
+
+struct file_status {
+    u64 device, number, links;
+    u32 mode, uid, gid, pad;
+    u64 device_number;
+    s64 size, block_size, blocks;
+    struct timespec access, change, creation;
+    u64 reserved[3];
+};
+
+void node_status(const struct node *n, struct file_status *status)
+{
+    struct timespec time = {n->time, 0};
+
+    *status = (struct file_status){
+        .device = 1, .number = n->number, .links = 1, .mode = n->mode,
+        .device_number = n->device, .size = (s64)node_size(n), .block_size = FRAME_SIZE,
+        .blocks = n->data ? (s64)(align_up(n->data->size, FRAME_SIZE) / 512) : 0,
+        .access = time, .change = time, .creation = time};
+}
+
+int file_tell_status(struct object *o, struct file_status *status)
+{
+    node_status(container_of(o, struct file, object)->node, status);
+    return 0;
+}
+
+// Entries of a directory, packed one behind the other, as many as fit. The
+// position of an open directory counts entries; `.` and `..` are the first
+// two.
+
+struct directory_entry {
+    u64 number;
+    s64 offset;
+    u16 length;
+    u8 type;
+    char name[];
+} packed;
+
+s64 file_list_entry(vaddr to, u64 room, u64 position, const struct node *n, const char *name)
+{
+    u64 length = align_up(offset_of(struct directory_entry, name) + strlen(name) + 1, 8);
+    u8 bytes[offset_of(struct directory_entry, name) + NAME_SIZE + 8];
+    struct directory_entry *e = (struct directory_entry *)bytes;
+
+    if (length > room)
+        return 0;
+    memset(bytes, 0, length);
+    e->number = n->number;
+    e->offset = (s64)position + 1;
+    e->length = (u16)length;
+    e->type = (u8)(n->mode >> 12);
+    memcpy(e->name, name, strlen(name));
+    return sys_copy_out(to, bytes, length) ? -EFAULT : (s64)length;
+}
+
+// The entry at a position, and under which name it appears; NULL behind the
+// last.
+
+const struct node *file_nth(const struct node *directory, u64 position, const char **name)
+{
+    const struct node *n = directory->children;
+
+    *name = position == 0 ? "." : "..";
+    if (position == 0)
+        return directory;
+    if (position == 1)
+        return directory->parent ? directory->parent : directory;
+    for (position -= 2; n && position; position--)
+        n = n->next;
+    *name = n ? n->name : NULL;
+    return n;
+}
+
+s64 file_list(struct object *o, vaddr to, u64 size)
+{
+    struct file *file = container_of(o, struct file, object);
+    const struct node *n;
+    const char *name;
+    u64 done = 0;
+    s64 length;
+
+    if (!node_is(file->node, MODE_DIRECTORY))
+        return -ENOTDIR;
+    while ((n = file_nth(file->node, file->offset, &name))) {
+        length = file_list_entry(to + done, size - done, file->offset, n, name);
+        if (length <= 0)
+            return done ? (s64)done : length ? length : -EINVAL;
+        done += (u64)length;
+        file->offset++;
+    }
+    return (s64)done;
+}
+
+const struct file_operations file_operations = {
+    .read = file_read, .write = file_write, .seek = file_seek, .list = file_list,
+    .status = file_tell_status};
+struct object_type file_type = {.name = "file", .destroy = file_destroy,
+                                .file = &file_operations};
+
+// Makes an open file of a node, with a reference of its own to it.
+
+struct object *file_create(struct node *n, u32 flags)
+{
+    struct file *file;
+
+    if (n->operations->open)
+        return n->operations->open(n);
+    file = heap_alloc_zeroed(&heap, sizeof *file);
+    if (!file)
+        return NULL;
+    object_init(&file->object, &file_type);
+    object_get(&n->object);
+    file->node = n;
+    file->flags = flags;
+    return &file->object;
+}
+
+// The open file behind a handle, NULL if it is something else.
+
+struct file *file_of(struct object *o)
+{
+    return o && o->type == &file_type ? container_of(o, struct file, object) : NULL;
+}
+
+// ## Opening {#vfs-open}
+//
+// The rights of the handle follow from the flags: to read, to write, or
+// both.
+
+u32 vfs_rights(u32 flags)
+{
+    u32 access = flags & O_ACCESS;
+
+    return RIGHT_DUPLICATE | RIGHT_MAP | (access != O_WRITE_ONLY ? RIGHT_READ : 0) |
+           (access != 0 ? RIGHT_WRITE : 0);
+}
+
+int vfs_create_file(struct walk *w, u32 mode)
+{
+    if (w->must_be_directory)
+        return -EISDIR;
+    if (!w->directory->parent && w->directory != vfs.root)
+        return -ENOENT;
+    w->node = node_create(w->name, MODE_FILE | (mode & 0777), &rd_operations);
+    if (!w->node)
+        return -ENOSPC;
+    node_attach(w->directory, w->node);
+    return 0;
+}
+
+// What must not be opened in this way: a directory for writing, a link.
+
+int vfs_check_open(const struct node *n, u32 flags)
+{
+    if ((flags & O_DIRECTORY) && !node_is(n, MODE_DIRECTORY))
+        return -ENOTDIR;
+    if (node_is(n, MODE_DIRECTORY) && (flags & (O_ACCESS | O_CREATE)))
+        return -EISDIR;
+    if (node_is(n, MODE_LINK))
+        return -ELOOP;
+    return 0;
+}
+
+// Opens a path. Returns the object, with a reference for the caller, or
+// NULL and an error.
+
+struct object *vfs_open(struct node *from, const char *path, u32 flags, u32 mode, int *error)
+{
+    struct walk w;
+    bool follow = !(flags & O_NOFOLLOW) && (flags & (O_CREATE | O_EXCLUSIVE)) !=
+                                               (O_CREATE | O_EXCLUSIVE);
+    struct object *o;
+
+    *error = vfs_walk(&w, from, path, follow);
+    if (!*error && !w.node)
+        *error = flags & O_CREATE ? vfs_create_file(&w, mode) : -ENOENT;
+    else if (!*error && (flags & O_CREATE) && (flags & O_EXCLUSIVE))
+        *error = -EEXIST;
+    if (!*error)
+        *error = vfs_check_open(w.node, flags);
+    if (!*error && (flags & O_TRUNCATE) && (flags & O_ACCESS) && w.node->operations->resize)
+        *error = w.node->operations->resize(w.node, 0);
+    if (*error)
+        return NULL;
+    o = file_create(w.node, flags);
+    *error = o ? 0 : -ENOMEM;
+    return o;
+}
+
+// ## System calls with paths {#vfs-calls}
+//
+// Each exists twice: in its old form, relative to the process's directory,
+// and with `at`, relative to an open directory. The number -100 for that
+// means the process's directory.
+
+#define AT_FDCWD (-100)
+#define AT_SYMLINK_NOFOLLOW 0x100
+#define AT_REMOVEDIR 0x200
+#define AT_EMPTY_PATH 0x1000
+
+struct node *vfs_directory(void)
+{
+    struct process *p = process_current();
+
+    return p && p->directory ? p->directory : vfs.root;
+}
+
+int vfs_start(u64 fd, const char *path, struct node **from)
+{
+    struct handle *h;
+
+    *from = vfs_directory();
+    if ((s32)fd == AT_FDCWD || path[0] == '/')
+        return 0;
+    h = sys_handle((u32)fd, 0);
+    if (!h || !file_of(h->object))
+        return -EBADF;
+    *from = file_of(h->object)->node;
+    return node_is(*from, MODE_DIRECTORY) ? 0 : -ENOTDIR;
+}
+
+// Fetches the path from the program and finds where it starts.
+
+int sys_path(u64 fd, vaddr from, char *path, struct node **start)
+{
+    int error = sys_copy_string(path, from, PATH_SIZE);
+
+    return error ? error : vfs_start(fd, path, start);
+}
+
+s64 vfs_open_at(u64 fd, vaddr name, u64 flags, u64 mode)
+{
+    char path[PATH_SIZE];
+    struct node *from;
+    struct object *o;
+    int error = sys_path(fd, name, path, &from), index;
+
+    if (error)
+        return error;
+    o = vfs_open(from, path, (u32)flags, (u32)mode, &error);
+    if (!o)
+        return error;
+    index = handle_add(user.current->handles, o, vfs_rights((u32)flags), 0);
+    if (index >= 0)
+        user.current->handles->entry[index].close_on_exec = flags & O_CLOEXEC;
+    return index;
+}
+
+s64 sys_open(struct trap_frame *f)
+{
+    return vfs_open_at((u64)AT_FDCWD, f->rdi, f->rsi, f->rdx);
+}
+
+s64 sys_openat(struct trap_frame *f)
+{
+    return vfs_open_at(f->rdi, f->rsi, f->rdx, f->r10);
+}
+
+// The oldest form, and the way to get rid of it all.
+
+s64 sys_creat(struct trap_frame *f)
+{
+    return vfs_open_at((u64)AT_FDCWD, f->rdi, O_CREATE | O_WRITE_ONLY | O_TRUNCATE, f->rsi);
+}
+
+s64 sys_close(struct trap_frame *f)
+{
+    struct handle *h = sys_handle((u32)f->rdi, 0);
+
+    if (!h)
+        return -EBADF;
+    handle_close_entry(h);
+    return 0;
+}
+
+// What is known about something: by path, by handle, and the newer call
+// that can do both.
+
+s64 vfs_status_at(u64 fd, vaddr name, vaddr to, u64 flags)
+{
+    char path[PATH_SIZE];
+    struct file_status status;
+    struct node *from, *n;
+    int error = sys_path(fd, name, path, &from);
+
+    if (!error)
+        error = vfs_find(from, path, !(flags & AT_SYMLINK_NOFOLLOW), &n);
+    if (error)
+        return error;
+    node_status(n, &status);
+    return sys_copy_out(to, &status, sizeof status);
+}
+
+// What has no status of its own is presented as a terminal.
+
+s64 vfs_status_of(u64 fd, vaddr to)
+{
+    struct file_status status = {0};
+    struct handle *h = sys_handle((u32)fd, 0);
+    const struct file_operations *file = h ? h->object->type->file : NULL;
+
+    if (!h)
+        return -EBADF;
+    status.mode = MODE_DEVICE | 0620;
+    status.device_number = 5 << 8 | 1;
+    if (file && file->status)
+        file->status(h->object, &status);
+    return sys_copy_out(to, &status, sizeof status);
+}
+
+s64 sys_stat(struct trap_frame *f)
+{
+    return vfs_status_at((u64)AT_FDCWD, f->rdi, f->rsi, 0);
+}
+
+s64 sys_lstat(struct trap_frame *f)
+{
+    return vfs_status_at((u64)AT_FDCWD, f->rdi, f->rsi, AT_SYMLINK_NOFOLLOW);
+}
+
+s64 sys_fstat(struct trap_frame *f)
+{
+    return vfs_status_of(f->rdi, f->rsi);
+}
+
+s64 sys_newfstatat(struct trap_frame *f)
+{
+    char first;
+
+    if (f->r10 & AT_EMPTY_PATH && sys_copy_in(&first, f->rsi, 1) == 0 && !first &&
+        (s32)f->rdi != AT_FDCWD)
+        return vfs_status_of(f->rdi, f->rdx);
+    return vfs_status_at(f->rdi, f->rsi, f->rdx, f->r10);
+}
+
+// Positions, and reading and writing at one without moving.
+
+s64 sys_lseek(struct trap_frame *f)
+{
+    struct handle *h = sys_handle((u32)f->rdi, 0);
+
+    if (!h || !h->object->type->file)
+        return -EBADF;
+    if (!h->object->type->file->seek)
+        return -ESPIPE;
+    return h->object->type->file->seek(h->object, (s64)f->rsi, (int)f->rdx);
+}
+
+// (The position is put back afterwards; nothing else can use the file
+// meanwhile, for files never wait.)
+
+s64 vfs_transfer_at(struct trap_frame *f, u32 right)
+{
+    struct handle *h = sys_handle((u32)f->rdi, right);
+    struct file *file = h ? file_of(h->object) : NULL;
+    u64 keep;
+    s64 result;
+
+    if (!h)
+        return -EBADF;
+    if (!file)
+        return -ESPIPE;
+    if ((s64)f->r10 < 0)
+        return -EINVAL;
+    keep = file->offset;
+    file->offset = f->r10;
+    result = sys_transfer(f->rdi, f->rsi, f->rdx, right);
+    file->offset = keep;
+    return result;
+}
+
+s64 sys_pread(struct trap_frame *f)
+{
+    return vfs_transfer_at(f, RIGHT_READ);
+}
+
+s64 sys_pwrite(struct trap_frame *f)
+{
+    return vfs_transfer_at(f, RIGHT_WRITE);
+}
+
+// Listing a directory.
+
+s64 sys_getdents(struct trap_frame *f)
+{
+    struct handle *h = sys_handle((u32)f->rdi, RIGHT_READ);
+
+    if (!h)
+        return -EBADF;
+    if (!h->object->type->file || !h->object->type->file->list)
+        return -ENOTDIR;
+    return h->object->type->file->list(h->object, f->rsi, f->rdx);
+}
+
+// The text of a link, without a final zero.
+
+s64 vfs_readlink_at(u64 fd, vaddr name, vaddr to, u64 size)
+{
+    char path[PATH_SIZE];
+    struct node *from, *n;
+    int error = sys_path(fd, name, path, &from);
+
+    if (!error)
+        error = vfs_find(from, path, false, &n);
+    if (error)
+        return error;
+    if (!node_is(n, MODE_LINK) || (s64)size <= 0)
+        return -EINVAL;
+    return rd_read(n, 0, to, size);
+}
+
+s64 sys_readlink(struct trap_frame *f)
+{
+    return vfs_readlink_at((u64)AT_FDCWD, f->rdi, f->rsi, f->rdx);
+}
+
+s64 sys_readlinkat(struct trap_frame *f)
+{
+    return vfs_readlink_at(f->rdi, f->rsi, f->rdx, f->r10);
+}
+
+// May I? Everything, except execute what nobody may execute.
+
+s64 vfs_access_at(u64 fd, vaddr name, u64 wanted)
+{
+    char path[PATH_SIZE];
+    struct node *from, *n;
+    int error = sys_path(fd, name, path, &from);
+
+    if (!error)
+        error = vfs_find(from, path, true, &n);
+    if (error)
+        return error;
+    if (wanted > 7)
+        return -EINVAL;
+    return wanted & 1 && !(n->mode & 0111) ? -EACCES : 0;
+}
+
+s64 sys_access(struct trap_frame *f)
+{
+    return vfs_access_at((u64)AT_FDCWD, f->rdi, f->rsi);
+}
+
+s64 sys_faccessat(struct trap_frame *f)
+{
+    return vfs_access_at(f->rdi, f->rsi, f->rdx);
+}
+
+// The process's directory. Its path is found by going up to the root, and
+// written from the end to the beginning.
+
+void vfs_set_directory(struct node *n)
+{
+    struct process *p = process_current();
+
+    object_get(&n->object);
+    if (p->directory)
+        object_put(&p->directory->object);
+    p->directory = n;
+}
+
+s64 sys_chdir(struct trap_frame *f)
+{
+    char path[PATH_SIZE];
+    struct node *from, *n;
+    int error = sys_path((u64)AT_FDCWD, f->rdi, path, &from);
+
+    if (!error)
+        error = vfs_find(from, path, true, &n);
+    if (error)
+        return error;
+    if (!node_is(n, MODE_DIRECTORY))
+        return -ENOTDIR;
+    vfs_set_directory(n);
+    return 0;
+}
+
+s64 sys_fchdir(struct trap_frame *f)
+{
+    struct handle *h = sys_handle((u32)f->rdi, 0);
+    struct file *file = h ? file_of(h->object) : NULL;
+
+    if (!h)
+        return -EBADF;
+    if (!file || !node_is(file->node, MODE_DIRECTORY))
+        return -ENOTDIR;
+    vfs_set_directory(file->node);
+    return 0;
+}
+
+// Its path, asked for.
+
+s64 sys_getcwd(struct trap_frame *f)
+{
+    char path[PATH_SIZE];
+    const struct node *n;
+    u64 at = sizeof path - 1, length;
+
+    path[at] = 0;
+    for (n = vfs_directory(); n->parent; n = n->parent) {
+        length = strlen(n->name);
+        if (at < length + 1)
+            return -ENAMETOOLONG;
+        at -= length;
+        memcpy(path + at, n->name, length);
+        path[--at] = '/';
+    }
+    if (n != vfs.root)
+        return -ENOENT;
+    if (!path[at])
+        path[--at] = '/';
+    length = sizeof path - at;
+    if (length > f->rsi)
+        return -ERANGE;
+    return sys_copy_out(f->rdi, path + at, length) ? -EFAULT : (s64)length;
+}
+
+// ## Changing the tree {#vfs-change}
+//
+// A new name needs a directory and the absence of one. What is removed
+// loses its name; its contents live on as long as somebody has it open.
+
+s64 vfs_make_at(u64 fd, vaddr name, u32 mode, const char *link)
+{
+    char path[PATH_SIZE];
+    struct walk w;
+    struct node *from, *n;
+    int error = sys_path(fd, name, path, &from);
+
+    if (!error)
+        error = vfs_walk(&w, from, path, false);
+    if (error)
+        return error;
+    if (w.node)
+        return -EEXIST;
+    n = node_create(w.name, mode, &rd_operations);
+    if (n && link)
+        n->data = rd_link_text(link);
+    if (!n || (link && !n->data)) {
+        if (n)
+            object_put(&n->object);
+        return -ENOSPC;
+    }
+    node_attach(w.directory, n);
+    return 0;
+}
+
+// What can be made: directories and links.
+
+s64 sys_mkdir(struct trap_frame *f)
+{
+    return vfs_make_at((u64)AT_FDCWD, f->rdi, MODE_DIRECTORY | ((u32)f->rsi & 0777), NULL);
+}
+
+s64 sys_mkdirat(struct trap_frame *f)
+{
+    return vfs_make_at(f->rdi, f->rsi, MODE_DIRECTORY | ((u32)f->rdx & 0777), NULL);
+}
+
+s64 sys_symlink(struct trap_frame *f)
+{
+    char text[PATH_SIZE];
+    int error = sys_copy_string(text, f->rdi, sizeof text);
+
+    if (error)
+        return error;
+    return *text ? vfs_make_at((u64)AT_FDCWD, f->rsi, MODE_LINK | 0777, text) : -ENOENT;
+}
+
+// Removing: a directory must be empty, and it takes the right call for each
+// kind.
+
+int vfs_can_remove(const struct node *n, bool directory)
+{
+    if (directory && !node_is(n, MODE_DIRECTORY))
+        return -ENOTDIR;
+    if (!directory && node_is(n, MODE_DIRECTORY))
+        return -EISDIR;
+    if (n->children)
+        return -ENOTEMPTY;
+    return n->parent ? 0 : -EBUSY;
+}
+
+s64 vfs_remove_at(u64 fd, vaddr name, bool directory)
+{
+    char path[PATH_SIZE];
+    struct node *from, *n;
+    int error = sys_path(fd, name, path, &from);
+
+    if (!error)
+        error = vfs_find(from, path, false, &n);
+    if (!error)
+        error = vfs_can_remove(n, directory);
+    if (error)
+        return error;
+    node_detach(n);
+    object_put(&n->object);
+    return 0;
+}
+
+s64 sys_unlink(struct trap_frame *f)
+{
+    return vfs_remove_at((u64)AT_FDCWD, f->rdi, false);
+}
+
+s64 sys_rmdir(struct trap_frame *f)
+{
+    return vfs_remove_at((u64)AT_FDCWD, f->rdi, true);
+}
+
+s64 sys_unlinkat(struct trap_frame *f)
+{
+    return vfs_remove_at(f->rdi, f->rsi, f->rdx & AT_REMOVEDIR);
+}
+
+// Renaming replaces what had the new name, if it is of the same kind. A
+// directory cannot be moved into itself.
+
+bool vfs_is_inside(const struct node *n, const struct node *directory)
+{
+    for (; n; n = n->parent)
+        if (n == directory)
+            return true;
+    return false;
+}
+
+// The new name is allocated before the old place is given up.
+
+int vfs_rename(struct node *n, struct walk *w)
+{
+    char *name;
+    int error;
+
+    if (w->node == n)
+        return 0;
+    if (!n->parent || vfs_is_inside(w->directory, n))
+        return -EINVAL;
+    if (w->node) {
+        error = vfs_can_remove(w->node, node_is(n, MODE_DIRECTORY));
+        if (error)
+            return error;
+    }
+    name = heap_alloc(&heap, strlen(w->name) + 1);
+    if (!name)
+        return -ENOSPC;
+    memcpy(name, w->name, strlen(w->name) + 1);
+    if (w->node) {
+        node_detach(w->node);
+        object_put(&w->node->object);
+    }
+    heap_free(&heap, n->name);
+    n->name = name;
+    node_detach(n);
+    node_attach(w->directory, n);
+    return 0;
+}
+
+// Both paths are walked with nothing in between that could change the tree.
+
+s64 vfs_rename_at(u64 old_fd, vaddr old, u64 new_fd, vaddr new)
+{
+    char path[PATH_SIZE];
+    struct node *from, *n;
+    struct walk w;
+    int error = sys_path(old_fd, old, path, &from);
+
+    if (!error)
+        error = vfs_find(from, path, false, &n);
+    if (!error)
+        error = sys_path(new_fd, new, path, &from);
+    if (!error)
+        error = vfs_walk(&w, from, path, false);
+    return error ? error : vfs_rename(n, &w);
+}
+
+s64 sys_rename(struct trap_frame *f)
+{
+    return vfs_rename_at((u64)AT_FDCWD, f->rdi, (u64)AT_FDCWD, f->rsi);
+}
+
+s64 sys_renameat(struct trap_frame *f)
+{
+    return vfs_rename_at(f->rdi, f->rsi, f->rdx, f->r10);
+}
+
+// The rest is small.
+
+s64 sys_ftruncate(struct trap_frame *f)
+{
+    struct handle *h = sys_handle((u32)f->rdi, RIGHT_WRITE);
+    struct file *file = h ? file_of(h->object) : NULL;
+
+    if (!h)
+        return -EBADF;
+    if (!file || !file->node->operations->resize || (s64)f->rsi < 0)
+        return -EINVAL;
+    return file->node->operations->resize(file->node, f->rsi);
+}
+
+s64 sys_chmod(struct trap_frame *f)
+{
+    char path[PATH_SIZE];
+    struct node *from, *n;
+    int error = sys_path((u64)AT_FDCWD, f->rdi, path, &from);
+
+    if (!error)
+        error = vfs_find(from, path, true, &n);
+    if (error)
+        return error;
+    n->mode = (n->mode & MODE_TYPE) | ((u32)f->rsi & 07777);
+    return 0;
+}
+
+s64 sys_umask(struct trap_frame *f)
+{
+    (void)f;
+    return 022;                  /* shown, and ignored like all permissions */
+}
+
+// The numbers:
+
+const struct system_call vfs_calls[] = {
+    {2, sys_open}, {3, sys_close}, {4, sys_stat}, {5, sys_fstat}, {6, sys_lstat},
+    {8, sys_lseek}, {17, sys_pread}, {18, sys_pwrite}, {21, sys_access}, {77, sys_ftruncate},
+    {79, sys_getcwd}, {80, sys_chdir}, {81, sys_fchdir}, {82, sys_rename}, {83, sys_mkdir},
+    {84, sys_rmdir}, {85, sys_creat}, {87, sys_unlink}, {88, sys_symlink}, {89, sys_readlink},
+    {90, sys_chmod}, {95, sys_umask}, {217, sys_getdents}, {257, sys_openat},
+    {258, sys_mkdirat}, {262, sys_newfstatat}, {263, sys_unlinkat}, {264, sys_renameat},
+    {267, sys_readlinkat}, {269, sys_faccessat}, {439, sys_faccessat}};
+
+// ## Setting up {#vfs-init}
+//
+// File systems register; then each is mounted, the one for the root first.
+
+void vfs_add_file_system(struct file_system *fs)
+{
+    struct file_system **place = &vfs.systems;
+
+    while (*place)
+        place = &(*place)->next;
+    *place = fs;
+}
+
+struct file_system rd_file_system = {"ramdisk", "/", rd_mount, NULL};
+struct file_system dev_file_system = {"devices", "/dev", dev_mount, NULL};
+
+void vfs_mount_all(void)
+{
+    struct file_system *fs;
+    struct node *at;
+    int error;
+
+    for (fs = vfs.systems; fs; fs = fs->next) {
+        error = vfs_find(vfs.root, fs->path, true, &at);
+        if (!error)
+            error = fs->mount(at);
+        if (error)
+            boot_refuse("file system %s cannot be mounted at %s, error %d", fs->name, fs->path,
+                        error);
+    }
+}
+
+// A process that ends lets go of its directory as well.
+
+void vfs_clean(struct program *program)
+{
+    struct process *p = container_of(program, struct process, program);
+
+    if (p->directory)
+        object_put(&p->directory->object);
+    p->directory = NULL;
+    sys_clean(program);
+}
+
+void ch10_init(void)
+{
+    ch09_init();
+    vfs.root = node_create("", MODE_DIRECTORY | 0755, &rd_operations);
+    assert(vfs.root);
+    vfs_add_file_system(&rd_file_system);
+    vfs_add_file_system(&dev_file_system);
+    vfs_mount_all();
+    user.clean = vfs_clean;
+    sys_add_calls(vfs_calls, array_count(vfs_calls));
+}
+
+// ## Programs from files {#vfs-show}
+//
+// The chapter starts programs by their paths, and they look at files.
+
+struct process *vfs_spawn(const char *const *arguments, int *error)
+{
+    struct node *n;
+
+    *error = vfs_find(vfs.root, arguments[0], true, &n);
+    if (*error)
+        return NULL;
+    if (!node_is(n, MODE_FILE) || !(n->mode & 0111) || !n->data) {
+        *error = -EACCES;
+        return NULL;
+    }
+    return process_spawn(n->data, arguments, error);
+}
+
+// Starts a program with one or two arguments, waits for its end, and says
+// if it did not end well.
+
+void vfs_show(const char *program, const char *option, const char *path)
+{
+    const char *arguments[] = {program, option ? option : path, option ? path : NULL, NULL};
+    struct process *p;
+    int error;
+
+    printf("vfs: %s %s%s%s\n", program, option ? option : "", option ? " " : "", path);
+    p = vfs_spawn(arguments, &error);
+    if (p)
+        error = process_wait(p);
+    if (error)
+        printf("vfs: that ended with %d\n", error);
+}
+
+// A tour of the tree. At its end, the same archive with one byte changed.
+
+void ch10_main(void)
+{
+    struct vmo *archive;
+    u8 byte = 'x';
+
+    ch10_init();
+    boot_check_options();
+    vfs_show("/bin/hello", NULL, "");
+    vfs_show("/bin/ls", "-a", "/");
+    vfs_show("/bin/cat", NULL, "/etc/motd");
+    vfs_show("/bin/ls", NULL, "/dev");
+    vfs_show("/bin/cat", NULL, "/dev/null");
+    vfs_show("/bin/nosuch", NULL, "");
+    archive = elf_file(_binary_ramdisk_tar_start, _binary_ramdisk_tar_end);
+    assert(archive && vmo_write(archive, 100, &byte, 1) == 0);
+    printf("vfs: an archive with a damaged byte is refused: %s\n", rd_reasons[rd_check(archive)]);
+    vmo_put(archive);
+}
+
+// ## Try it {#rd-try}
+//
+// `make run CH=10`:
+//
+// ::: {.transcript file="tests/golden/ch10.txt"}
+// :::
+//
+// The archive is `build/gcc/ch10/ramdisk.tar`; `tar tvf` shows what is in
+// it.
+//
+// ### Exercises {#rd-exercises}
+//
+// ::: {#ex-rd-random .exercise level=1}
+// Add `/dev/random`, which is full of random bytes. *`wc -c` of its first
+// kilobyte says 1024, and two readings differ.*
+// :::
+//
+// ::: {#ex-rd-circle .exercise level=1}
+// Make two symbolic links that point to each other and open one. Then raise
+// `LINKS_MAX` to a million. What gives way? *Name the guard page that saves
+// us.*
+// :::
+//
+// ::: {#ex-rd-hash .exercise level=2}
+// A directory with ten thousand files is slow. Give directories a hash
+// table from eight entries on. *Creating ten thousand files takes less than
+// twice as long for each as creating a hundred.*
+// :::
+//
+// ::: {#ex-rd-proc .exercise level=3}
+// Write a third file system, mounted at `/proc`, with a file for each
+// process that tells its name and its state. *cat shows it; nothing outside
+// your section changed.*
+// :::
+//
+// ## What we have {#rd-have}
+//
+// A tree of names, with programs in it that can be started and files that
+// they can read and change. All that is missing is somebody at the
+// keyboard.
+
+// # Chapter 11. Somebody at the keyboard {#ch-console}
+//===========================================================================
+//
+// The kernel has talked for ten chapters. Now it listens. A key is pressed,
+// a device raises an interrupt, a few bytes arrive; and between these bytes
+// and a program that calls `read` stands a piece of software older than
+// Unix, the *terminal driver*. It lets you correct a line before the
+// program sees it, it echoes what you type, and it turns one key into the
+// end of a program that has gone wild.
+//
+// And it should be possible to see all this on a screen, for few machines
+// still have a serial line.
+//
+// ## Theory of operation {#con-theory}
+//
+//     serial line --.                                    .--> serial line
+//     keyboard -----+--> tty: line editing, --> read      +--> screen
+//                   |    echo, ^C                 write --+--> debug port
+//                   '--------- echo -------------------->-'
+//
+// The **tty** has a buffer. In *canonical* mode, a program gets whole
+// lines, and until you press Enter the line is yours: backspace takes back
+// a character, ^U all of it, and ^D says that there will be no more. In
+// *raw* mode, every byte is passed on as it comes, for programs that do
+// their own editing. ^C is caught in both, unless the program asks for it.
+// A structure called *termios* holds these choices; we understand the part
+// of it that is in use.
+//
+// The **screen** is a framebuffer, memory whose bytes are pixels. We keep
+// the text that should be on it in an array of cells, and another array of
+// what is on it. Drawing means to draw the difference. So scrolling costs
+// what has changed, and a program that prints a thousand lines in an
+// instant has them drawn once.
+//
+// The invariants: *what is typed is delivered once and in order; a full
+// buffer drops new bytes, never old ones; the screen shows the cells, at
+// the latest a hundredth of a second later.*
+//
+// **Shortcomings.** One terminal for everybody. The keyboard is American.
+// Letters beyond ASCII are not shown.
+//
+// ## The tty {#tty-state}
+
+#define TTY_SIZE 4096
+#define TTY_END 0x100            /* in the buffer: an end of file was typed here */
+
+#define ICRNL 0x100
+#define OPOST 1
+#define ONLCR 4
+#define ISIG 1
+#define ICANON 2
+#define ECHO 8
+#define ECHOE 0x10
+#define ECHOK 0x20
+#define ECHOCTL 0x200
+#define IEXTEN 0x8000
+
+enum tty_key {
+    VINTR, VQUIT, VERASE, VKILL, VEOF, VTIME, VMIN, VSWTC, VSTART, VSTOP, VSUSP, VEOL,
+    VREPRINT, VDISCARD, VWERASE, VLNEXT, TTY_KEYS = 19,
+};
+
+struct termios {
+    u32 input, output, control, local;
+    u8 line;
+    u8 key[TTY_KEYS];
+};
+
+struct window_size {
+    u16 rows, columns, width, height;
+};
+
+// The ring and the rest of it.
+
+struct tty_state {
+    u16 byte[TTY_SIZE];          /* a ring; the three places below count without end */
+    u64 read, ready, end;        /* delivered; may be delivered; typed */
+    struct termios termios;
+    struct window_size window;
+    struct wait_queue readers;
+    u32 group;                   /* who gets the signals */
+    void (*signal)(u32 group, int signal); /* chapter 12 */
+};
+
+void tty_signal_nobody(u32 group, int signal);
+
+struct tty_state tty = {
+    .termios = {.input = ICRNL, .output = OPOST | ONLCR, .control = 0xbf,
+                .local = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | IEXTEN,
+                .key = {3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22}},
+    .window = {24, 80, 0, 0}, .signal = tty_signal_nobody};
+
+#define SIGINT 2
+#define SIGQUIT 3
+
+void tty_signal_nobody(u32 group, int signal)
+{
+    (void)group, (void)signal;
+}
+
+bool tty_has(u32 flag)
+{
+    return tty.termios.local & flag;
+}
+
+// ## Typing {#tty-input}
+//
+// Echoing. Control characters are shown as ^ and a letter, so that you see
+// that you have pressed one. What is erased on the screen must be as wide
+// as it was shown.
+
+void tty_print(const char *text)
+{
+    while (*text)
+        boot_put_consoles(*text++);
+}
+
+void tty_echo(u8 c)
+{
+    if (!tty_has(ECHO) || boot.pipe)
+        return;
+    if (c >= ' ' || c == '\n' || c == '\t') {
+        if (c != 127)
+            boot_put_consoles((char)c);
+    } else if (tty_has(ECHOCTL)) {
+        boot_put_consoles('^');
+        boot_put_consoles((char)(c + 64));
+    }
+}
+
+void tty_erase(void)
+{
+    u16 last = tty.byte[--tty.end % TTY_SIZE];
+
+    if (!tty_has(ECHO) || boot.pipe)
+        return;
+    tty_print(last < ' ' && tty_has(ECHOCTL) ? "\b \b\b \b" : "\b \b");
+}
+
+void tty_append(u16 c)
+{
+    if (tty.end - tty.read < TTY_SIZE)
+        tty.byte[tty.end++ % TTY_SIZE] = c;
+}
+
+void tty_deliver(void)
+{
+    tty.ready = tty.end;
+    sched_wake(&tty.readers);
+}
+
+// The keys that edit a line, in canonical mode. Returns whether it was one.
+
+bool tty_edit(u8 c)
+{
+    const u8 *key = tty.termios.key;
+
+    if (c == key[VERASE] || c == '\b') {
+        if (tty.end > tty.ready)
+            tty_erase();
+    } else if (c == key[VKILL]) {
+        while (tty.end > tty.ready)
+            tty_erase();
+    } else if (c == key[VWERASE]) {
+        while (tty.end > tty.ready && tty.byte[(tty.end - 1) % TTY_SIZE] == ' ')
+            tty_erase();
+        while (tty.end > tty.ready && tty.byte[(tty.end - 1) % TTY_SIZE] != ' ')
+            tty_erase();
+    } else if (c == key[VEOF]) {
+        tty_append(TTY_END);
+        tty_deliver();
+    } else {
+        return false;
+    }
+    return true;
+}
+
+// The keys that are meant for a program, but not to be read. They also
+// throw away what was typed so far.
+
+bool tty_interrupt(u8 c)
+{
+    const u8 *key = tty.termios.key;
+    int signal = c == key[VINTR] ? SIGINT : c == key[VQUIT] ? SIGQUIT : 0;
+
+    if (!signal || !tty_has(ISIG) || boot.pipe)
+        return false;
+    tty_echo(c);
+    tty_print("\n");
+    tty.read = tty.ready = tty.end;
+    tty.signal(tty.group, signal);
+    return true;
+}
+
+// A byte arrives. This is called by the handlers of interrupts; it never
+// waits.
+
+void tty_input(u8 c)
+{
+    if (c == '\r' && tty.termios.input & ICRNL)
+        c = '\n';
+    if (tty_interrupt(c) || (tty_has(ICANON) && tty_edit(c)))
+        return;
+    if (tty_has(ICANON) && c != '\n' && tty.end - tty.read >= TTY_SIZE - 1)
+        return;
+    tty_append(c);
+    tty_echo(c);
+    if (!tty_has(ICANON) || c == '\n')
+        tty_deliver();
+}
+
+// ## Reading {#tty-read}
+//
+// In canonical mode at most one line. An end-of-file mark counts as the end
+// of a line; alone, it makes a read of 0 bytes, which is how programs
+// recognize it.
+
+s64 tty_take(vaddr to, u64 size)
+{
+    u64 done = 0;
+    u16 c;
+    u8 byte;
+
+    while (done < size && tty.read < tty.ready) {
+        c = tty.byte[tty.read % TTY_SIZE];
+        byte = (u8)c;
+        if (c != TTY_END && sys_copy_out(to + done, &byte, 1))
+            return done ? (s64)done : -EFAULT;
+        tty.read++;
+        if (c == TTY_END)
+            break;
+        done++;
+        if (c == '\n' && tty_has(ICANON))
+            break;
+    }
+    return (s64)done;
+}
+
+// Waits for something to read. In raw mode a program can say that it would
+// rather have nothing than wait (`VMIN` 0), or wait a certain time
+// (`VTIME`, in tenths of a second).
+
+s64 tty_read(struct object *o, vaddr to, u64 size)
+{
+    const u8 *key = tty.termios.key;
+    u64 until = 0;
+    int woken;
+
+    (void)o;
+    if (!tty_has(ICANON) && key[VMIN] == 0)
+        until = time_now() + key[VTIME] * 100000000UL;
+    while (tty.read == tty.ready && size) {
+        if (until && time_now() >= until)
+            return 0;
+        woken = sched_sleep(&tty.readers, until);
+        if (woken == -EINTR)
+            return -EINTR;
+    }
+    return tty_take(to, size);
+}
+
+// Writing goes straight to the consoles.
+
+s64 tty_write(struct object *o, vaddr from, u64 size)
+{
+    char text[256];
+    u64 done, part, i;
+
+    (void)o;
+    for (done = 0; done < size; done += part) {
+        part = size - done < sizeof text ? size - done : sizeof text;
+        if (sys_copy_in(text, from + done, part))
+            return done ? (s64)done : -EFAULT;
+        for (i = 0; i < part; i++)
+            boot_put_consoles(text[i]);
+    }
+    return (s64)done;
+}
+
+// Requests to the terminal itself, with Linux's numbers. If the serial line
+// is fed from a file there is no terminal, and the answer says so: programs
+// then do not prompt, and do not edit.
+
+#define TCGETS 0x5401
+#define TCSETS 0x5402
+#define TCSETSW 0x5403
+#define TCSETSF 0x5404
+#define TIOCSCTTY 0x540e
+#define TIOCGPGRP 0x540f
+#define TIOCSPGRP 0x5410
+#define TIOCGWINSZ 0x5413
+#define TIOCSWINSZ 0x5414
+
+s64 tty_set(vaddr from, bool flush)
+{
+    struct termios new;
+
+    if (sys_copy_in(&new, from, sizeof new))
+        return -EFAULT;
+    if (flush)
+        tty.read = tty.ready = tty.end;
+    tty.termios = new;
+    if (!tty_has(ICANON))
+        tty_deliver();
+    return 0;
+}
+
+// `tty_control()` is what `ioctl` comes to.
+
+s64 tty_control(struct object *o, u64 request, vaddr argument)
+{
+    (void)o;
+    if (boot.pipe)
+        return -ENOTTY;
+    switch (request) {
+    case TCGETS: return sys_copy_out(argument, &tty.termios, sizeof tty.termios);
+    case TCSETS:
+    case TCSETSW: return tty_set(argument, false);
+    case TCSETSF: return tty_set(argument, true);
+    case TIOCGWINSZ: return sys_copy_out(argument, &tty.window, sizeof tty.window);
+    case TIOCSWINSZ: return sys_copy_in(&tty.window, argument, sizeof tty.window);
+    case TIOCGPGRP: return sys_copy_out(argument, &tty.group, sizeof tty.group);
+    case TIOCSPGRP: return sys_copy_in(&tty.group, argument, sizeof tty.group);
+    case TIOCSCTTY: return 0;
+    default: return -ENOTTY;
+    }
+}
+
+// The system call looks for the object and leaves the rest to it.
+
+s64 sys_ioctl(struct trap_frame *f)
+{
+    struct handle *h = sys_handle((u32)f->rdi, 0);
+
+    if (!h)
+        return -EBADF;
+    if (!h->object->type->file || !h->object->type->file->control)
+        return -ENOTTY;
+    return h->object->type->file->control(h->object, (u32)f->rsi, f->rdx);
+}
+
+const struct file_operations tty_operations = {
+    .read = tty_read, .write = tty_write, .control = tty_control};
+
+// ## The serial line, listening {#con-serial}
+//
+// The chip interrupts when a byte has come (bit 0 of port 1 allows it). It
+// has room for sixteen, so the handler takes all there are.
+
+#define IRQ_KEYBOARD 1
+#define IRQ_SERIAL 4
+
+void serial_interrupt(struct trap_frame *f)
+{
+    (void)f;
+    pic_done(IRQ_SERIAL);
+    while (cpu_inb(COM1 + 5) & 1)
+        tty_input(cpu_inb(COM1));
+}
+
+void serial_listen(void)
+{
+    cpu_outb(COM1 + 7, 0x5a);
+    if (cpu_inb(COM1 + 7) != 0x5a)
+        return;
+    cpu.handler[PIC_VECTOR + IRQ_SERIAL] = serial_interrupt;
+    cpu_outb(COM1 + 1, 1);
+    pic_unmask(IRQ_SERIAL);
+}
+
+// ## The keyboard {#con-keyboard}
+//
+// A PC's keyboard sends a code when a key goes down and another, with the
+// highest bit set, when it comes up. The codes number the keys of a
+// keyboard from 1981. Keys that came later have the prefix 0xe0; of those
+// we know the ones that move the cursor, and translate them into the
+// sequences that terminals send.
+
+#define KEYBOARD_DATA 0x60
+#define KEYBOARD_STATUS 0x64
+
+const char keyboard_plain[] =
+    "\0\0331234567890-=\177\tqwertyuiop[]\n\0asdfghjkl;'`\0\\zxcvbnm,./\0*\0 ";
+const char keyboard_shift[] =
+    "\0\033!@#$%^&*()_+\177\tQWERTYUIOP{}\n\0ASDFGHJKL:\"~\0|ZXCVBNM<>?\0*\0 ";
+
+struct keyboard_state {
+    bool shift, control, capitals, extended;
+};
+
+struct keyboard_state keyboard;
+
+struct keyboard_sequence {
+    u8 code;
+    const char *text;
+};
+
+const struct keyboard_sequence keyboard_sequences[] = {
+    {0x48, "\033[A"}, {0x50, "\033[B"}, {0x4d, "\033[C"}, {0x4b, "\033[D"},
+    {0x47, "\033[H"}, {0x4f, "\033[F"}, {0x53, "\033[3~"}, {0x49, "\033[5~"},
+    {0x51, "\033[6~"}};
+
+void keyboard_extended(u8 code)
+{
+    const char *p;
+    u64 i;
+
+    for (i = 0; i < array_count(keyboard_sequences); i++)
+        if (keyboard_sequences[i].code == code)
+            for (p = keyboard_sequences[i].text; *p; p++)
+                tty_input((u8)*p);
+    if (code == 0x1c)
+        tty_input('\n');
+    if (code == 0x35)
+        tty_input('/');
+}
+
+// Shift and control are remembered. Control with a letter makes the codes 1
+// to 26, a habit of teletypes.
+
+bool keyboard_modifier(u8 code, bool down)
+{
+    if (code == 0x2a || code == 0x36)
+        keyboard.shift = down;
+    else if (code == 0x1d)
+        keyboard.control = down;
+    else if (code == 0x3a)
+        keyboard.capitals ^= down;
+    else
+        return false;
+    return true;
+}
+
+// A code arrives: a modifier, an extended key, or a letter from one of the
+// two tables.
+
+void keyboard_key(u8 code)
+{
+    bool down = !(code & 0x80), extended = keyboard.extended, letter;
+    char c;
+
+    keyboard.extended = code == 0xe0;
+    code &= 0x7f;
+    if (keyboard.extended || keyboard_modifier(code, down) || !down)
+        return;
+    if (extended) {
+        keyboard_extended(code);
+        return;
+    }
+    if (code >= sizeof keyboard_plain)
+        return;
+    letter = keyboard_plain[code] >= 'a' && keyboard_plain[code] <= 'z';
+    c = keyboard.shift != (keyboard.capitals && letter) ? keyboard_shift[code]
+                                                        : keyboard_plain[code];
+    if (c)
+        tty_input(keyboard.control ? (u8)c & 0x1f : (u8)c);
+}
+
+void keyboard_interrupt(struct trap_frame *f)
+{
+    (void)f;
+    pic_done(IRQ_KEYBOARD);
+    while (cpu_inb(KEYBOARD_STATUS) & 1)
+        keyboard_key(cpu_inb(KEYBOARD_DATA));
+}
+
+// The controller is asked to interrupt, and to translate to these codes
+// (bits 0 and 6 of its configuration). A machine without one reads as all
+// ones.
+
+bool keyboard_wait(u8 bit, u8 value)
+{
+    u32 patience = 100000;
+
+    while ((cpu_inb(KEYBOARD_STATUS) & bit) != value && --patience)
+        cpu_pause();
+    return patience;
+}
+
+bool keyboard_init(void)
+{
+    u8 configuration;
+
+    if (cpu_inb(KEYBOARD_STATUS) == 0xff || !keyboard_wait(2, 0))
+        return false;
+    while (cpu_inb(KEYBOARD_STATUS) & 1)
+        cpu_inb(KEYBOARD_DATA);
+    cpu_outb(KEYBOARD_STATUS, 0x20);
+    if (!keyboard_wait(1, 1))
+        return false;
+    configuration = cpu_inb(KEYBOARD_DATA);
+    cpu_outb(KEYBOARD_STATUS, 0x60);
+    keyboard_wait(2, 0);
+    cpu_outb(KEYBOARD_DATA, (u8)((configuration | 0x41) & ~0x10));
+    cpu.handler[PIC_VECTOR + IRQ_KEYBOARD] = keyboard_interrupt;
+    pic_unmask(IRQ_KEYBOARD);
+    return true;
+}
+
+// ## The screen {#con-screen}
+//
+// The font is one of those that Linux shows on its console, Terminus by
+// Dimitar Zhekov: after a header of four bytes, sixteen bytes for each
+// character, a bit for each pixel. It is linked in like a program.
+
+#define GLYPH_WIDTH 8
+#define GLYPH_HEIGHT 16
+#define SCREEN_CELLS_MAX (240 * 80)
+#define FRAMEBUFFER 0xffffffffd0000000UL
+#define FRAMEBUFFER_MAX (256 * MIB)
+#define MSR_PAT 0x277
+#define COLOUR_PLAIN 7
+
+extern const u8 _binary_font_psf_start[];
+
+struct cell {
+    char letter;
+    u8 colour;                   /* low half the letter's, high half the ground's */
+};
+
+struct screen_state {
+    u32 columns, rows;
+    u32 x, y, saved_x, saved_y;  /* the cursor */
+    u32 top, bottom;             /* the rows that scroll: top <= row < bottom */
+    u8 colour;
+    bool bright, reverse, hidden, dirty;
+    int state;                   /* of an escape sequence: 0 none, 1 ESC, 2 ESC [ */
+    bool question;
+    u32 parameter[8], parameters;
+    u32 shown_x, shown_y;        /* where the cursor is drawn */
+    u32 palette[16];
+    struct cell cell[SCREEN_CELLS_MAX];  /* what should be there */
+    struct cell shown[SCREEN_CELLS_MAX]; /* what is there */
+};
+
+struct screen_state screen;
+
+struct cell *screen_cell(u32 x, u32 y)
+{
+    return &screen.cell[y * screen.columns + x];
+}
+
+// A pixel's layout is given by three masks. A colour's part goes to where
+// its mask begins, shortened to as many bits as that has.
+
+u32 screen_part(u32 value, u32 mask)
+{
+    u64 low = mask ? cpu_bsf(mask) : 0, width = mask ? cpu_bsr(mask) + 1 - low : 0;
+
+    return width >= 8 ? (value << (width - 8) << low) & mask : value >> (8 - width) << low;
+}
+
+void screen_init_palette(void)
+{
+    static const u32 colours[16] = {
+        0x000000, 0xaa0000, 0x00aa00, 0xaa5500, 0x0000aa, 0xaa00aa, 0x00aaaa, 0xaaaaaa,
+        0x555555, 0xff5555, 0x55ff55, 0xffff55, 0x5555ff, 0xff55ff, 0x55ffff, 0xffffff};
+    const struct boot_framebuffer *b = &boot.info->screen;
+    int i;
+
+    for (i = 0; i < 16; i++)
+        screen.palette[i] = screen_part(colours[i] >> 16, b->red) |
+                            screen_part(colours[i] >> 8 & 255, b->green) |
+                            screen_part(colours[i] & 255, b->blue);
+}
+
+// ## Drawing {#con-draw}
+//
+// A letter is sixteen rows of eight pixels. The cursor is the same with the
+// colours exchanged.
+
+void screen_draw(u32 x, u32 y, struct cell c, bool inverse)
+{
+    const u8 *glyph = _binary_font_psf_start + 4 + (u8)c.letter * GLYPH_HEIGHT;
+    u32 *pixel = (u32 *)FRAMEBUFFER + (u64)y * GLYPH_HEIGHT * boot.info->screen.stride +
+                 x * GLYPH_WIDTH;
+    u32 front = screen.palette[c.colour & 15], back = screen.palette[c.colour >> 4];
+    int row, bit;
+
+    for (row = 0; row < GLYPH_HEIGHT; row++, pixel += boot.info->screen.stride)
+        for (bit = 0; bit < GLYPH_WIDTH; bit++)
+            pixel[bit] = (glyph[row] >> (7 - bit) & 1) != inverse ? front : back;
+}
+
+void screen_flush(void)
+{
+    u32 x, y, i = 0;
+
+    if (!screen.dirty)
+        return;
+    screen.dirty = false;
+    screen.shown[screen.shown_y * screen.columns + screen.shown_x].colour ^= 0xff;
+    for (y = 0; y < screen.rows; y++) {
+        for (x = 0; x < screen.columns; x++, i++) {
+            if (screen.cell[i].letter == screen.shown[i].letter &&
+                screen.cell[i].colour == screen.shown[i].colour)
+                continue;
+            screen.shown[i] = screen.cell[i];
+            screen_draw(x, y, screen.cell[i], false);
+        }
+    }
+    screen.shown_x = screen.x < screen.columns ? screen.x : screen.columns - 1;
+    screen.shown_y = screen.y;
+    if (!screen.hidden)
+        screen_draw(screen.shown_x, screen.shown_y, *screen_cell(screen.shown_x, screen.shown_y),
+                    true);
+}
+
+// ## Text {#con-text}
+//
+// Everything below changes cells and nothing else. Clearing fills with
+// blanks of the present ground colour; scrolling moves rows within the
+// region that scrolls.
+
+void screen_clear(u32 from, u32 to)
+{
+    for (; from < to; from++)
+        screen.cell[from] = (struct cell){' ', screen.colour & 0xf0 ? screen.colour : COLOUR_PLAIN};
+}
+
+void screen_scroll(u32 top, u32 bottom, int rows)
+{
+    u32 width = screen.columns, count = (u32)(rows < 0 ? -rows : rows), keep;
+
+    if (count > bottom - top)
+        count = bottom - top;
+    keep = (bottom - top - count) * width;
+    if (rows > 0) {
+        memmove(screen_cell(0, top), screen_cell(0, top + count), keep * sizeof(struct cell));
+        screen_clear((bottom - count) * width, bottom * width);
+    } else {
+        memmove(screen_cell(0, top + count), screen_cell(0, top), keep * sizeof(struct cell));
+        screen_clear(top * width, (top + count) * width);
+    }
+}
+
+void screen_new_line(void)
+{
+    if (screen.y + 1 == screen.bottom)
+        screen_scroll(screen.top, screen.bottom, 1);
+    else if (screen.y + 1 < screen.rows)
+        screen.y++;
+}
+
+void screen_letter(char c)
+{
+    if (screen.x >= screen.columns) {
+        screen.x = 0;
+        screen_new_line();
+    }
+    *screen_cell(screen.x, screen.y) = (struct cell){c, screen.colour};
+    screen.x++;
+}
+
+// ## Escape sequences {#con-escape}
+//
+// A terminal is controlled by sequences that begin with the character ESC,
+// and since 1976 by those of the standard ECMA-48: `ESC [`, numbers, a
+// letter. We know those that shells, `ls` and editors send.
+
+u32 screen_parameter(u32 n, u32 otherwise)
+{
+    return n < screen.parameters && screen.parameter[n] ? screen.parameter[n] : otherwise;
+}
+
+void screen_move(u32 x, u32 y)
+{
+    screen.x = x < screen.columns ? x : screen.columns - 1;
+    screen.y = y < screen.rows ? y : screen.rows - 1;
+}
+
+// Colours: 30 to 37 for the letter, 40 to 47 for the ground, 60 more for
+// bright ones, 1 bold, which we show as bright, 7 reversed, 0 back to
+// normal.
+
+void screen_colour(u32 n)
+{
+    u8 front = screen.colour & 15, back = screen.colour >> 4;
+
+    if (n == 0)
+        front = COLOUR_PLAIN, back = 0;
+    else if (n == 1)
+        front |= 8;
+    else if (n == 22)
+        front &= 7;
+    else if ((n == 7 && !screen.reverse) || (n == 27 && screen.reverse))
+        front = screen.colour >> 4, back = screen.colour & 15;
+    else if (n >= 30 && n <= 37)
+        front = (u8)((front & 8) | (n - 30));
+    else if (n == 39)
+        front = COLOUR_PLAIN;
+    else if (n >= 40 && n <= 47)
+        back = (u8)(n - 40);
+    else if (n == 49)
+        back = 0;
+    else if (n >= 90 && n <= 97)
+        front = (u8)(n - 90 + 8);
+    if (n == 0 || n == 7 || n == 27)
+        screen.reverse = n == 7;
+    screen.colour = (u8)(back << 4 | front);
+}
+
+// Erasing: from the cursor to the end (0), from the beginning to the cursor
+// (1), all (2); of the screen (J) or of the line (K).
+
+void screen_erase(u32 first, u32 end, u32 how)
+{
+    u32 here = screen.y * screen.columns + (screen.x < screen.columns ? screen.x
+                                                                      : screen.columns - 1);
+
+    screen_clear(how == 0 ? here : first, how == 1 ? here + 1 : end);
+}
+
+// Inserting and deleting letters moves the rest of the line.
+
+void screen_shift_line(int by)
+{
+    u32 end = (screen.y + 1) * screen.columns, width = screen.columns - screen.x;
+    u32 count = (u32)(by < 0 ? -by : by);
+    struct cell *here = screen_cell(screen.x, screen.y);
+
+    if (screen.x >= screen.columns)
+        return;
+    if (count > width)
+        count = width;
+    if (by > 0) {
+        memmove(here + count, here, (width - count) * sizeof *here);
+        screen_clear(end - width, end - width + count);
+    } else {
+        memmove(here, here + count, (width - count) * sizeof *here);
+        screen_clear(end - count, end);
+    }
+}
+
+void screen_set_region(void)
+{
+    u32 top = screen_parameter(0, 1) - 1, bottom = screen_parameter(1, screen.rows);
+
+    if (top < bottom && bottom <= screen.rows)
+        screen.top = top, screen.bottom = bottom;
+    screen_move(0, 0);
+}
+
+void screen_mode(bool on)
+{
+    if (screen.question && screen_parameter(0, 0) == 25)
+        screen.hidden = !on;
+    if (screen.question && screen_parameter(0, 0) == 1049)
+        screen_clear(0, screen.rows * screen.columns);
+}
+
+// The answer to "where is the cursor?" arrives as if typed.
+
+void screen_report(void)
+{
+    char text[32];
+    int i, length = snprintf(text, sizeof text, "\033[%u;%uR", screen.y + 1, screen.x + 1);
+
+    for (i = 0; i < length; i++)
+        tty_input((u8)text[i]);
+}
+
+// Moving the cursor: up, down, right, left, to a column, to a row, to a
+// place.
+
+void screen_motion(char c, u32 n)
+{
+    switch (c) {
+    case 'A': screen_move(screen.x, screen.y > n ? screen.y - n : 0); break;
+    case 'B': screen_move(screen.x, screen.y + n); break;
+    case 'C': screen_move(screen.x + n, screen.y); break;
+    case 'D': screen_move(screen.x > n ? screen.x - n : 0, screen.y); break;
+    case 'G': screen_move(n - 1, screen.y); break;
+    case 'd': screen_move(screen.x, n - 1); break;
+    case 'H':
+    case 'f': screen_move(screen_parameter(1, 1) - 1, n - 1); break;
+    case 's': screen.saved_x = screen.x, screen.saved_y = screen.y; break;
+    case 'u': screen_move(screen.saved_x, screen.saved_y); break;
+    }
+}
+
+// All others, by their final letter.
+
+void screen_command(char c)
+{
+    u32 n = screen_parameter(0, 1), how = screen_parameter(0, 0), i;
+    u32 line = screen.y * screen.columns;
+
+    n = n < 1000 ? n : 1000;
+    switch (c) {
+    case 'J': screen_erase(0, screen.rows * screen.columns, how); break;
+    case 'K': screen_erase(line, line + screen.columns, how); break;
+    case 'L': screen_scroll(screen.y, screen.bottom > screen.y ? screen.bottom : screen.rows,
+                            -(int)n); break;
+    case 'M': screen_scroll(screen.y, screen.bottom > screen.y ? screen.bottom : screen.rows,
+                            (int)n); break;
+    case 'S': screen_scroll(screen.top, screen.bottom, (int)n); break;
+    case 'T': screen_scroll(screen.top, screen.bottom, -(int)n); break;
+    case '@': screen_shift_line((int)n); break;
+    case 'P': screen_shift_line(-(int)n); break;
+    case 'r': screen_set_region(); break;
+    case 'h':
+    case 'l': screen_mode(c == 'h'); break;
+    case 'n': screen_report(); break;
+    case 'm':
+        for (i = 0; i < screen.parameters || i == 0; i++)
+            screen_colour(screen_parameter(i, 0));
+        break;
+    default: screen_motion(c, n);
+    }
+}
+
+// The sequences are taken apart one byte at a time.
+
+void screen_escape(char c)
+{
+    if (screen.state == 1) {
+        screen.state = c == '[' ? 2 : 0;
+        screen.question = false;
+        screen.parameters = 0;
+        memset(screen.parameter, 0, sizeof screen.parameter);
+    } else if (c == '?') {
+        screen.question = true;
+    } else if (c >= '0' && c <= '9') {
+        if (!screen.parameters)
+            screen.parameters = 1;
+        if (screen.parameter[screen.parameters - 1] < 100000)
+            screen.parameter[screen.parameters - 1] =
+                screen.parameter[screen.parameters - 1] * 10 + (u32)(c - '0');
+    } else if (c == ';') {
+        screen.parameters += screen.parameters ? 1 : 2;
+        if (screen.parameters > array_count(screen.parameter))
+            screen.parameters = array_count(screen.parameter);
+    } else {
+        screen.state = 0;
+        screen_command(c);
+    }
+}
+
+// And whole characters, of which some control the cursor. In a panic nobody
+// will come by later to draw, so it is done at once.
+
+void screen_put(char c)
+{
+    screen.dirty = true;
+    if (screen.state)
+        screen_escape(c);
+    else if (c == '\033')
+        screen.state = 1;
+    else if (c == '\n')
+        screen.x = 0, screen_new_line();
+    else if (c == '\r')
+        screen.x = 0;
+    else if (c == '\b')
+        screen.x -= screen.x > 0;
+    else if (c == '\t')
+        screen_move((screen.x | 7) + 1, screen.y);
+    else if ((u8)c >= ' ')
+        screen_letter(c);
+    if (boot.panics)
+        screen_flush();
+}
+
+struct console screen_console = {"screen", screen_put, NULL};
+
+// The framebuffer is mapped *write-combining*: the processor may collect
+// writes to it and send them in bursts. Which entry of a table of memory
+// types a page uses is said by three bits of its entry (SDM 3A, 11.12); we
+// put "write-combining" in the place of one that nobody needs.
+
+bool screen_map(const struct boot_framebuffer *b)
+{
+    u64 offset;
+
+    if (!b->start || b->size > FRAMEBUFFER_MAX ||
+        (u64)b->stride * b->height * 4 > b->size || b->width < GLYPH_WIDTH)
+        return false;
+    cpu_wrmsr(MSR_PAT, (cpu_rdmsr(MSR_PAT) & ~0xff00UL) | 0x0100);
+    for (offset = 0; offset < b->size; offset += FRAME_SIZE)
+        *cpu_kernel_entry(FRAMEBUFFER + offset) = (b->start + offset) | PTE_PRESENT | PTE_WRITE |
+                                                  PTE_NX | PTE_WRITE_THROUGH;
+    return true;
+}
+
+// The terminal takes the size of the screen, which begins with what the
+// kernel has said so far.
+
+bool screen_init(void)
+{
+    const struct boot_framebuffer *b = &boot.info->screen;
+    u64 at;
+
+    if (!screen_map(b))
+        return false;
+    screen.columns = b->width / GLYPH_WIDTH;
+    screen.rows = b->height / GLYPH_HEIGHT;
+    while (screen.columns * screen.rows > SCREEN_CELLS_MAX)
+        screen.columns > 240 ? screen.columns-- : screen.rows--;
+    screen.bottom = screen.rows;
+    screen.colour = COLOUR_PLAIN;
+    screen_init_palette();
+    screen_clear(0, screen.columns * screen.rows);
+    memset((void *)FRAMEBUFFER, 0, (u64)b->stride * b->height * 4);
+    tty.window = (struct window_size){(u16)screen.rows, (u16)screen.columns, 0, 0};
+    boot_add_console(&screen_console);
+    for (at = boot.log_end < BOOT_LOG_SIZE ? 0 : boot.log_end - BOOT_LOG_SIZE; at < boot.log_end; at++)
+        screen_put(boot.log[at % BOOT_LOG_SIZE]);
+    return true;
+}
+
+// The timer draws what has changed.
+
+void screen_timer(struct trap_frame *f)
+{
+    screen_flush();
+    sched_timer(f);
+}
+
+// ## What the kernel has said {#con-log}
+//
+// The kernel's own messages are kept, and `dmesg` shows them (Linux:
+// `syslog`, 103; 3 reads, 10 tells the size).
+
+s64 sys_syslog(struct trap_frame *f)
+{
+    u64 size = boot.log_end < BOOT_LOG_SIZE ? boot.log_end : BOOT_LOG_SIZE, i;
+    char c;
+
+    if (f->rdi == 10)
+        return BOOT_LOG_SIZE;
+    if (f->rdi != 3)
+        return -EINVAL;
+    if (size > f->rdx)
+        size = f->rdx;
+    for (i = 0; i < size; i++) {
+        c = boot.log[(boot.log_end - size + i) % BOOT_LOG_SIZE];
+        if (sys_copy_out(f->rsi + i, &c, 1))
+            return -EFAULT;
+    }
+    return (s64)size;
+}
+
+// ## Setting up {#con-init}
+//
+// The console object stays the same and gets other operations, so every
+// program, without noticing, has a terminal.
+
+const struct system_call con_calls[] = {{16, sys_ioctl}, {103, sys_syslog}};
+
+void ch11_init(void)
+{
+    ch10_init();
+    console_type.file = &tty_operations;
+    sys_add_calls(con_calls, array_count(con_calls));
+    serial_listen();
+    keyboard_init();
+    if (screen_init())
+        cpu.handler[VECTOR_TIMER] = cpu.handler[PIC_VECTOR] = screen_timer;
+}
+
+// ## Echo {#con-show}
+//
+// The chapter starts `cat`, which repeats what you type, line by line,
+// until you press ^D.
+
+void ch11_main(void)
+{
+    static const char *const cat[] = {"/bin/cat", NULL};
+    struct process *p;
+    int error, status;
+
+    ch11_init();
+    boot_check_options();
+    vfs_show("/bin/hello", NULL, "");
+    printf("console: type something; Enter ends a line, ^D ends the chapter\n");
+    p = vfs_spawn(cat, &error);
+    assert(p);
+    tty.group = p->pid;
+    status = process_wait(p);
+    printf("console: cat ended with status %d, %lu bytes were typed\n", status, tty.end);
+}
+
+// ## Try it {#con-try}
+//
+// `make run CH=11` in a terminal, and type. Without a terminal there is
+// nothing to read:
+//
+// ::: {.transcript file="tests/golden/ch11.txt"}
+// :::
+//
+// `make run CH=11 GUI=1` opens a window with the screen. The keys you press
+// there come from the emulated keyboard, and what you type into the
+// terminal comes from the serial line; `cat` cannot tell the difference.
+//
+// ### Exercises {#con-exercises}
+//
+// ::: {#ex-con-layout .exercise level=1}
+// Give the keyboard the layout of your country. *You can type every
+// character of `rustica.c`.*
+// :::
+//
+// ::: {#ex-con-cursor .exercise level=2}
+// Let the cursor blink, four times a second, without drawing anything but
+// its cell. *With `-icount` an idle second takes fewer than a hundred
+// thousand instructions.*
+// :::
+//
+// ::: {#ex-con-utf8 .exercise level=2}
+// Decode UTF-8 in `screen_put()` and show what the font has; its table of
+// Unicode values stands behind the glyphs. *`cat` of a text in your
+// language looks right.*
+// :::
+//
+// ::: {#ex-con-two .exercise level=3}
+// Make two terminals, switched by Alt-F1 and Alt-F2, each with its own
+// cells and its own line discipline. *A program in one does not notice keys
+// for the other.*
+// :::
+//
+// ## What we have {#con-have}
+//
+// A terminal, twice: on a line and on a screen. There is a program at its
+// other end, but only one, and only the one we have chosen.
+
+// # Chapter 12. A system {#ch-shell}
+//===========================================================================
+//
+// Eleven chapters have made a machine that can run programs, if somebody in
+// the kernel names them. In this last one the kernel starts a single
+// program and then never names one again. That program starts others, and
+// those start others. What it takes for this are a dozen system calls, and
+// the curious thing about them is how they divide the work. Nearly every
+// other system has one call that means *start this program*. Unix has two:
+// `fork` makes a copy of the process that calls it, and `execve` replaces
+// the program of the process that calls it. Neither is what one wants, and
+// between the two there is a moment in which a process can prepare, with
+// ordinary code, the world in which the new program will wake up: open
+// files, connect pipes, change directory. A shell is hardly more than what
+// it does in that moment.
+//
+// Copying a whole process in order to throw the copy away sounds expensive.
+// For us it is a matter of [cloning](#vmo-clone) some VMOs. Chapter 5 is
+// paying for the last time.
+//
+// ## Theory of operation {#proc-theory}
+//
+//         sh --- fork ---> sh' --- prepare ---> execve ---> ls
+//         |                                                  |
+//         '--- wait4 ........................... exit -------'
+//
+// A **copy** of a process has clones of its memory, the same handles (the
+// objects behind them are shared, with their positions), the same
+// directory, and the same trap frame, with one difference: `fork` returns 0
+// in it.
+//
+// **execve** builds a new address space beside the old one, and only when
+// nothing can fail any more puts it in the old one's place. Until then an
+// error leaves the process as it was.
+//
+// A **pipe** is a ring of bytes with two ends, each an object. Who reads
+// from an empty one waits; who writes to a full one waits; and when all
+// handles to one end are closed the other end learns of it, as the end of
+// the file or as an error.
+//
+// A **signal** is a number that one process, or the kernel, sends to
+// another. It is noted, and looked at when the receiver is about to return
+// to ring 3: then it ends the process, is ignored, or calls a function of
+// the program, a *handler*. A process that sleeps is woken for it.
+//
+// The invariants: *each process has a parent, or is process 1; an ended
+// process is waited for once; nothing that a process had survives it but
+// its status.*
+//
+// **Shortcomings.** No job control: a program cannot be stopped and
+// continued. `vfork` is `fork`. Signals do not queue, as in the old days.
+//
+// ## Signals {#signal-state}
+
+#define SIGHUP 1
+#define SIGUSR1 10
+#define SIGPIPE 13
+#define SIGTERM 15
+#define SIGCHLD 17
+#define SIGCONT 18
+#define SIGSTOP 19
+#define SIGTSTP 20
+#define SIGTTIN 21
+#define SIGTTOU 22
+#define SIGURG 23
+#define SIGWINCH 28
+#define SIGNALS 65
+
+#define SA_RESTORER 0x04000000UL
+#define SA_RESTART 0x10000000UL
+#define SA_NODEFER 0x40000000UL
+#define SA_RESETHAND 0x80000000UL
+#define HANDLER_DEFAULT 0
+#define HANDLER_IGNORE 1
+
+// What a process wants to be done about a signal, and its state of affairs.
+
+struct signal_action {
+    vaddr handler;
+    u64 flags;
+    vaddr restorer;              /* where the handler returns to */
+    u64 mask;                    /* signals to block meanwhile */
+};
+
+struct signal_state {
+    struct signal_action action[SIGNALS];
+    u64 pending, blocked;        /* bit n - 1: signal n */
+    u32 group;                   /* the process group */
+};
+
+u64 signal_bit(int signal)
+{
+    return 1UL << (signal - 1);
+}
+
+bool signal_ignored_by_default(int signal)
+{
+    return signal == SIGCHLD || signal == SIGURG || signal == SIGWINCH ||
+           (signal >= SIGCONT && signal <= SIGTTOU);
+}
+
+// Would it do anything? Process 1 is spared whatever it has not asked for.
+
+bool signal_matters(const struct process *p, int signal)
+{
+    vaddr handler = p->signals->action[signal].handler;
+
+    if (signal == SIGKILL)
+        return p->pid != 1;
+    if (handler == HANDLER_IGNORE)
+        return false;
+    return handler != HANDLER_DEFAULT || (p->pid != 1 && !signal_ignored_by_default(signal));
+}
+
+void signal_update(struct process *p)
+{
+    p->program.attention = p->signals->pending & ~p->signals->blocked;
+}
+
+// Sends a signal to a process. Its thread, if it sleeps, is woken and told
+// why.
+
+void signal_send(struct process *p, int signal)
+{
+    if (!p->thread || !p->signals || !signal_matters(p, signal))
+        return;
+    p->signals->pending |= signal_bit(signal);
+    signal_update(p);
+    if (p->program.attention)
+        sched_wake_thread(p->thread, -EINTR);
+}
+
+// To all of a group. Returns how many there were.
+
+u32 signal_send_group(u32 group, int signal)
+{
+    struct process *p, *next;
+    u32 count = 0;
+
+    for (p = sched.processes; p; p = next) {
+        next = p->next;
+        if (p->thread && p->signals && p->signals->group == group) {
+            count++;
+            if (signal)
+                signal_send(p, signal);
+        }
+    }
+    return count;
+}
+
+void signal_from_tty(u32 group, int signal)
+{
+    signal_send_group(group, signal);
+}
+
+// ## Calling a handler {#signal-deliver}
+//
+// To make a program run a function it did not call, we change what it
+// returns to. Its state is put on its own stack, below the 128 bytes that
+// the ABI lets functions use there unasked; RIP becomes the handler's
+// address; and the return address that the handler finds leads to a few
+// instructions of the program which make the system call `rt_sigreturn`.
+// That puts everything back.
+
+struct signal_frame {
+    vaddr restorer;
+    u8 info[128];                /* siginfo: the first word is the number */
+    struct trap_frame frame;
+    u64 blocked;
+    struct fpu_state fpu;
+};
+
+#define FLAGS_USER 0xcd5UL       /* the flags that a program may change */
+#define FLAGS_FIXED 0x202UL
+
+// 0, or -EFAULT if there is no place on the stack.
+
+int signal_push(struct process *p, struct trap_frame *f, int signal)
+{
+    const struct signal_action *a = &p->signals->action[signal];
+    struct signal_frame s = {.restorer = a->restorer, .frame = *f,
+                             .blocked = p->signals->blocked};
+    vaddr at = align_down(f->rsp - 128 - sizeof s, 16) - 8;
+
+    s.info[0] = (u8)signal;
+    cpu_fxsave(&s.fpu);
+    if (sys_copy_out(at, &s, sizeof s))
+        return -EFAULT;
+    f->rsp = at;
+    f->rip = a->handler;
+    f->rdi = (u64)signal;
+    f->rsi = at + offset_of(struct signal_frame, info);
+    f->rdx = at + offset_of(struct signal_frame, frame);
+    f->rax = 0;
+    f->rflags = FLAGS_FIXED;
+    return 0;
+}
+
+// A system call that was interrupted has returned -EINTR. If the handler
+// was installed so, it is repeated afterwards: RIP goes back by the two
+// bytes of `syscall`.
+
+void signal_restart(struct process *p, struct trap_frame *f, u64 flags)
+{
+    if (f->vector == VECTOR_SYSCALL && (s64)f->rax == -EINTR && flags & SA_RESTART) {
+        f->rax = p->program.call;
+        f->rip -= 2;
+    }
+}
+
+void signal_deliver(struct process *p, struct trap_frame *f, int signal)
+{
+    struct signal_action *a = &p->signals->action[signal];
+    vaddr handler = a->handler;
+    u64 mask = a->mask | (a->flags & SA_NODEFER ? 0 : signal_bit(signal));
+
+    if (handler == HANDLER_DEFAULT || signal == SIGKILL)
+        process_end(0, signal);
+    signal_restart(p, f, a->flags);
+    if (signal_push(p, f, signal))
+        process_end(0, SIGSEGV);
+    p->signals->blocked |= mask & ~signal_bit(SIGKILL);
+    if (a->flags & SA_RESETHAND)
+        a->handler = HANDLER_DEFAULT;
+}
+
+// Called before a return to ring 3 if the process has the flag `attention`.
+
+void signal_leave(struct trap_frame *f)
+{
+    struct process *p = process_current();
+    u64 ready = p->signals->pending & ~p->signals->blocked;
+    int signal;
+
+    if (ready) {
+        signal = ready & signal_bit(SIGKILL) ? SIGKILL : (int)cpu_bsf(ready) + 1;
+        p->signals->pending &= ~signal_bit(signal);
+        if (signal_matters(p, signal))
+            signal_deliver(p, f, signal);
+    }
+    signal_update(p);
+}
+
+// A program's own fault becomes a signal, if it has a handler for it and is
+// not in that handler already.
+
+bool signal_catch(struct trap_frame *f, int signal)
+{
+    struct process *p = process_current();
+
+    if (!p->signals || signal == SIGKILL || p->signals->blocked & signal_bit(signal) ||
+        p->signals->action[signal].handler <= HANDLER_IGNORE)
+        return false;
+    signal_deliver(p, f, signal);
+    signal_update(p);
+    return true;
+}
+
+// ## The system calls for it {#signal-calls}
+
+s64 sys_sigaction(struct trap_frame *f)
+{
+    struct signal_state *s = process_current()->signals;
+    struct signal_action new, old;
+    u64 signal = f->rdi;
+
+    if (signal < 1 || signal >= SIGNALS || f->r10 != 8)
+        return -EINVAL;
+    old = s->action[signal];
+    if (f->rsi) {
+        if (signal == SIGKILL || signal == SIGSTOP)
+            return -EINVAL;
+        if (sys_copy_in(&new, f->rsi, sizeof new))
+            return -EFAULT;
+        if (new.handler > HANDLER_IGNORE && !(new.flags & SA_RESTORER))
+            return -EINVAL;
+        s->action[signal] = new;
+    }
+    return f->rdx ? sys_copy_out(f->rdx, &old, sizeof old) : 0;
+}
+
+// Blocking: what is blocked stays pending. Two signals cannot be blocked by
+// anybody.
+
+void signal_set_blocked(struct process *p, u64 mask)
+{
+    p->signals->blocked = mask & ~(signal_bit(SIGKILL) | signal_bit(SIGSTOP));
+    signal_update(p);
+}
+
+// Adding to the blocked signals (0), taking away (1), or setting them (2).
+
+s64 sys_sigprocmask(struct trap_frame *f)
+{
+    struct process *p = process_current();
+    u64 old = p->signals->blocked, mask;
+
+    if (f->r10 != 8)
+        return -EINVAL;
+    if (f->rsi) {
+        if (sys_copy_in(&mask, f->rsi, sizeof mask))
+            return -EFAULT;
+        if (f->rdi > 2)
+            return -EINVAL;
+        signal_set_blocked(p, f->rdi == 0 ? old | mask : f->rdi == 1 ? old & ~mask : mask);
+    }
+    return f->rdx ? sys_copy_out(f->rdx, &old, sizeof old) : 0;
+}
+
+// What comes back from the program's stack is the program's word for its
+// own state, and is believed only where it can do no harm: segments are
+// ours to choose, and flags too.
+
+s64 sys_sigreturn(struct trap_frame *f)
+{
+    struct process *p = process_current();
+    struct signal_frame s;
+
+    if (sys_copy_in(&s, f->rsp - 8, sizeof s) || s.frame.rip >= USER_END)
+        process_end(0, SIGSEGV);
+    s.frame.cs = SEGMENT_USER_CODE;
+    s.frame.ss = SEGMENT_USER_DATA;
+    s.frame.rflags = (s.frame.rflags & FLAGS_USER) | FLAGS_FIXED;
+    s.frame.vector = 0;
+    s.fpu.mxcsr &= 0xffff;
+    cpu_fxrstor(&s.fpu);
+    *f = s.frame;
+    signal_set_blocked(p, s.blocked);
+    return (s64)f->rax;
+}
+
+// Waits for a signal with other ones blocked, which is the only way to do
+// so without missing it.
+
+s64 sys_sigsuspend(struct trap_frame *f)
+{
+    struct process *p = process_current();
+    struct wait_queue nobody = {NULL, NULL};
+    u64 old = p->signals->blocked, mask;
+
+    if (f->rsi != 8 || sys_copy_in(&mask, f->rdi, sizeof mask))
+        return -EFAULT;
+    signal_set_blocked(p, mask);
+    while (!p->program.attention)
+        sched_sleep(&nobody, 0);
+    f->rax = (u64)-EINTR;
+    signal_leave(f);
+    p->signals->blocked |= old;
+    signal_update(p);
+    return (s64)f->rax;
+}
+
+s64 sys_pause(struct trap_frame *f)
+{
+    struct wait_queue nobody = {NULL, NULL};
+
+    (void)f;
+    while (sched_sleep(&nobody, 0) != -EINTR)
+        ;
+    return -EINTR;
+}
+
+// To a process, to its own group (0), to everybody but process 1 and itself
+// (-1), or to a group. Signal 0 only asks whether there is somebody.
+
+s64 signal_everybody(int signal)
+{
+    struct process *p;
+    s64 result = -ESRCH;
+
+    for (p = sched.processes; p; p = p->next) {
+        if (p->pid == 1 || p == process_current())
+            continue;
+        result = 0;
+        if (signal)
+            signal_send(p, signal);
+    }
+    return result;
+}
+
+s64 sys_kill(struct trap_frame *f)
+{
+    s32 pid = (s32)f->rdi;
+    int signal = (int)f->rsi;
+    struct process *p;
+
+    if (signal < 0 || signal >= SIGNALS)
+        return -EINVAL;
+    if (pid == -1)
+        return signal_everybody(signal);
+    if (pid <= 0)
+        return signal_send_group(pid ? (u32)-pid : process_current()->signals->group, signal)
+                   ? 0 : -ESRCH;
+    p = process_find((u32)pid);
+    if (!p)
+        return -ESRCH;
+    if (signal)
+        signal_send(p, signal);
+    return 0;
+}
+
+// ## A copy of a process {#proc-fork}
+//
+// The memory. VMOs that are mapped several times must be cloned once. The
+// two lists of mappings have the same order, so what an earlier mapping of
+// the same VMO became is found by walking both.
+
+struct vmo *proc_clone_vmo(struct as *to, struct as *from, struct mapping *m)
+{
+    struct mapping *a, *b;
+
+    for (a = from->mappings, b = to->mappings; b; a = a->next, b = b->next) {
+        if (a->vmo == m->vmo && (a->rights & MAPPING_SHARED) == (m->rights & MAPPING_SHARED)) {
+            vmo_get(b->vmo);
+            return b->vmo;
+        }
+    }
+    if (m->rights & MAPPING_SHARED) {
+        vmo_get(m->vmo);
+        return m->vmo;
+    }
+    return vmo_clone(m->vmo, 0, m->vmo->size);
+}
+
+// (The list is built in ascending order, so each new mapping goes to its
+// end. It is not merged with the one before it, or the lists would not
+// match: that is why this does not use `as_map()`.)
+
+int proc_copy_mapping(struct as *to, struct mapping ***end, struct as *from, struct mapping *m)
+{
+    struct mapping *copy = heap_alloc(&heap, sizeof *copy);
+
+    if (!copy)
+        return -ENOMEM;
+    *copy = *m;
+    copy->vmo = proc_clone_vmo(to, from, m);
+    if (!copy->vmo) {
+        heap_free(&heap, copy);
+        return -ENOMEM;
+    }
+    copy->as = to;
+    copy->next = NULL;
+    mapping_attach(copy);
+    vmo_put(copy->vmo);
+    **end = copy;
+    *end = &copy->next;
+    return 0;
+}
+
+// The whole list, and then the place of the heap, which one of the copies
+// holds.
+
+int proc_copy_memory(struct program *to, struct program *from)
+{
+    struct mapping *m, *copy, **end = &to->space.mappings;
+    int error = as_create(&to->space);
+
+    if (error)
+        return error;
+    for (m = from->space.mappings; m && !error; m = m->next)
+        error = proc_copy_mapping(&to->space, &end, &from->space, m);
+    if (error) {
+        as_destroy(&to->space);
+        return error;
+    }
+    to->break_start = from->break_start;
+    to->break_end = from->break_end;
+    for (m = from->space.mappings, copy = to->space.mappings; m; m = m->next, copy = copy->next)
+        if (m->vmo == from->break_memory && !to->break_memory) {
+            to->break_memory = copy->vmo;
+            vmo_get(copy->vmo);
+        }
+    return 0;
+}
+
+// The handles: a table of the same size with the same entries.
+
+struct handle_table *proc_copy_handles(const struct handle_table *from)
+{
+    struct handle_table *t = heap_alloc(&heap, sizeof *t);
+    u32 i;
+
+    if (!t)
+        return NULL;
+    t->count = from->count;
+    t->entry = heap_alloc(&heap, t->count * sizeof *t->entry);
+    if (!t->entry) {
+        heap_free(&heap, t);
+        return NULL;
+    }
+    memcpy(t->entry, from->entry, t->count * sizeof *t->entry);
+    for (i = 0; i < t->count; i++)
+        if (t->entry[i].object)
+            object_get(t->entry[i].object);
+    return t;
+}
+
+struct signal_state *proc_copy_signals(const struct signal_state *from)
+{
+    struct signal_state *s = heap_alloc(&heap, sizeof *s);
+
+    if (s) {
+        *s = *from;
+        s->pending = 0;
+    }
+    return s;
+}
+
+// All of it, or nothing.
+
+int proc_copy(struct process *child, struct process *parent)
+{
+    int error = proc_copy_memory(&child->program, &parent->program);
+
+    if (error)
+        return error;
+    child->program.handles = proc_copy_handles(parent->program.handles);
+    child->signals = proc_copy_signals(parent->signals);
+    if (child->program.handles && child->signals) {
+        child->directory = parent->directory;
+        if (child->directory)
+            object_get(&child->directory->object);
+        return 0;
+    }
+    user.clean(&child->program);
+    as_destroy(&child->program.space);
+    return -ENOMEM;
+}
+
+// The copy gets the registers too. If the caller wants, its stack is
+// elsewhere.
+
+s64 proc_fork(struct trap_frame *f, vaddr stack)
+{
+    struct process *parent = process_current();
+    struct process *child = process_create(parent, parent->name);
+    struct trap_frame *frame;
+    int error;
+
+    if (!child)
+        return -EAGAIN;
+    error = proc_copy(child, parent);
+    if (error) {
+        process_abandon(child);
+        return error;
+    }
+    frame = thread_frame(child->thread);
+    *frame = *f;
+    frame->rax = 0;
+    if (stack)
+        frame->rsp = stack;
+    child->thread->fs_base = parent->thread->fs_base;
+    cpu_fxsave(&child->thread->fpu);
+    thread_start(child->thread);
+    return child->pid;
+}
+
+s64 sys_fork(struct trap_frame *f)
+{
+    return proc_fork(f, 0);
+}
+
+// `clone` is what C libraries call for `fork` today. It can also make
+// threads, which we cannot. What it can share between processes we copy.
+
+#define CLONE_THREAD 0x10000
+
+s64 sys_clone(struct trap_frame *f)
+{
+    if (f->rdi & CLONE_THREAD)
+        return -ENOSYS;
+    return proc_fork(f, f->rsi);
+}
+
+// ## Another program {#proc-exec}
+//
+// The arguments and the environment are lists of pointers to strings in the
+// old program's memory. They are collected into one block, one string
+// behind the other, before that memory goes.
+
+#define ARGUMENTS_FIRST KIB
+#define ARGUMENTS_SIZE (128 * KIB)
+#define SCRIPT_DEPTH 4
+
+struct arguments {
+    char *text;
+    u64 room, size;              /* bytes allocated, bytes used */
+    u64 count, environment;      /* how many strings of each kind */
+};
+
+int arguments_grow(struct arguments *a)
+{
+    char *text;
+
+    if (a->room == ARGUMENTS_SIZE)
+        return -E2BIG;
+    text = heap_realloc(&heap, a->text, a->room * 2);
+    if (!text)
+        return -ENOMEM;
+    a->text = text;
+    a->room *= 2;
+    return 0;
+}
+
+// A string that does not fit is begun again with twice the room.
+
+int arguments_collect(struct arguments *a, vaddr list, u64 *count)
+{
+    vaddr string;
+    int error;
+
+    for (; list; list += sizeof string, ++*count) {
+        if (sys_copy_in(&string, list, sizeof string))
+            return -EFAULT;
+        if (!string)
+            return 0;
+        while ((error = sys_copy_string(a->text + a->size, string, a->room - a->size)) ==
+               -ENAMETOOLONG)
+            if ((error = arguments_grow(a)))
+                return error;
+        if (error)
+            return error;
+        a->size += strlen(a->text + a->size) + 1;
+    }
+    return 0;
+}
+
+// The first argument is dropped and others are put in front: this is what a
+// script needs.
+
+int arguments_replace_first(struct arguments *a, const char *const *strings, u64 count)
+{
+    u64 old = a->count ? strlen(a->text) + 1 : 0, size = 0, i;
+
+    for (i = 0; i < count; i++)
+        size += strlen(strings[i]) + 1;
+    while (a->size - old + size > a->room)
+        if (arguments_grow(a))
+            return -E2BIG;
+    memmove(a->text + size, a->text + old, a->size - old);
+    a->size = a->size - old + size;
+    a->count += count - (a->count > 0);
+    for (i = 0, size = 0; i < count; i++) {
+        memcpy(a->text + size, strings[i], strlen(strings[i]) + 1);
+        size += strlen(strings[i]) + 1;
+    }
+    return 0;
+}
+
+// A script begins with `#!`, the path of its interpreter, and perhaps an
+// argument. Returns 1 if the file is one and `a` and `path` are now about
+// the interpreter, 0 if it is none, or an error.
+
+int exec_script(struct vmo *file, char *path, struct arguments *a)
+{
+    char line[128] = "", script[PATH_SIZE], *interpreter, *option, *p;
+    const char *strings[3];
+    u64 size = file->size < sizeof line - 1 ? file->size : sizeof line - 1, count = 0;
+
+    if (vmo_read(file, 0, line, size) || line[0] != '#' || line[1] != '!')
+        return 0;
+    for (p = line; *p && *p != '\n'; p++)
+        ;
+    *p = 0;
+    for (interpreter = line + 2; *interpreter == ' '; interpreter++)
+        ;
+    for (option = interpreter; *option && *option != ' '; option++)
+        ;
+    while (*option == ' ')
+        *option++ = 0;
+    if (!*interpreter)
+        return -ENOEXEC;
+    memcpy(script, path, strlen(path) + 1);
+    strings[count++] = interpreter;
+    if (*option)
+        strings[count++] = option;
+    strings[count++] = script;
+    memcpy(path, interpreter, strlen(interpreter) + 1);
+    return arguments_replace_first(a, strings, count) ? -E2BIG : 1;
+}
+
+// Finds the file of a path, through scripts to the program that interprets
+// them. The node gets a reference.
+
+int exec_find(char *path, struct arguments *a, struct node **n)
+{
+    int depth, error;
+
+    for (depth = 0; depth < SCRIPT_DEPTH; depth++) {
+        error = vfs_find(vfs_directory(), path, true, n);
+        if (error)
+            return error;
+        if (!node_is(*n, MODE_FILE) || !((*n)->mode & 0111))
+            return -EACCES;
+        if (!(*n)->data)
+            return -ENOEXEC;
+        error = exec_script((*n)->data, path, a);
+        if (error <= 0) {
+            if (!error)
+                object_get(&(*n)->object);
+            return error;
+        }
+    }
+    return -ELOOP;
+}
+
+// The [start of a stack](#user-stack) as C libraries expect it, with
+// environment and more facts.
+
+#define AT_UID 11
+#define AT_EUID 12
+#define AT_GID 13
+#define AT_EGID 14
+#define AT_CLKTCK 17
+#define AT_SECURE 23
+#define AT_RANDOM 25
+#define AT_EXECFN 31
+
+void exec_push_facts(struct stack_builder *b, const struct elf_image *image, vaddr random,
+                     vaddr name)
+{
+    const u64 facts[] = {
+        AT_PHDR, image->headers, AT_PHENT, sizeof(struct elf_segment_header),
+        AT_PHNUM, image->header_count, AT_PAGESZ, FRAME_SIZE, AT_ENTRY, image->entry,
+        AT_UID, 0, AT_EUID, 0, AT_GID, 0, AT_EGID, 0, AT_CLKTCK, 100, AT_SECURE, 0,
+        AT_RANDOM, random, AT_EXECFN, name, AT_NULL, 0};
+
+    stack_push(b, facts, sizeof facts);
+}
+
+// Pushes pointers to `count` strings, the last of which ends at `end` in
+// the block.
+
+void exec_push_pointers(struct stack_builder *b, const struct arguments *a, vaddr text,
+                        u64 first, u64 count)
+{
+    u64 offset = 0, i;
+    vaddr pointer;
+
+    b->top -= (count + 1) * sizeof pointer;
+    for (i = 0; i < first; i++)
+        offset += strlen(a->text + offset) + 1;
+    for (i = 0; i <= count && !b->error; i++) {
+        pointer = i < count ? text + offset : 0;
+        b->error = vmo_write(b->stack, b->top + i * sizeof pointer, &pointer, sizeof pointer);
+        if (i < count)
+            offset += strlen(a->text + offset) + 1;
+    }
+}
+
+vaddr exec_build_stack(struct vmo *stack, const struct elf_image *image,
+                       const struct arguments *a, const char *path)
+{
+    struct stack_builder b = {stack, USER_STACK_SIZE, 0};
+    u64 chance[2] = {random_next(), random_next()};
+    vaddr name = stack_push(&b, path, strlen(path) + 1);
+    vaddr random = stack_push(&b, chance, sizeof chance);
+    vaddr text = stack_push(&b, a->text, a->size);
+
+    b.top = align_down(b.top, 16);
+    if ((a->count + a->environment) % 2 == 0)
+        b.top -= 8;
+    exec_push_facts(&b, image, random, name);
+    exec_push_pointers(&b, a, text, a->count, a->environment);
+    exec_push_pointers(&b, a, text, 0, a->count);
+    stack_push_word(&b, a->count);
+    return b.error ? 0 : USER_STACK_START + b.top;
+}
+
+// The new address space, complete, beside the old one.
+
+int exec_build(struct program *new, struct vmo *file, struct elf_image *image,
+               const struct arguments *a, const char *path, vaddr *sp)
+{
+    struct vmo *stack = NULL;
+    int error = as_create(&new->space);
+
+    if (error)
+        return error;
+    new->break_start = new->break_end = segment_end_page(&image->segment[image->count - 1]);
+    error = elf_load(file, image);
+    if (!error)
+        error = user_map_image(&new->space, image);
+    elf_unload(image);
+    if (!error && !(stack = vmo_create(USER_STACK_SIZE)))
+        error = -ENOMEM;
+    if (!error && !(*sp = exec_build_stack(stack, image, a, path)))
+        error = -ENOMEM;
+    if (!error)
+        error = as_map(&new->space, USER_STACK_START, USER_STACK_SIZE, PF_R | PF_W, stack, 0);
+    if (stack)
+        vmo_put(stack);
+    if (error)
+        as_destroy(&new->space);
+    return error;
+}
+
+// No way back from here: the old memory goes, the new takes its place.
+// Mappings know which address space they belong to, and this one is moving.
+
+void exec_replace(struct process *p, struct program *new)
+{
+    struct program *old = &p->program;
+    struct mapping *m;
+
+    as_switch(NULL);
+    as_destroy(&old->space);
+    if (old->break_memory)
+        vmo_put(old->break_memory);
+    old->break_memory = NULL;
+    old->break_start = new->break_start;
+    old->break_end = new->break_end;
+    old->complained = false;
+    old->space = new->space;
+    for (m = old->space.mappings; m; m = m->next)
+        m->as = &old->space;
+    as_switch(&old->space);
+}
+
+// What else a program does not inherit from its predecessor in the same
+// process: handles marked so, handlers (their code is gone), registers, its
+// name.
+
+void exec_reset(struct process *p, const char *path)
+{
+    const char *name = path, *c;
+    u32 i;
+
+    for (i = 0; i < p->program.handles->count; i++)
+        if (p->program.handles->entry[i].object && p->program.handles->entry[i].close_on_exec)
+            handle_close_entry(&p->program.handles->entry[i]);
+    for (i = 1; i < SIGNALS; i++)
+        if (p->signals->action[i].handler != HANDLER_IGNORE)
+            p->signals->action[i] = (struct signal_action){0};
+    for (c = path; *c; c++)
+        if (*c == '/')
+            name = c + 1;
+    snprintf(p->name, sizeof p->name, "%s", name);
+    p->thread->fs_base = 0;
+    cpu_wrmsr(MSR_FS_BASE, 0);
+    cpu_fxrstor(&fpu_fresh);
+}
+
+// In order: find, check, build, and only then replace.
+
+int exec_load(char *path, struct arguments *a, struct elf_image *image)
+{
+    struct program new = {.name = ""};
+    struct process *p = process_current();
+    struct node *n;
+    vaddr sp = 0;
+    int error = exec_find(path, a, &n);
+
+    if (error)
+        return error;
+    error = elf_check(n->data, image) ? -ENOEXEC : 0;
+    if (!error)
+        error = exec_build(&new, n->data, image, a, path, &sp);
+    object_put(&n->object);
+    if (error)
+        return error;
+    exec_replace(p, &new);
+    exec_reset(p, path);
+    thread_set_start(p->thread, image->entry, sp);
+    return 0;
+}
+
+// The system call brings the strings in and takes care of the memory for
+// all this.
+
+s64 sys_execve(struct trap_frame *f)
+{
+    char path[PATH_SIZE];
+    struct arguments a = {heap_alloc(&heap, ARGUMENTS_FIRST), ARGUMENTS_FIRST, 0, 0, 0};
+    struct elf_image *image = heap_alloc(&heap, sizeof *image);
+    int error = sys_copy_string(path, f->rdi, sizeof path);
+
+    if (!a.text || !image)
+        error = -ENOMEM;
+    if (!error)
+        error = arguments_collect(&a, f->rsi, &a.count);
+    if (!error)
+        error = arguments_collect(&a, f->rdx, &a.environment);
+    if (!error)
+        error = exec_load(path, &a, image);
+    heap_free(&heap, image);
+    heap_free(&heap, a.text);
+    return error;
+}
+
+// ## Waiting for children {#proc-wait}
+//
+// A parent asks for a child by its number, for any of a group, or for any
+// (-1). The status has the exit code in its second byte and the signal in
+// its first.
+
+#define WNOHANG 1
+
+bool wait_matches(const struct process *parent, const struct process *p, s32 pid)
+{
+    if (p->parent != parent)
+        return false;
+    if (pid > 0)
+        return p->pid == (u32)pid;
+    if (pid == -1 || !p->signals)
+        return true;
+    return p->signals->group == (pid ? (u32)-pid : parent->signals->group);
+}
+
+// A child that has ended, if there is one; and whether there is any child
+// at all.
+
+struct process *wait_find(const struct process *parent, s32 pid, bool *any)
+{
+    struct process *p;
+
+    *any = false;
+    for (p = sched.processes; p; p = p->next) {
+        if (!wait_matches(parent, p, pid))
+            continue;
+        *any = true;
+        if (!p->thread)
+            return p;
+    }
+    return NULL;
+}
+
+s64 sys_wait4(struct trap_frame *f)
+{
+    struct process *parent = process_current(), *p;
+    bool any;
+    s32 status;
+    u32 pid;
+
+    while (!(p = wait_find(parent, (s32)f->rdi, &any))) {
+        if (!any)
+            return -ECHILD;
+        if (f->rdx & WNOHANG)
+            return 0;
+        if (sched_sleep(&parent->waiters, 0) == -EINTR)
+            return -EINTR;
+    }
+    status = p->exit_code << 8 | p->exit_signal;
+    pid = p->pid;
+    if (f->rsi && sys_copy_out(f->rsi, &status, sizeof status))
+        return -EFAULT;
+    object_put(&p->object);
+    return pid;
+}
+
+// When a process ends, its parent is told by a signal, which most ignore. A
+// process that has never run under this chapter's rules has no signals.
+
+void proc_clean(struct program *program)
+{
+    struct process *p = container_of(program, struct process, program);
+
+    if (p->parent)
+        signal_send(p->parent, SIGCHLD);
+    if (p->signals)
+        heap_free(&heap, p->signals);
+    p->signals = NULL;
+    vfs_clean(program);
+}
+
+// The first process of all gets its signals and its terminal here.
+
+int proc_prepare(struct program *program)
+{
+    struct process *p = container_of(program, struct process, program);
+
+    p->signals = heap_alloc_zeroed(&heap, sizeof *p->signals);
+    if (!p->signals)
+        return -ENOMEM;
+    p->signals->group = p->pid;
+    if (sys_prepare(program)) {
+        heap_free(&heap, p->signals);
+        p->signals = NULL;
+        return -ENOMEM;
+    }
+    return 0;
+}
+
+// ## Pipes {#proc-pipe}
+
+#define PIPE_SIZE 4096
+
+struct pipe {
+    struct object reader, writer; /* the two ends */
+    bool reader_gone, writer_gone;
+    u64 read, written;           /* bytes ever; the ring holds the difference */
+    struct wait_queue waiters;
+    u8 byte[PIPE_SIZE];
+};
+
+// An end that is closed wakes whoever waits at the other; the second one to
+// close switches off the light.
+
+void pipe_close(struct pipe *p)
+{
+    sched_wake(&p->waiters);
+    if (p->reader_gone && p->writer_gone)
+        heap_free(&heap, p);
+}
+
+void pipe_close_reader(struct object *o)
+{
+    struct pipe *p = container_of(o, struct pipe, reader);
+
+    p->reader_gone = true;
+    pipe_close(p);
+}
+
+void pipe_close_writer(struct object *o)
+{
+    struct pipe *p = container_of(o, struct pipe, writer);
+
+    p->writer_gone = true;
+    pipe_close(p);
+}
+
+// Reading takes what is there, at least one byte; no bytes and no writers
+// is the end of the file. The ring is copied in at most two pieces.
+
+s64 pipe_read(struct object *o, vaddr to, u64 size)
+{
+    struct pipe *p = container_of(o, struct pipe, reader);
+    u64 done, part;
+
+    while (p->read == p->written && size) {
+        if (p->writer_gone)
+            return 0;
+        if (sched_sleep(&p->waiters, 0) == -EINTR)
+            return -EINTR;
+    }
+    if (size > p->written - p->read)
+        size = p->written - p->read;
+    for (done = 0; done < size; done += part) {
+        part = PIPE_SIZE - p->read % PIPE_SIZE;
+        if (part > size - done)
+            part = size - done;
+        if (sys_copy_out(to + done, p->byte + p->read % PIPE_SIZE, part))
+            return done ? (s64)done : -EFAULT;
+        p->read += part;
+    }
+    sched_wake(&p->waiters);
+    return (s64)size;
+}
+
+// Writing puts in everything, waiting for room as often as it takes. If
+// nobody will ever read it, the writer gets a signal which by default is
+// the end of it; this is how `yes | head` comes to an end.
+
+s64 pipe_write(struct object *o, vaddr from, u64 size)
+{
+    struct pipe *p = container_of(o, struct pipe, writer);
+    u64 done = 0, part;
+
+    while (done < size) {
+        if (p->reader_gone) {
+            signal_send(process_current(), SIGPIPE);
+            return -EPIPE;
+        }
+        part = PIPE_SIZE - (p->written - p->read);
+        if (!part) {
+            if (sched_sleep(&p->waiters, 0) == -EINTR)
+                return done ? (s64)done : -EINTR;
+            continue;
+        }
+        if (part > size - done)
+            part = size - done;
+        if (part > PIPE_SIZE - p->written % PIPE_SIZE)
+            part = PIPE_SIZE - p->written % PIPE_SIZE;
+        if (sys_copy_in(p->byte + p->written % PIPE_SIZE, from + done, part))
+            return done ? (s64)done : -EFAULT;
+        p->written += part;
+        done += part;
+        sched_wake(&p->waiters);
+    }
+    return (s64)done;
+}
+
+// What the two ends are to the outside.
+
+int pipe_status(struct object *o, struct file_status *status)
+{
+    (void)o;
+    *status = (struct file_status){.mode = 0010600, .links = 1, .block_size = PIPE_SIZE};
+    return 0;
+}
+
+const struct file_operations pipe_read_operations = {.read = pipe_read, .status = pipe_status};
+const struct file_operations pipe_write_operations = {.write = pipe_write,
+                                                      .status = pipe_status};
+struct object_type pipe_reader_type = {.name = "pipe reader", .destroy = pipe_close_reader,
+                                       .file = &pipe_read_operations};
+struct object_type pipe_writer_type = {.name = "pipe writer", .destroy = pipe_close_writer,
+                                       .file = &pipe_write_operations};
+
+// Making one: two objects, two handles, two numbers for the program. Each
+// step that fails undoes those before.
+
+s64 proc_pipe(vaddr to, u64 flags)
+{
+    struct handle_table *t = user.current->handles;
+    struct pipe *p = heap_alloc(&heap, sizeof *p);
+    s32 fd[2];
+
+    if (!p)
+        return -ENOMEM;
+    memset(p, 0, offset_of(struct pipe, byte));
+    object_init(&p->reader, &pipe_reader_type);
+    object_init(&p->writer, &pipe_writer_type);
+    fd[0] = handle_add(t, &p->reader, RIGHT_READ | RIGHT_DUPLICATE, 0);
+    if (fd[0] < 0) {
+        object_put(&p->writer);
+        return fd[0];
+    }
+    fd[1] = handle_add(t, &p->writer, RIGHT_WRITE | RIGHT_DUPLICATE, 0);
+    if (fd[1] < 0 || sys_copy_out(to, fd, sizeof fd)) {
+        handle_close_entry(&t->entry[fd[0]]);
+        if (fd[1] < 0)
+            return fd[1];
+        handle_close_entry(&t->entry[fd[1]]);
+        return -EFAULT;
+    }
+    t->entry[fd[0]].close_on_exec = t->entry[fd[1]].close_on_exec = flags & O_CLOEXEC;
+    return 0;
+}
+
+s64 sys_pipe(struct trap_frame *f)
+{
+    return proc_pipe(f->rdi, 0);
+}
+
+s64 sys_pipe2(struct trap_frame *f)
+{
+    return f->rsi & ~(u64)(O_CLOEXEC | 04000) ? -EINVAL : proc_pipe(f->rdi, f->rsi);
+}
+
+// ## Duplicating descriptors {#proc-dup}
+//
+// `dup` takes the lowest free number, `dup2` one that is named, closing
+// what was there.
+
+s64 proc_dup(u64 fd, u32 from, bool close_on_exec)
+{
+    struct handle_table *t = user.current->handles;
+    struct handle *h = sys_handle((u32)fd, 0);
+    int index;
+
+    if (!h)
+        return -EBADF;
+    object_get(h->object);
+    index = handle_add(t, h->object, h->rights, from);
+    if (index >= 0)
+        t->entry[index].close_on_exec = close_on_exec;
+    return index;
+}
+
+// Closing the old one comes first, and cannot fail.
+
+s64 proc_dup_to(u64 fd, u64 to, bool close_on_exec)
+{
+    struct handle *old = sys_handle((u32)to, 0);
+
+    if (!sys_handle((u32)fd, 0) || (u32)to >= HANDLES_MAX)
+        return -EBADF;
+    if (old)
+        handle_close_entry(old);
+    return proc_dup(fd, (u32)to, close_on_exec);
+}
+
+s64 sys_dup(struct trap_frame *f)
+{
+    return proc_dup(f->rdi, 0, false);
+}
+
+s64 sys_dup2(struct trap_frame *f)
+{
+    if ((u32)f->rdi == (u32)f->rsi)
+        return sys_handle((u32)f->rdi, 0) ? (s64)(u32)f->rdi : -EBADF;
+    return proc_dup_to(f->rdi, f->rsi, false);
+}
+
+s64 sys_dup3(struct trap_frame *f)
+{
+    if ((u32)f->rdi == (u32)f->rsi)
+        return -EINVAL;
+    return proc_dup_to(f->rdi, f->rsi, f->rdx & O_CLOEXEC);
+}
+
+#define F_DUPFD 0
+#define F_GETFD 1
+#define F_SETFD 2
+#define F_GETFL 3
+#define F_SETFL 4
+#define F_DUPFD_CLOEXEC 1030
+
+// And a call that does a bit of everything.
+
+s64 sys_fcntl(struct trap_frame *f)
+{
+    struct handle *h = sys_handle((u32)f->rdi, 0);
+    struct file *file = h ? file_of(h->object) : NULL;
+
+    if (!h)
+        return -EBADF;
+    switch (f->rsi) {
+    case F_DUPFD: return proc_dup(f->rdi, (u32)f->rdx, false);
+    case F_DUPFD_CLOEXEC: return proc_dup(f->rdi, (u32)f->rdx, true);
+    case F_GETFD: return h->close_on_exec;
+    case F_SETFD: h->close_on_exec = f->rdx & 1; return 0;
+    case F_GETFL: return file ? file->flags : (h->rights & RIGHT_WRITE ? O_READ_WRITE : 0);
+    case F_SETFL:
+        if (file)
+            file->flags = (file->flags & ~(u32)O_APPEND) | ((u32)f->rdx & O_APPEND);
+        return 0;
+    default: return -EINVAL;
+    }
+}
+
+// ## Questions about the system {#proc-info}
+//
+// Who and what we are, how much there is of what, and who else is here.
+
+struct system_name {
+    char field[6][65];
+};
+
+s64 sys_uname(struct trap_frame *f)
+{
+    struct system_name name = {{"Rustica", "rustica", "12.0", "chapters 1 to 12", "x86_64", ""}};
+
+    return sys_copy_out(f->rdi, &name, sizeof name);
+}
+
+struct system_info {
+    s64 uptime;
+    u64 loads[3], total, free, shared, buffers, swap, free_swap;
+    u16 processes, pad;
+    u32 pad2;
+    u64 high, free_high;
+    u32 unit;
+    u8 rest[4];
+};
+
+s64 sys_sysinfo(struct trap_frame *f)
+{
+    struct system_info info = {
+        .uptime = (s64)(time_now() / 1000000000),
+        .total = (pmm.states[FRAME_FREE] + pmm.states[FRAME_USED]) << FRAME_SHIFT,
+        .free = pmm.states[FRAME_FREE] << FRAME_SHIFT,
+        .processes = (u16)process_type.live, .unit = 1};
+
+    return sys_copy_out(f->rdi, &info, sizeof info);
+}
+
+// Rustica's own: the process with the lowest number above a given one. A
+// program that wants all of them begins with 0.
+
+#define SYS_PROCESS_INFO 0x1008
+
+struct process_info {
+    u32 pid, parent;
+    char state;                  /* R runs or could, S sleeps, Z has ended */
+    char pad[7];
+    u64 cpu_time, memory;        /* nanoseconds, bytes */
+    char name[32];
+};
+
+u64 proc_memory(const struct process *p)
+{
+    const struct mapping *m;
+    u64 pages = 0;
+
+    for (m = p->program.space.mappings; m; m = m->next)
+        pages += m->vmo->committed;
+    return pages << FRAME_SHIFT;
+}
+
+s64 sys_process_info(struct trap_frame *f)
+{
+    struct process *p, *best = NULL;
+    struct process_info info = {0};
+
+    for (p = sched.processes; p; p = p->next)
+        if (p->pid > f->rdi && (!best || p->pid < best->pid))
+            best = p;
+    if (!best)
+        return 0;
+    info.pid = best->pid;
+    info.parent = best->parent ? best->parent->pid : 0;
+    info.state = !best->thread ? 'Z' : best->thread->queue ? 'S' : 'R';
+    info.cpu_time = best->cpu_time;
+    info.memory = best->thread ? proc_memory(best) : 0;
+    memcpy(info.name, best->name, sizeof info.name);
+    return sys_copy_out(f->rsi, &info, sizeof info) ? -EFAULT : (s64)info.pid;
+}
+
+// Process groups, and the users, of whom there is one.
+
+s64 sys_setpgid(struct trap_frame *f)
+{
+    struct process *p = f->rdi ? process_find((u32)f->rdi) : process_current();
+
+    if (!p || !p->signals)
+        return -ESRCH;
+    p->signals->group = f->rsi ? (u32)f->rsi : p->pid;
+    return 0;
+}
+
+s64 sys_getpgid(struct trap_frame *f)
+{
+    struct process *p = f->rdi ? process_find((u32)f->rdi) : process_current();
+
+    return p && p->signals ? (s64)p->signals->group : -ESRCH;
+}
+
+s64 sys_getpgrp(struct trap_frame *f)
+{
+    (void)f;
+    return process_current()->signals->group;
+}
+
+// A new session begins with a new group.
+
+s64 sys_setsid(struct trap_frame *f)
+{
+    (void)f;
+    process_current()->signals->group = process_current()->pid;
+    return process_current()->pid;
+}
+
+s64 sys_zero(struct trap_frame *f)
+{
+    (void)f;
+    return 0;
+}
+
+// Calls that C libraries make at their start and do without if they must.
+// To know them, and to decline, saves a complaint for each program.
+
+s64 sys_decline(struct trap_frame *f)
+{
+    (void)f;
+    return -ENOSYS;
+}
+
+s64 sys_gettimeofday(struct trap_frame *f)
+{
+    u64 now = time_now();
+    s64 t[2] = {sys.boot_seconds + (s64)(now / 1000000000), (s64)(now / 1000 % 1000000)};
+
+    return f->rdi ? sys_copy_out(f->rdi, t, sizeof t) : 0;
+}
+
+// Switching off, and starting again: by the keyboard controller, which
+// since 1984 has had a wire to the processor's reset.
+
+#define REBOOT_MAGIC 0xfee1dead
+#define REBOOT_POWER_OFF 0x4321fedc
+#define REBOOT_HALT 0xcdef0123
+#define REBOOT_RESTART 0x01234567
+
+s64 sys_reboot(struct trap_frame *f)
+{
+    if ((u32)f->rdi != REBOOT_MAGIC)
+        return -EINVAL;
+    switch ((u32)f->rdx) {
+    case REBOOT_POWER_OFF:
+    case REBOOT_HALT:
+        boot_exit(0);
+    case REBOOT_RESTART:
+        cpu_outb(0xcf9, 6);
+        cpu_outb(KEYBOARD_STATUS, 0xfe);
+        boot_exit(0);
+    default: return -EINVAL;
+    }
+}
+
+const struct system_call proc_calls[] = {
+    {13, sys_sigaction}, {14, sys_sigprocmask}, {15, sys_sigreturn}, {22, sys_pipe},
+    {32, sys_dup}, {33, sys_dup2}, {34, sys_pause}, {56, sys_clone}, {57, sys_fork},
+    {58, sys_fork}, {59, sys_execve}, {61, sys_wait4}, {62, sys_kill}, {63, sys_uname},
+    {72, sys_fcntl}, {96, sys_gettimeofday}, {99, sys_sysinfo}, {102, sys_zero},
+    {104, sys_zero}, {107, sys_zero}, {108, sys_zero}, {109, sys_setpgid},
+    {111, sys_getpgrp}, {112, sys_setsid}, {121, sys_getpgid}, {130, sys_sigsuspend},
+    {169, sys_reboot}, {200, sys_kill}, {218, sys_getpid}, {273, sys_decline},
+    {292, sys_dup3}, {293, sys_pipe2}, {302, sys_decline}, {334, sys_decline},
+    {SYS_PROCESS_INFO, sys_process_info}};
+
+// ## The last main {#proc-main}
+//
+// Everything is in place. The kernel starts `/sbin/init` as process 1, and
+// waits for it to end, which it should not.
+
+void ch12_init(void)
+{
+    ch11_init();
+    user.prepare = proc_prepare;
+    user.clean = proc_clean;
+    user.catch = signal_catch;
+    sys.leave = signal_leave;
+    tty.signal = signal_from_tty;
+    tty.group = 1;
+    sys_add_calls(proc_calls, array_count(proc_calls));
+}
+
+void ch12_main(void)
+{
+    static const char *const arguments[] = {"/sbin/init", NULL};
+    struct process *init;
+    int error;
+
+    ch12_init();
+    boot_check_options();
+    init = vfs_spawn(arguments, &error);
+    if (!init)
+        boot_refuse("/sbin/init cannot be started, error %d", error);
+    printf("init ended with status %d\n", process_wait(init));
+}
+
+// ## Try it {#proc-try}
+//
+// `make run`, and you are at a prompt. Without a terminal, commands are
+// read from standard input:
+//
+// ::: {.transcript file="tests/golden/ch12.txt"}
+// :::
+//
+// ### Exercises {#proc-exercises}
+//
+// ::: {#ex-proc-count .exercise level=1}
+// How many frames does `fork` take before either process has touched
+// anything? *Predict, then count with the counters of Chapter 3.*
+// :::
+//
+// ::: {#ex-proc-vfork .exercise level=2}
+// Make `vfork` what it was: the child runs in the parent's memory and the
+// parent waits. *fork, execve and wait take fewer instructions with it; say
+// how many.*
+// :::
+//
+// ::: {#ex-proc-jobs .exercise level=2}
+// Implement ^Z: stopping, continuing, and `wait4` with `WUNTRACED`. *You
+// can stop `spin`, run `ps`, and let it go on in the background.*
+// :::
+//
+// ::: {#ex-proc-tee .exercise level=3}
+// Write `tee`, `sort` and `uniq`, and with them a pipeline that finds the
+// ten most frequent words in `/README`. *The same pipeline gives the same
+// on Linux.*
+// :::
+//
+// ## What we have {#proc-have}
+//
+// A system. It starts on a bare machine, finds out what there is, gives
+// each program a world of its own, lets them come and go, and forgets
+// nobody's memory. You have read every line of it.

@@ -137,7 +137,8 @@ TEXT_FILES = ("*", "tests/*.*", "tests/host/*", "book/*", ".ci/run")
 
 def text_files():
     found = [p for pattern in TEXT_FILES for p in sorted(ROOT.glob(pattern)) if p.is_file()]
-    return [p for p in found if p.suffix not in (".png", ".pdf")] + sorted(ROOT.glob("user/*"))
+    found += [p for p in sorted(ROOT.glob("user/**/*")) if p.is_file()]
+    return [p for p in found if p.suffix not in (".png", ".pdf")]
 
 
 @rule

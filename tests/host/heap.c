@@ -314,6 +314,12 @@ static void test_alignments(void **state)
         }
     for (i = 0; i < array_count(bad); i++)
         expect_panic(heap_alloc_aligned(&heap, 10, bad[i]), "assertion failed");
+    heap_trim(&heap);
+    for (i = 0; i < 8; i++)
+        keep[i] = heap_alloc_aligned(&heap, 100, FRAME_SIZE);
+    expect_equal(heap.frames, 16, "frames for eight blocks of 100 bytes, one in a frame");
+    for (i = 0; i < 8; i++)
+        heap_free(&heap, keep[i]);
     expect_empty("after alignments");
 }
 

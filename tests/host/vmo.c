@@ -926,6 +926,10 @@ static void test_clone_end(void **state)
     vmo_read(v, 0, page, sizeof page);
     for (i = 0; i < FRAME_SIZE; i++)
         expect_equal(page[i], 0xee, "byte %lu of the original", i);
+    vmo_put(clone);
+    vmo_resize(v, 1000);
+    clone = vmo_clone(v, 0, 1000);
+    expect_equal(vmo_frames_used(), 1, "frames with a clone that ends where the original ends");
     vmo_put(v);
     vmo_put(clone);
     expect_clean("after a clone");

@@ -77,19 +77,19 @@ static void model_add(u64 frame)
 
 static void model_build(const struct boot_info *info, paddr limit, u64 frames)
 {
-    u64 i;
+    u64 i, visible = 0;
 
     model_read_map(info, frames);
     model.usable = model.reserved = model.withheld = model.top = model.count = 0;
     model.frames[0] = model.frames[1] = 0;
     for (i = 0; i < frames; i++) {
         if ((model.frame[i] & (MODEL_USABLE | MODEL_OTHER)) == MODEL_USABLE)
-            model.usable++;
+            model.usable++, visible += (i + 1) * 4096 <= limit;
         else
             model.frame[i] = 0;
         model.reserved += model.frame[i] >= MODEL_RESERVED;
     }
-    model.boundary = model.usable * 4096 / 8 / (2 * MIB) * (2 * MIB);
+    model.boundary = visible * 4096 / 8 / (2 * MIB) * (2 * MIB);
     if (model.boundary < 16 * MIB)
         model.boundary = 16 * MIB;
     for (i = 0; i < frames; i++)

@@ -1,0 +1,10 @@
+// ## false {#user-false}
+//
+// Fails, reliably.
+
+#include "user.h"
+
+int main(void)
+{
+    return 1;
+}

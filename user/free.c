@@ -1,0 +1,29 @@
+// ## free {#user-free}
+//
+// How much memory there is, how much of it is in use, and how much is free,
+// in KiB.
+
+#include "libc.h"
+
+struct system_info {            /* `struct sysinfo` to Linux */
+    s64 seconds;                /* since the start */
+    u64 load[3], total, free, shared, buffers, swap, swap_free;
+    u16 processes, pad;
+    u64 high, high_free;
+    u32 unit;                   /* bytes; all of the above are multiples of it */
+    u32 more[2];
+};
+
+int main(void)
+{
+    struct system_info info = {0};
+    long error = syscall3(99, (long)&info, 0, 0);
+    u64 unit = info.unit ? info.unit : 1;
+
+    if (error)
+        return complain("free: %s", reason(error));
+    say("%12s %12s %12s\n", "total", "used", "free");
+    say("%12lu %12lu %12lu\n", info.total * unit / KIB, (info.total - info.free) * unit / KIB,
+        info.free * unit / KIB);
+    return done(0);
+}
