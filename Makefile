@@ -473,7 +473,7 @@ where: $(KERNEL)
 	called) call=1;; \
 	0x*) a=$$(printf '0x%x' $$a); \
 	     addr2line -pfie $B/BOOTX64.so $$(printf %x $$(((a & 0x7fffffff) - call))) | \
-	     sed "s|^|$$a  |; s|^.* (inl|      (inl|; s|\./||g";; \
+	     sed "s|^|$$a  |; s|^.* (inl|      (inl|; s|\./||g; s| (disc.*||";; \
 	esac; done
 
 # ---- What must be installed --------------------------------------------------

@@ -543,6 +543,8 @@ static struct vmo *one_page(u32 rights)
 
 static void test_audit(void **state)
 {
+    u64 *root;
+
     (void)state;
     one_page(PF_R);
     *leaf(window) |= PTE_WRITE;
@@ -570,12 +572,20 @@ static void test_audit(void **state)
     expect_panic(as_audit(&space), "assertion failed");
     one_page(PF_R);
     ((u64 *)boot_physical(space.root))[256] = PTE_LARGE | PTE_PRESENT | PTE_NX;
-    as_audit(&space);
-    ((u64 *)boot_physical(space.root))[256] |= PTE_USER;
     expect_panic(as_audit(&space), "assertion failed");
     one_page(PF_R);
-    ((u64 *)boot_physical(space.root))[511] = PTE_LARGE | PTE_PRESENT | PTE_WRITE;
-    expect_panic(as_audit(&space), "assertion failed");
+    root = boot_physical(host.info.root);
+    ((u64 *)boot_physical(space.root))[256] = root[256] = PTE_LARGE | PTE_PRESENT | PTE_NX;
+    as_audit(&space);
+    as_audit_kernel();
+    root[256] |= PTE_USER;
+    expect_panic(as_audit_kernel(), "assertion failed");
+    root[256] = PTE_LARGE | PTE_PRESENT | PTE_WRITE;
+    expect_panic(as_audit_kernel(), "assertion failed");
+    root[256] = 0;
+    root[511] = host.info.root | PTE_PRESENT | PTE_USER;
+    expect_panic(as_audit_kernel(), "assertion failed");
+    root[511] = 0;
 }
 
 /* ---- The stack ---------------------------------------------------------- */
@@ -857,7 +867,8 @@ static void wrong_pointers(void)
         for (j = 0; j < array_count(lengths); j++)
             expect_equal(call(SYS_WRITE, 1, pointers[i], lengths[j]), -EFAULT,
                          "write(1, 0x%lx, 0x%lx)", pointers[i], lengths[j]);
-        expect_equal(call(SYS_WRITE, 1, pointers[i], 0), 0, "write(1, 0x%lx, 0)", pointers[i]);
+        expect_equal(call(SYS_WRITE, 1, pointers[i], 0), pointers[i] > USER_END ? -EFAULT : 0,
+                     "write(1, 0x%lx, 0)", pointers[i]);
     }
 }
 
