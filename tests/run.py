@@ -47,11 +47,11 @@ class Test:
         shutil.rmtree(self.dir, ignore_errors=True)
         self.dir.mkdir(parents=True)
 
-    def run(self, *command, cwd=ROOT, env=None):
-        """Runs a command; returns its exit status and all it wrote."""
+    def run(self, *command, cwd=ROOT, env=None, stdin=None):
+        """Runs a command, with a file as its input; returns its status and all it wrote."""
         command = [str(word) for word in command]
         child = subprocess.Popen(command, cwd=cwd, env={**ENV, **(env or {})},
-                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stdin=open(stdin or os.devnull), stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT, start_new_session=True)
         try:
             output, _ = child.communicate(timeout=LIMIT)
@@ -74,14 +74,14 @@ class Test:
         self.check(status == 0, f"make {' '.join([*goals, *words])}: status {status}\n{text}")
         return text
 
-    def boot(self, status=0, **variables):
+    def boot(self, status=0, stdin=None, **variables):
         """Builds and boots a kernel, which must end with `status`; returns its console."""
         build(variables.get("CH", ""), variables.get("CC", ""))
         if "COLD" not in variables:
             build("", "", "snapshot")
         words = [f"{k}={v}" for k, v in variables.items() if v]
         log = self.dir.relative_to(ROOT) / "debug.log"
-        got, text = self.run("make", "run", f"LOG={log}", *words)
+        got, text = self.run("make", "run", f"LOG={log}", *words, stdin=stdin)
         text = re.sub(r"^make: \*\*\* .*\n", "", text, flags=re.M)
         wanted = 2 if status else 0     # make's own status for any failure
         self.check(got == wanted and (not status or f"Error {status}" in self.log()),
@@ -202,10 +202,16 @@ for source in sorted(TESTS.glob("host/*.c")):
     add("host/" + source.stem, host, source)
 
 
+def commands(ch):
+    """What is typed at a chapter, if anything."""
+    path = TESTS / "golden" / f"ch{ch:02}.in"
+    return path if path.exists() else None
+
+
 def transcript(ch, cc, t):
     """A chapter prints what it should, the same to both consoles."""
-    text = t.boot(CH=ch, CC=cc)
     golden = TESTS / "golden" / f"ch{ch:02}.txt"
+    text = t.boot(CH=ch, CC=cc, stdin=commands(ch))
     t.check(golden.exists(), f"{golden} is missing; after a look at this, `make golden`:\n{text}")
     t.same_text(filtered(golden.read_text()), filtered(text))
     t.same_text((t.dir / "debug.log").read_text(), text)
@@ -483,7 +489,7 @@ def golden(words):
     for ch, _ in CHAPTERS:
         name = f"golden/ch{ch:02}"
         if not words or any(word in name for word in words):
-            text = Test(name).boot(CH=ch, CC="gcc")
+            text = Test(name).boot(CH=ch, CC="gcc", stdin=commands(ch))
             (TESTS / f"{name}.txt").write_text(text)
             print(f"tests/{name}.txt: {len(text.splitlines())} lines")
     return 0
