@@ -5551,9 +5551,7 @@ void cpu_fxrstor(struct fpu_state *s)
 // As the low bits of CS say 3, the processor is in ring 3 with the next
 // instruction. (The ancestor's gate for `int 0x80` was closed to ring 3,
 // its descriptor said privilege 0: the way in worked, the way back was a
-// wall. It is the bit to check first.) The other segment registers mean
-// nothing in 64-bit mode, but a program could leave a message for the next
-// one in them, so each starts with zeros there.
+// wall. It is the bit to check first.)
 //
 // How does the way back work? The processor must find a stack, and must not
 // trust the program's. On an interrupt it takes the one named in the
@@ -5600,14 +5598,6 @@ __asm__(".text\n"
         "    call cpu_clear_segments\n"
         "    movq %rbx, %rsp\n"           /* the frame is the stack now */
         "    jmp trap_return\n"
-        ".globl cpu_clear_segments\n"
-        "cpu_clear_segments:\n"
-        "    xorl %eax, %eax\n"
-        "    movw %ax, %ds\n"
-        "    movw %ax, %es\n"
-        "    movw %ax, %fs\n"
-        "    movw %ax, %gs\n"
-        "    ret\n"
         ".globl user_leave\n"
         "user_leave:\n"
         "    movl %edi, %eax\n"
@@ -5615,6 +5605,19 @@ __asm__(".text\n"
         "    addq $8, %rsp\n"
         "    popq %r15\n    popq %r14\n    popq %r13\n"
         "    popq %r12\n    popq %rbx\n    popq %rbp\n"
+        "    ret\n");
+
+// The other segment registers mean nothing in 64-bit mode, but a program
+// could leave a message for the next one in them. So each starts with zeros
+// there.
+
+__asm__(".globl cpu_clear_segments\n"
+        "cpu_clear_segments:\n"
+        "    xorl %eax, %eax\n"
+        "    movw %ax, %ds\n"
+        "    movw %ax, %es\n"
+        "    movw %ax, %fs\n"
+        "    movw %ax, %gs\n"
         "    ret\n");
 
 // ## System calls {#user-syscall}
@@ -6746,8 +6749,9 @@ int sys_rights(u64 prot, u32 *rights)
     return 0;
 }
 
-// The highest gap of the size below the stack, so that new memory often finds
-// its page tables there already. Returns its start, or 0 if there is none.
+// The highest gap of the size below the stack, so that new memory often
+// finds its page tables there already. Returns its start, or 0 if there is
+// none.
 
 vaddr as_find_gap(struct as *space, u64 size)
 {
@@ -9059,18 +9063,27 @@ struct walk {
 
 int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow);
 
-// Follows a link that stands in `directory`; its text is a path.
+// Follows a link that stands in `directory`; its text is a path. Links lead
+// to links, so this calls itself by way of the walk, up to forty times; the
+// text must therefore not be on the stack.
 
 int vfs_follow(struct walk *w, struct node *link, struct node *directory, bool follow)
 {
-    char text[PATH_SIZE];
+    u64 size = node_size(link);
+    char *text;
+    int error;
 
-    if (++w->links > LINKS_MAX || node_size(link) >= sizeof text)
+    if (++w->links > LINKS_MAX)
         return -ELOOP;
-    if (vmo_read(link->data, 0, text, node_size(link)))
-        return -EIO;
-    text[node_size(link)] = 0;
-    return vfs_walk_from(w, text[0] == '/' ? vfs.root : directory, text, follow);
+    text = heap_alloc(&heap, size + 1);
+    if (!text)
+        return -ENOMEM;
+    text[size] = 0;
+    error = vmo_read(link->data, 0, text, size);
+    if (!error)
+        error = vfs_walk_from(w, text[0] == '/' ? vfs.root : directory, text, follow);
+    heap_free(&heap, text);
+    return error;
 }
 
 // One step: from a directory by a name.
@@ -9381,11 +9394,19 @@ u32 vfs_rights(u32 flags)
            (access != 0 ? RIGHT_WRITE : 0);
 }
 
+// A directory that was removed while somebody was in it has no name any more.
+// Nothing can be made in it.
+
+bool vfs_has_name(const struct node *directory)
+{
+    return directory->parent || directory == vfs.root;
+}
+
 int vfs_create_file(struct walk *w, u32 mode)
 {
     if (w->must_be_directory)
         return -EISDIR;
-    if (!w->directory->parent && w->directory != vfs.root)
+    if (!vfs_has_name(w->directory))
         return -ENOENT;
     w->node = node_create(w->name, MODE_FILE | (mode & 0777), &rd_operations);
     if (!w->node)
@@ -9779,6 +9800,8 @@ s64 vfs_make_at(u64 fd, vaddr name, u32 mode, const char *link)
         return error;
     if (w.node)
         return -EEXIST;
+    if (!vfs_has_name(w.directory))
+        return -ENOENT;
     n = node_create(w.name, mode, &rd_operations);
     if (n && link)
         n->data = rd_link_text(link);
@@ -9826,6 +9849,8 @@ int vfs_can_remove(const struct node *n, bool directory)
         return -ENOTEMPTY;
     return n->parent ? 0 : -EBUSY;
 }
+
+// What has been removed keeps its contents until it is closed everywhere.
 
 s64 vfs_remove_at(u64 fd, vaddr name, bool directory)
 {
@@ -9879,6 +9904,8 @@ int vfs_rename(struct node *n, struct walk *w)
 
     if (w->node == n)
         return 0;
+    if (!vfs_has_name(w->directory))
+        return -ENOENT;
     if (!n->parent || vfs_is_inside(w->directory, n))
         return -EINVAL;
     if (w->node) {
@@ -11032,7 +11059,8 @@ bool screen_init(void)
     memset((void *)FRAMEBUFFER, 0, (u64)b->stride * b->height * 4);
     tty.window = (struct window_size){(u16)screen.rows, (u16)screen.columns, 0, 0};
     boot_add_console(&screen_console);
-    for (at = boot.log_end < BOOT_LOG_SIZE ? 0 : boot.log_end - BOOT_LOG_SIZE; at < boot.log_end; at++)
+    at = boot.log_end < BOOT_LOG_SIZE ? 0 : boot.log_end - BOOT_LOG_SIZE;
+    for (; at < boot.log_end; at++)
         screen_put(boot.log[at % BOOT_LOG_SIZE]);
     return true;
 }
@@ -11349,13 +11377,24 @@ int signal_push(struct process *p, struct trap_frame *f, int signal)
     return 0;
 }
 
-// A system call that was interrupted has returned -EINTR. If the handler
-// was installed so, it is repeated afterwards: RIP goes back by the two
-// bytes of `syscall`.
+// A system call that was interrupted has returned -EINTR. If the handler was
+// installed so, it is repeated afterwards: RIP goes back by the two bytes of
+// `syscall`. That is right for those that wait for data or for a child, and
+// wrong for those that wait for the signal.
+
+#define SYS_READV 19
+#define SYS_WRITEV 20
+#define SYS_WAIT4 61
+
+bool signal_can_restart(u64 call)
+{
+    return call <= SYS_WRITE || call == SYS_READV || call == SYS_WRITEV || call == SYS_WAIT4;
+}
 
 void signal_restart(struct process *p, struct trap_frame *f, u64 flags)
 {
-    if (f->vector == VECTOR_SYSCALL && (s64)f->rax == -EINTR && flags & SA_RESTART) {
+    if (f->vector == VECTOR_SYSCALL && (s64)f->rax == -EINTR && flags & SA_RESTART &&
+        signal_can_restart(p->program.call)) {
         f->rax = p->program.call;
         f->rip -= 2;
     }
