@@ -115,28 +115,11 @@ void efi_reserve(struct boot_info *info, const char *name, void *start, u64 size
 // ## Questions {#efi-questions}
 //
 // *Which image are we, and what did the user type?* The loaded-image
-// protocol knows both. Options are sixteen-bit text too. Some firmware
-// hands a boot entry's private data over in their place, so anything that
-// is not plain text ends the line; a tab is a blank. A line that is too
-// long loses its last words to an option `...`, which the kernel will not
-// know, and say so. (It will say the same of the program's name, which a
-// shell puts first.)
+// protocol knows both. Options are sixteen-bit text too. (A shell puts the
+// program's name first; the kernel will not know that option, and say so.)
 
-char efi_plain(u32 c)
-{
-    return c == '\t' ? ' ' : c >= ' ' && c <= '~' ? (char)c : 0;
-}
-
-void efi_cut(char *line)
-{
-    u64 end = BOOT_OPTIONS_MAX - 4;
-
-    while (end && line[end - 1] != ' ')
-        end--;
-    memset(line + end, 0, BOOT_OPTIONS_MAX - end);
-    memset(line + end, '.', 3);
-}
-
+char efi_plain(u32 c);
+void efi_cut(char *line);
 void efi_read_options(EFI_HANDLE device, char *line, UINTN size);
 
 void efi_ask_image(struct boot_info *info, EFI_HANDLE image)
@@ -162,6 +145,26 @@ void efi_ask_image(struct boot_info *info, EFI_HANDLE image)
         efi_read_options(loaded->DeviceHandle, info->options, BOOT_OPTIONS_MAX);
     if (info->options[BOOT_OPTIONS_MAX - 1])
         efi_cut(info->options);
+}
+
+// Some firmware hands a boot entry's private data over in place of options,
+// so anything that is not plain text ends the line; a tab is a blank. A
+// line that is too long loses its last words to an option `...`, of which
+// the kernel will say that it does not know it.
+
+char efi_plain(u32 c)
+{
+    return c == '\t' ? ' ' : c >= ' ' && c <= '~' ? (char)c : 0;
+}
+
+void efi_cut(char *line)
+{
+    u64 end = BOOT_OPTIONS_MAX - 4;
+
+    while (end && line[end - 1] != ' ')
+        end--;
+    memset(line + end, 0, BOOT_OPTIONS_MAX - end);
+    memset(line + end, '.', 3);
 }
 
 // *And if nobody could type anything?* Firmware that boots a disk by itself

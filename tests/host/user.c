@@ -243,7 +243,7 @@ static void do_protect(void)
         holes |= !mapped[i].object;
     error = as_protect(&space, window + first * FRAME_SIZE, count * FRAME_SIZE, rights);
     if (!are_rights(rights) || (holes && error)) {
-        expect_equal(error, !are_rights(rights) ? -EINVAL : -ENOMEM, "step %lu: error", step_number);
+        expect_equal(error, are_rights(rights) ? -ENOMEM : -EINVAL, "step %lu: error", step_number);
         pmm.fail_in = heap.fail_in = 0;
         return;
     }
