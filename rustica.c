@@ -9394,8 +9394,8 @@ u32 vfs_rights(u32 flags)
            (access != 0 ? RIGHT_WRITE : 0);
 }
 
-// A directory that was removed while somebody was in it has no name any more.
-// Nothing can be made in it.
+// A directory that was removed while somebody was in it has no name any
+// more. Nothing can be made in it.
 
 bool vfs_has_name(const struct node *directory)
 {
@@ -11377,10 +11377,10 @@ int signal_push(struct process *p, struct trap_frame *f, int signal)
     return 0;
 }
 
-// A system call that was interrupted has returned -EINTR. If the handler was
-// installed so, it is repeated afterwards: RIP goes back by the two bytes of
-// `syscall`. That is right for those that wait for data or for a child, and
-// wrong for those that wait for the signal.
+// A system call that was interrupted has returned -EINTR. If the handler
+// was installed so, it is repeated afterwards: RIP goes back by the two
+// bytes of `syscall`. That is right for those that wait for data or for a
+// child, and wrong for those that wait for the signal.
 
 #define SYS_READV 19
 #define SYS_WRITEV 20
