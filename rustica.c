@@ -4951,17 +4951,21 @@ void ch06_main(void)
 // Rights are written with the letters of the ELF file: `PF_R`, `PF_W`,
 // `PF_X`.
 
+#define AS_RIGHTS (u32)(PF_R | PF_W | PF_X)
+
 struct as {
     paddr root;                  /* the level-4 table */
     struct mapping *mappings;    /* in ascending order, never overlapping */
+    u32 count;                   /* how many there are */
 };
 
 struct mapping {
     struct mapping *next;        /* in the address space */
     struct mapping *peer;        /* of the same VMO */
+    struct mapping **peer_place; /* what points to this one */
     struct as *as;
     vaddr start, end;            /* whole pages */
-    u32 rights;
+    u32 rights;                  /* AS_RIGHTS; other bits are for later chapters */
     struct vmo *vmo;             /* never a slice; we hold a reference */
     u64 first;                   /* the VMO's page at `start` */
 };
@@ -5144,23 +5148,40 @@ struct mapping *as_find(struct as *space, vaddr address)
     return m && m->start <= address ? m : NULL;
 }
 
-// Attaching a mapping takes a reference to its VMO, detaching drops it.
+// Attaching a mapping takes a reference to its VMO, detaching drops it. A
+// VMO can have very many mappings, in any order, so leaving their list must
+// not take a search.
 
 void mapping_attach(struct mapping *m)
 {
+    struct mapping **place = (struct mapping **)&m->vmo->mappings;
+
     vmo_get(m->vmo);
-    m->peer = m->vmo->mappings;
-    m->vmo->mappings = m;
+    m->peer = *place;
+    m->peer_place = place;
+    if (m->peer)
+        m->peer->peer_place = &m->peer;
+    *place = m;
+    m->as->count++;
 }
 
 void mapping_detach(struct mapping *m)
 {
-    struct mapping **place = (struct mapping **)&m->vmo->mappings;
-
-    while (*place != m)
-        place = &(*place)->peer;
-    *place = m->peer;
+    *m->peer_place = m->peer;
+    if (m->peer)
+        m->peer->peer_place = m->peer_place;
+    m->as->count--;
     vmo_put(m->vmo);
+}
+
+// A new mapping, NULL if there is no memory. A program may have 65,530 of
+// them, as on Linux: each fault walks their list, and everybody else waits.
+
+#define AS_MAPPINGS_MAX 65530
+
+struct mapping *mapping_alloc(struct as *space)
+{
+    return space->count < AS_MAPPINGS_MAX ? heap_alloc(&heap, sizeof(struct mapping)) : NULL;
 }
 
 // Is this a range of whole pages which programs may have? Are these rights
@@ -5176,6 +5197,7 @@ bool as_is_range(vaddr start, u64 size)
 
 bool as_is_rights(u32 rights)
 {
+    rights &= AS_RIGHTS;
     return !rights || (rights & PF_R && !(rights & PF_W && rights & PF_X));
 }
 
@@ -5213,7 +5235,7 @@ int as_map(struct as *space, vaddr start, u64 size, u32 rights, struct vmo *v, u
                            .rights = rights, .vmo = v, .first = offset >> FRAME_SHIFT};
     if (as_extend(space, place, &new))
         return 0;
-    m = heap_alloc(&heap, sizeof *m);
+    m = mapping_alloc(space);
     if (!m)
         return -ENOMEM;
     *m = new;
@@ -5232,7 +5254,7 @@ int as_split(struct as *space, vaddr at)
 
     if (!m || m->start == at)
         return 0;
-    rest = heap_alloc(&heap, sizeof *rest);
+    rest = mapping_alloc(space);
     if (!rest)
         return -ENOMEM;
     *rest = *m;
@@ -5277,15 +5299,14 @@ int as_protect(struct as *space, vaddr start, u64 size, u32 rights)
 
     if (!as_is_range(start, size) || !as_is_rights(rights))
         return -EINVAL;
-    for (at = start; at < start + size; at = m->end) {
-        m = as_find(space, at);
-        if (!m)
+    m = as_find(space, start);
+    for (at = start; at < start + size; at = m->end, m = m->next)
+        if (!m || m->start > at)
             return -ENOMEM;
-    }
     if (as_split(space, start) || as_split(space, start + size))
         return -ENOMEM;
     for (m = as_find(space, start); m && m->start < start + size; m = m->next)
-        m->rights = rights;
+        m->rights = (m->rights & ~AS_RIGHTS) | rights;
     as_remove(space, space->root, 4, start, start + size, AS_FORGET);
     return 0;
 }
@@ -6625,10 +6646,10 @@ s64 sys_transfer(u64 fd, vaddr at, u64 size, u32 right)
 
     if (!file)
         return -EBADF;
-    if (size > TRANSFER_MAX)
-        size = TRANSFER_MAX;
     if (!sys_is_range(at, size))
         return -EFAULT;
+    if (size > TRANSFER_MAX)
+        size = TRANSFER_MAX;
     object_get(o);                   /* somebody may close it while we wait */
     result = right == RIGHT_READ ? file->read(o, at, size) : file->write(o, at, size);
     object_put(o);
@@ -7215,16 +7236,20 @@ int vmo_copy_out(struct vmo *v, u64 offset, vaddr to, u64 size)
 
 int vmo_copy_in(struct vmo *v, u64 offset, vaddr from, u64 size)
 {
-    int error = vmo_commit(v, offset, size);
+    paddr frame;
     u64 part;
 
-    if (error)
-        return error;
+    if (!vmo_contains(v, offset, size))
+        return -ERANGE;
+    if (!sys_is_range(from, size))
+        return -EFAULT;
     v = vmo_resolve(v, &offset);
     for (; size; size -= part, offset += part, from += part) {
         part = vmo_part(offset, size);
-        if (sys_copy_in((u8 *)boot_physical(vmo_frame(v, offset >> FRAME_SHIFT)) +
-                            offset % FRAME_SIZE, from, part))
+        frame = vmo_commit_page(v, offset >> FRAME_SHIFT);
+        if (!frame)
+            return -ENOMEM;
+        if (sys_copy_in((u8 *)boot_physical(frame) + offset % FRAME_SIZE, from, part))
             return -EFAULT;
     }
     return 0;
@@ -7828,6 +7853,18 @@ void sched_yield(void)
 
 // ## Sleeping and waking {#sched-sleep}
 //
+// The timer must fire at the end of a slice, or earlier if somebody's sleep
+// ends before that.
+
+void sched_arm_next(u64 now)
+{
+    u64 next = SLICE_NANOSECONDS;
+
+    if (sched.timed && sched.timed->wake_time < now + next)
+        next = sched.timed->wake_time > now ? sched.timed->wake_time - now : 1;
+    sched.arm(next);
+}
+
 // Puts the current thread to sleep in a queue, until it is woken, or until
 // a time (in nanoseconds of `time_now()`, 0 for no limit) has come. Returns
 // 0, -ETIMEDOUT, or -EINTR if somebody wants its attention. The caller then
@@ -7846,8 +7883,7 @@ int sched_sleep(struct wait_queue *q, u64 until)
     queue_append(q, t);
     if (until) {
         timed_insert(t);
-        if (sched.timed == t)
-            sched.arm(until > time_now() ? until - time_now() : 1);
+        sched_arm_next(time_now());
     }
     sched_schedule();
     return t->wake_reason;
@@ -8003,13 +8039,19 @@ void pit_init(void)
 
 void sched_tick(void)
 {
-    u64 now = time_now(), next = SLICE_NANOSECONDS;
+    u64 now = time_now();
 
     while (sched.timed && sched.timed->wake_time <= now)
         sched_wake_thread(sched.timed, -ETIMEDOUT);
-    if (sched.timed && sched.timed->wake_time - now < next)
-        next = sched.timed->wake_time - now;
-    sched.arm(next);
+    sched_arm_next(now);
+}
+
+// Has the current thread had its turn, with somebody else ready? The timer may
+// come a little early, for a sleeper, hence the half.
+
+bool sched_is_over(void)
+{
+    return sched.ready.first && time_now() - sched.slice_start >= SLICE_NANOSECONDS / 2;
 }
 
 // The handler itself, for either timer.
@@ -8021,7 +8063,7 @@ void sched_timer(struct trap_frame *f)
     else
         pic_done(0);
     sched_tick();
-    if (f->cs & 3 && sched.ready.first && time_now() - sched.slice_start >= SLICE_NANOSECONDS / 2)
+    if (f->cs & 3 && sched_is_over())
         sched_yield();
     if (f->cs & 3 && user.current->attention)
         sys.leave(f);
@@ -10415,7 +10457,8 @@ s64 tty_read(struct object *o, vaddr to, u64 size)
     return tty_take(to, size);
 }
 
-// Writing goes straight to the consoles.
+// Writing goes straight to the consoles. A serial line is slow, so between
+// portions others get their turn, and ^C is noticed.
 
 s64 tty_write(struct object *o, vaddr from, u64 size)
 {
@@ -10429,6 +10472,10 @@ s64 tty_write(struct object *o, vaddr from, u64 size)
             return done ? (s64)done : -EFAULT;
         for (i = 0; i < part; i++)
             boot_put_consoles(text[i]);
+        if (sched_is_over())
+            sched_yield();
+        if (user.current->attention)
+            return (s64)(done + part);
     }
     return (s64)done;
 }
