@@ -60,11 +60,11 @@
 // processor translates it, each time: a *virtual* address goes in, a
 // *physical* one comes out. It translates by the *page*, 4,096 bytes of
 // virtual addresses that stay together; the 4,096 bytes of memory behind
-// them are a *frame*. The dictionary lies in memory too, in *page tables*,
-// and it also says what may be done with a page: write to it? execute it?
-// is it for programs? A page that is not in the dictionary cannot be
-// touched: the processor stops the instruction and calls the kernel. That
-// is a *page fault*.
+// them are a *frame*. Its dictionary lies in memory too: the *page tables*.
+// They also say what may be done with a page: write to it? execute it? is
+// it for programs? A page that is not in them cannot be touched: the
+// processor stops the instruction and calls the kernel. That is a *page
+// fault*.
 //
 //     virtual                                   physical
 //
