@@ -24,6 +24,7 @@ import threading
 import time
 
 import lint
+import session
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
@@ -342,6 +343,24 @@ def programs(cc, t):
 
 for cc in COMPILERS:
     add("programs/" + cc, programs, cc)
+
+
+# ---- The shell ---------------------------------------------------------------
+
+def shell(t):
+    """Somebody types: editing, ^C, ^D, a crash, the end of a shell, poweroff."""
+    build("", "")
+    build("", "", "snapshot")
+    log = t.dir.relative_to(ROOT) / "debug.log"
+    try:
+        status, text = session.conversation(["make", "run", f"LOG={log}"], LIMIT / 4)
+    except AssertionError as complaint:
+        raise Failed(str(complaint))
+    (t.dir / "log").write_text(text)
+    t.check(status == 0, f"the session should end with status 0, not {status}\n{text[-500:]}")
+
+
+add("session/shell", shell)
 
 
 # ---- What goes wrong ---------------------------------------------------------

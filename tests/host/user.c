@@ -543,6 +543,7 @@ static struct vmo *one_page(u32 rights)
 
 static void test_audit(void **state)
 {
+    struct vmo *v;
     u64 *root;
 
     (void)state;
@@ -566,6 +567,15 @@ static void test_audit(void **state)
     expect_panic(as_audit(&space), "assertion failed");
     one_page(PF_R);
     *leaf(window) = 0;
+    expect_panic(as_audit(&space), "assertion failed");
+    v = one_page(PF_R | PF_W);
+    vmo.revoke = vmo_revoke_nothing;    /* a page of zeros that should be gone */
+    vmo_commit(v, 0, 1);
+    expect_panic(as_audit(&space), "assertion failed");
+    v = one_page(PF_R | PF_W);
+    as_fault(&space, window, PF_W);
+    as_audit(&space);
+    pmm_put(&pmm, vmo_frame(v, 0));     /* a frame that is free */
     expect_panic(as_audit(&space), "assertion failed");
     one_page(PF_R);
     ((u64 *)boot_physical(space.root))[256] = space.root | PTE_PRESENT | PTE_USER;
@@ -786,6 +796,11 @@ static void end(int code, int signal)
 
 static vaddr fault_address;
 
+static u64 read_zero(void)
+{
+    return 0;
+}
+
 static u64 read_cr2(void)
 {
     return fault_address;
@@ -804,6 +819,12 @@ static void expect_killed(u64 vector, u64 error, vaddr address, int signal, cons
                  error, address);
     expect_true(strstr(host_output.text, part), "the message for vector %lu has \"%s\": %s", vector,
                 part, host_output.text);
+}
+
+static bool catch_all(struct trap_frame *f, int signal)
+{
+    (void)f, (void)signal;
+    return true;
 }
 
 static int commit_crimes(void)
@@ -826,6 +847,14 @@ static int commit_crimes(void)
     expect_killed(14, 4, USER_STACK_START - 8, SIGSEGV, "it ran off its stack");
     expect_killed(14, 4, KERNEL_BASE, SIGSEGV, "that is not a program's memory");
     expect_killed(14, 0xf, 0x401200, SIGSEGV, "");  /* a reserved bit: never cured */
+    user.catch = catch_all;
+    f.error = 4, fault_address = 0, ended_signal = -1;
+    user_trap(&f);
+    expect_equal(ended_signal, -1, "a program that catches its signal does not end");
+    user.catch = user_catch_nothing;
+    f.cs = SEGMENT_KERNEL_CODE;
+    expect_exit(user_trap(&f), 1);      /* what happens in ring 0 is our fault */
+    boot.panics = 0;
     pmm.fail_in = 1;
     expect_killed(14, 6, 0x404000, SIGKILL, "there is no memory left");
     user.end = user_return;
@@ -926,6 +955,10 @@ static int setup(void **state)
     host_replace(cpu_write_cr3, forget_all);
     host_replace(cpu_read_cr2, read_cr2);
     host_replace(cpu_fxrstor, do_nothing);
+    host_replace(cpu_cli, do_nothing);
+    host_replace(cpu_read_cr0, read_zero);
+    host_replace(cpu_read_cr3, read_zero);
+    host_replace(cpu_read_cr4, read_zero);
     host_replace(user_enter, enter);
     return host_setup(state);
 }

@@ -1,0 +1,103 @@
+"""A conversation with the shell through a pseudo-terminal, as a person would have it."""
+import os
+import pty
+import re
+import select
+import signal
+import time
+
+
+class Terminal:
+    """Runs a command on a terminal of its own; what it writes is kept in `text`."""
+
+    def __init__(self, command, patience):
+        self.patience, self.text, self.seen = patience, "", 0
+        self.pid, self.fd = pty.fork()
+        if self.pid == 0:
+            os.execvp(command[0], command)
+
+    def read(self, seconds):
+        ready, _, _ = select.select([self.fd], [], [], seconds)
+        if not ready:
+            return False
+        try:
+            data = os.read(self.fd, 4096)
+        except OSError:                     # the other end is closed
+            data = b""
+        self.text += data.decode("ascii", "replace").replace("\r", "")
+        return bool(data)
+
+    def expect(self, pattern):
+        """Waits until the pattern appears behind what was expected before."""
+        end = time.time() + self.patience
+        while not (found := re.search(pattern, self.text[self.seen:])):
+            if time.time() > end:
+                raise AssertionError(f"expected {pattern!r}, got\n{self.text[self.seen:]}")
+            self.read(0.1)
+        self.seen += found.end()
+
+    def type(self, keys, *patterns):
+        os.write(self.fd, keys.encode())
+        for pattern in patterns:
+            self.expect(pattern)
+
+    def status(self):
+        """Waits for the command's end."""
+        end = time.time() + self.patience
+        while time.time() < end:
+            self.read(0.1)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                return os.waitstatus_to_exitcode(status)
+        raise AssertionError(f"no end; the last it wrote:\n{self.text[-500:]}")
+
+    def close(self):
+        try:
+            os.killpg(self.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        os.close(self.fd)
+
+
+PROMPT = r"(^|\n)\$ $"
+
+
+def editing(t):
+    t.type("echo hello wrold\033[D\033[D\033[D\b\b", r"hello wrold")
+    t.type("wor\r", r"\nhello worold", PROMPT)
+    t.type("echo one\r", r"\none\n", PROMPT)
+    t.type("\033[A\033[A\r", r"\nhello worold\n", PROMPT)
+    t.type("nonsense\025echo kept\r", r"\nkept\n", PROMPT)
+
+
+def interrupting(t):
+    t.type("spin 1000000\r")
+    time.sleep(0.5)
+    t.type("\003", PROMPT)
+    t.type("echo status $?\r", r"status 130\n", PROMPT)
+    t.type("while true; do echo again; done\r", r"again\nagain\n")
+    t.type("\003")
+    time.sleep(1)
+    t.type("\recho still here\r", r"\nstill here\n", PROMPT)
+
+
+def ending(t):
+    t.type("cat\rfirst\r", r"\nfirst\n(.|\n)*first\n")
+    t.type("\004", PROMPT)
+    t.type("crash kernel\r", r"killed at", PROMPT)
+    t.type("echo status $?\r", r"status 139\n", PROMPT)
+    t.type("exit\r", PROMPT)                # init starts another shell
+    t.type("echo back\r", r"\nback\n", PROMPT)
+
+
+def conversation(command, patience):
+    """All of it. Returns the status of the command and what was on the screen."""
+    t = Terminal(command, patience)
+    try:
+        t.expect(PROMPT)
+        for part in (editing, interrupting, ending):
+            part(t)
+        t.type("poweroff\r")
+        return t.status(), t.text
+    finally:
+        t.close()
