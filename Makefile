@@ -15,7 +15,9 @@
 ## make golden    accept what the chapters print now as what they should print
 ## make where     the lines of rustica.c that the last panic's addresses mean, or
 ##                those that A="0x3a12 0x40ff" mean
+## make book      the book of it: build/book/index.html, rustica.pdf and rustica.epub
 ## make setup     install what is missing (Debian, Ubuntu; as root or by sudo)
+## make setup-book  the same, and what the book needs (TeX, pandoc, a browser to test it)
 ## make doctor    say what is installed and what is missing
 ## make clean     remove the folder build/
 ##
@@ -59,7 +61,8 @@ MAKEFLAGS   += --no-builtin-rules
 export PATH := $(PATH):/usr/sbin:/sbin
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run snapshot image test golden where setup doctor clean help tools emulator
+.PHONY: all run snapshot image test golden where book setup doctor clean help
+.PHONY: tools emulator
 .PHONY: gdb gdb-server gdb-machine gdb-tell gdb-wait hunt hunt-tree
 all:
 
@@ -476,6 +479,28 @@ where: $(KERNEL)
 	     sed "s|^|$$a  |; s|^.* (inl|      (inl|; s|\./||g; s| (disc.*||";; \
 	esac; done
 
+# ---- The book ----------------------------------------------------------------
+#
+# Everything is made by the programs in book/ from the sources themselves; WHAT=html
+# makes the pages alone. The book states the checksum of the kernel that it contains.
+
+WHAT       = html epub pdf
+BOOK_NEEDS = pandoc:pandoc ctags:universal-ctags xelatex:texlive-xetex epubcheck:epubcheck \
+             rsvg-convert:librsvg2-bin chromium:chromium pdftotext:poppler-utils tidy:tidy \
+             $(tex)/latex/koma-script/scrbook.cls:texlive-latex-recommended \
+             $(fonts)/truetype/inconsolata/Inconsolata.otf:fonts-inconsolata \
+             /usr/share/texmf/fonts/opentype/public/tex-gyre/texgyrepagella-bold.otf:fonts-texgyre
+tex        := /usr/share/texlive/texmf-dist/tex
+fonts      := /usr/share/fonts
+
+book: $(KERNEL) | tools
+	@$(call require,python3)
+	@python3 book/make.py $(WHAT)
+
+.PHONY: setup-book
+setup-book: NEEDS += $(BOOK_NEEDS)
+setup-book: setup
+
 # ---- What must be installed --------------------------------------------------
 #
 # Each is tool:package, by the names of Debian and Ubuntu.
@@ -493,7 +518,7 @@ require  = for t in $(1); do command -v $$t >/dev/null || \
 exist    = [ -e "$(1)" ] || { echo "make: $(or $(2),$(1)) is missing. $(install)."; exit 1; }
 
 # Everything that is built waits for this one, and this one for `make setup`.
-tools: $(filter setup,$(MAKECMDGOALS))
+tools: $(filter setup setup-book,$(MAKECMDGOALS))
 	@$(call require,$(firstword $(CC)) ld objcopy)
 	@$(call exist,$(EFI_CRT),gnu-efi) && $(call exist,$(EFI_INC)/efi.h)
 
