@@ -8,6 +8,9 @@ s/ *0x[0-9a-f]+/ ADDRESS/g
 s/ *[0-9.]+ (bytes|[KMG]iB)/ SIZE/g
 s/ *[0-9]+ (pieces|usable|reserved|kernel|user|withheld|frames|free)/ N \1/g
 
+# The numbers of processes depend on how the shell goes about its work.
+s/process [0-9]+ was/process N was/
+
 # The segments of programs: tcc puts constants among the variables.
 s/^(elf: ADDRESS) (r--|rw-)/\1 DATA/
 s/ *[0-9]+ in memory/ N in memory/
