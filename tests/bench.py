@@ -21,6 +21,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 LINUX = ROOT / "build" / "linux"
 PACKAGE = "linux-image-cloud-amd64"
 COUNT = ["-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01T00:00:00,clock=vm"]
+KERNEL_BASE = 0xffffffff80000000
 LIMIT = 300
 
 
@@ -35,11 +36,13 @@ class Sorry(Exception):
 
 TICK = 1e9 / 3579545            # instructions
 READ_CLOCK = "monitor i /w 0x608"
+WAIT = ("python while 'inmigrate' in gdb.execute('monitor info status', to_string=True): "
+        "__import__('time').sleep(0.1)")
 
 
 def run(command, first, last, commands):
-    """Boots; gives it the commands when it has got to `last`. Returns the rows that
-    bench prints, and how many instructions it took from `first` to `last`."""
+    """Boots; gives it the commands when it has got to one of the addresses in `last`.
+    Returns the rows that bench prints, and the instructions from `first` to there."""
     with tempfile.TemporaryDirectory() as folder:
         gate = folder + "/gdb"
         qemu = subprocess.Popen([*command, *COUNT, "-display", "none", "-serial", "stdio",
@@ -60,9 +63,9 @@ def run(command, first, last, commands):
 
 
 def stopwatch(gate, first, last):
-    words = ["set architecture i386:x86-64", f"target remote {gate}"]
-    for address in first, last:
-        words += ["delete", f"hbreak *{address:#x}", "continue", READ_CLOCK]
+    words = ["set architecture i386:x86-64", f"target remote {gate}", WAIT]
+    for addresses in [first], last:
+        words += ["delete", *(f"hbreak *{at:#x}" for at in addresses), "continue", READ_CLOCK]
     words += ["delete", "detach"]
     text = subprocess.run(["gdb", "-nx", "-batch", *(w for word in words for w in ("-ex", word))],
                           stdin=subprocess.DEVNULL, capture_output=True, text=True,
@@ -77,14 +80,13 @@ def stopwatch(gate, first, last):
 def rustica(folder, snapshot, qemu):
     """From the kernel's first instruction until it has nothing left to do but to wait
     for somebody to type."""
-    symbols = {}
-    for line in subprocess.check_output(["nm", folder / "BOOTX64.so"], text=True).splitlines():
-        value, _, name = line.rpartition(" ")
-        symbols[name] = value.split()[0]
-    first, last = [0xffffffff80000000 + int(symbols[name], 16)
-                   for name in ("boot_start", "cpu_wait_for_interrupt")]
-    return run([*qemu, "-chardev", "null,id=log", "-append", "pipe",
-                "-incoming", f"exec:cat {snapshot}"], first, last, b"bench\n\x04")
+    symbols = subprocess.check_output(["nm", folder / "BOOTX64.so"], text=True)
+    code = subprocess.check_output(["objdump", "-d", folder / "BOOTX64.so"], text=True)
+    first = re.search(r"^(\w+) T boot_start$", symbols, re.M)[1]
+    last = re.findall(r"^ +(\w+):\t.*\thlt", code, re.M)
+    return run([*qemu, "-chardev", "null,id=log", "-append", "pipe", "-incoming",
+                f"exec:cat {snapshot}"], KERNEL_BASE + int(first, 16),
+               [KERNEL_BASE + int(at, 16) for at in last], b"bench\n\x04")
 
 
 # ---- Linux -------------------------------------------------------------------
@@ -130,7 +132,7 @@ def linux(folder, qemu):
     start = int.from_bytes(bench[24:32], "little")      # e_entry
     rows, ticks = run([*qemu, "-chardev", "null,id=log", "-kernel", str(kernel),
                        "-initrd", str(LINUX / "initramfs"), "-append",
-                       "console=ttyS0 mitigations=off quiet panic=-1"], 0x100000, start, b"")
+                       "console=ttyS0 mitigations=off quiet panic=-1"], 0x100000, [start], b"")
     return kernel.name.removeprefix("vmlinuz-"), rows, ticks
 
 

@@ -24,6 +24,7 @@ import threading
 import time
 
 import lint
+import userland
 import session
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -261,10 +262,10 @@ for cc in COMPILERS:
 
 def machine(t, **variables):
     """The whole kernel gets to the end on this machine, and its sums are right."""
-    text = t.boot(OPT="map", COLD=1, **variables)
+    text = t.boot(OPT="map", COLD=1, stdin=TESTS / "golden" / "ch12.in", **variables)
     accounting(t, text)
     t.expect("^Hello from userspace!$", text)
-    t.expect(r"^\w+: frames lost: 0, \w+ left: 0\b", text)
+    t.expect("^awake$", text)
 
 
 def counters(t, **variables):
@@ -345,6 +346,16 @@ for cc in COMPILERS:
     add("programs/" + cc, programs, cc)
 
 
+def user_program(test, cc, t):
+    build("", cc)
+    test(t, ROOT / "build" / cc / "ramdisk" / "root", cc)
+
+
+for name, test in userland.ALL:
+    for cc in COMPILERS:
+        add(f"programs/{name}-{cc}", user_program, test, cc)
+
+
 # ---- The shell ---------------------------------------------------------------
 
 def shell(t):
@@ -361,6 +372,151 @@ def shell(t):
 
 
 add("session/shell", shell)
+
+
+# ---- The loop: build, wake up, look ------------------------------------------
+
+def incremental(t):
+    """An edit makes what depends on it, and nothing else."""
+    tree = copy_tree(t, "tree")
+
+    def made(edited="", **variables):
+        if edited:
+            (tree / edited).touch()
+        return re.findall(r"^  \w+ +(.*)$", t.make(cwd=tree, CC="tcc", **variables), re.M)
+
+    kernel, ramdisk = "build/tcc/BOOTX64.EFI", "build/tcc/ramdisk.tar"
+    made(), made(CH=3)
+    t.check(not made() and not made(CH=3), "something is made although nothing has changed")
+    t.check(made("rustica.c") == ["rustica.c", kernel], "after an edit of rustica.c")
+    t.check(not made(CH=3), "chapter 3 is made anew though its text is the same")
+    t.check(made("efi_main.c") == ["efi_main.c", kernel], "after an edit of efi_main.c")
+    wanted = {"user/cat.c for the ramdisk", ramdisk, kernel}
+    t.check(set(made("user/cat.c")) == wanted, "after an edit of user/cat.c")
+
+
+def snapshot_of(t):
+    """A copy of the snapshot that all tests use, in a folder of the test's own."""
+    build("", "", "snapshot")
+    folder = t.dir / "warm"
+    folder.mkdir()
+    name = re.search(r"snapshot-\d+-\d+", t.make("-n", "snapshot"))[0]
+    for file in name, "waiter.efi":
+        shutil.copy2(ROOT / "build" / "warm" / file, folder)
+    return folder / name
+
+
+def wake(t, sentence, folder):
+    """Boots chapter 1, warm if there is nothing to be said about it."""
+    golden = (TESTS / "golden" / "ch01.txt").read_text()
+    text = t.boot(CH=1, WARM=folder.relative_to(ROOT))
+    text = re.sub(r"^  warm .*\n", "", text, flags=re.M)
+    said, text = re.search(r"\A((?:make run: .*\n)*)((?:.*\n)*)", text).groups()
+    t.same_text(filtered(golden), filtered(text))
+    t.check(re.fullmatch(sentence, said), f"expected: {sentence}\ngot: {said}")
+    t.check((t.dir / "debug.err").exists() or "failed says why" in said, "nobody tried to wake it")
+
+
+def wakes(t):
+    """With a good snapshot nothing is said; a bad one is removed, and the boot is cold."""
+    snapshot = snapshot_of(t)
+    good = snapshot.read_bytes()
+    wake(t, "", snapshot.parent)
+    for bad in good[:len(good) // 2], b"Q", b"x" * 100000:
+        snapshot.write_bytes(bad)
+        wake(t, "make run: no warm start; the next run makes a new snapshot\n", snapshot.parent)
+        t.check(not snapshot.exists(), "the bad snapshot is still there")
+
+
+def names_of_snapshots(t):
+    """Each machine, firmware and QEMU has a snapshot of its own."""
+    other = t.dir / "other.fd"
+    other.write_bytes(b"firmware")
+    qemu = t.dir / "bin" / "qemu-system-x86_64"
+    qemu.parent.mkdir()
+    qemu.write_text("#!/bin/sh\n")
+    qemu.chmod(0o755)
+
+    def name(word, **env):
+        status, text = t.run("make", "-n", "snapshot", word, env=env)
+        return t.expect(r"snapshot-\d+-\d+", text)[0]
+
+    words = ["MACHINE=pc", "CPU=qemu64", "MEM=96M", "SMP=2", "GUI=1", f"OVMF={other}"]
+    names = [name(word) for word in words] + [
+        name("V="), name("V=", PATH=f"{qemu.parent}:{os.environ['PATH']}")]
+    t.check(len(set(names)) == len(words) + 2, f"two of {words} have the same name of {names}")
+    for word in "CH=1", "CC=tcc", "OPT=map":
+        t.check(name(word) == name("V="), f"{word} wants another snapshot")
+
+
+def no_room(t):
+    """Where a snapshot has no room, we boot cold and say why; no piece of it remains."""
+    folder = t.dir / "warm"
+    build(1, "")
+    status, text = t.run("bash", "-c", "ulimit -f 20000; exec make run CH=1 "
+                         f"WARM={folder.relative_to(ROOT)} LOG={folder.parent}/debug.log")
+    t.check(status == 0, text)
+    t.expect(r"^make run: no warm start for ten minutes; .*\.failed says why$", text)
+    t.expect(r"^boot: nothing left to do, switching off$", text)
+    left = [path.name for path in folder.glob("snapshot-*")]
+    t.check(len(left) == 1 and left[0].endswith(".failed"), f"left: {left}")
+    wake(t, r"make run: no warm start for .*\n", folder)
+
+
+def killed(t):
+    """Killed while it makes a snapshot, make leaves nothing that hurts the next two."""
+    folder = t.dir / "warm"
+    child = subprocess.Popen(["make", "snapshot", f"WARM={folder.relative_to(ROOT)}"], cwd=ROOT,
+                             env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                             start_new_session=True)
+    while child.poll() is None and not any(folder.glob("snapshot-*.new.*")):
+        time.sleep(0.001)
+    os.killpg(child.pid, signal.SIGKILL)
+    t.check(child.wait() == -signal.SIGKILL, "it was not killed in time")
+    t.check([path for path in folder.glob("snapshot-*")], "it was killed too early")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for boot in [pool.submit(wake, t, "", folder) for _ in range(2)]:
+            boot.result()
+    left = [path.name for path in folder.glob("snapshot-*")]
+    t.check(len(left) == 1 and re.fullmatch(r"snapshot-\d+-\d+", left[0]), f"left: {left}")
+
+
+def loop(t):
+    """`make loop` shows each edit's effect, a mistake too, and leaves no machine behind."""
+    tree = copy_tree(t, "tree")
+    log = open(t.dir / "log", "ab+")
+    child = subprocess.Popen(["make", "loop", "CH=1", "CC=tcc"], cwd=tree, env=ENV, stdout=log,
+                             stdin=subprocess.DEVNULL, stderr=log, start_new_session=True)
+    source = tree / "rustica.c"
+    good = source.read_text()
+    try:
+        await_text(t, 1, r"switching off\r?\n")
+        source.write_text(good.replace("switching off", "switching it off"))
+        await_text(t, 1, r"switching it off\r?\n")
+        source.write_text("mistake\n" + good)
+        await_text(t, 1, r"error: ")
+        source.write_text(good)
+        await_text(t, 1, r"(?s)error: .*switching off\r?\nmake loop: waiting for you to save")
+        os.killpg(child.pid, signal.SIGINT)
+        child.wait(LIMIT)
+    finally:
+        if child.poll() is None:
+            os.killpg(child.pid, signal.SIGKILL)
+
+
+def await_text(t, times, pattern):
+    end = time.monotonic() + LIMIT
+    while len(re.findall(pattern, t.log())) < times:
+        t.check(time.monotonic() < end, f"waited in vain for {pattern}:\n{t.log()}")
+        time.sleep(0.1)
+
+
+add("loop/incremental", incremental)
+add("loop/wakes", wakes)
+add("loop/names-of-snapshots", names_of_snapshots)
+add("loop/no-room", no_room)
+add("loop/killed", killed)
+add("loop/loop", loop)
 
 
 # ---- What goes wrong ---------------------------------------------------------

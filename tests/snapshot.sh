@@ -33,39 +33,41 @@ first_line()
 # command there waits for the one before.
 take()
 {
-    local qemu status
-    coproc { exec 9>&- timeout 60 "${machine[@]}" -append "wait for a kernel" \
-                 -monitor stdio 2>&1 >/dev/null; }
+    coproc { timeout --foreground 60 "${machine[@]}" -append "wait for a kernel" \
+                 -monitor stdio 2>&1 >/dev/null 3>&- 9>&-; }
     qemu=$COPROC_PID
+    trap 'kill $qemu 2>/dev/null' EXIT
     exec 7<&"${COPROC[0]}" 8>&"${COPROC[1]}"
     if [ "$(first_line <&7)" = waiting ]; then
         printf '%s\n' "migrate \"exec:cat >$new\"" quit >&8
     fi
     exec 8>&-
     cat <&7
-    wait $qemu
+    wait $qemu && [ -s "$new" ]
 }
 
 # A snapshot is good if the waiter in it wakes up and starts another waiter.
 try()
 {
     sync "$new"
-    timeout 20 "${machine[@]}" -append "leave at once" -incoming "exec:cat $new"
+    timeout --foreground 20 "${machine[@]}" -append "leave at once" \
+        -incoming "exec:cat $new; echo" 3>&- 9>&-
     [ $? = 5 ]
 }
 
 exec 3>&2 9>"${file%/*}/lock"
 flock -n 9 || { echo "  warm    waiting for another make, which prepares it" >&2; flock 9; }
-[ -e "$file" ] && exit
+[ -s "$file" ] && exit
 rm -f "${file%/*}"/*.new.*
-trap 'rm -f "$new" "$new.why"' EXIT
+trap 'rm -f "$new"' EXIT
 trap '' PIPE
-printf '  warm    %s, once, in some seconds ' "$file" >&2
-if { take && try; } >"$new.why" 2>&1 && mv "$new" "$file"; then
+printf '  warm    %s, once, in some seconds ' "$file" >&3
+if why=$(take 2>&1 && try 2>&1) && mv -T "$new" "$file"; then
     rm -f "$file.failed"
     ls -t "${file%/*}"/snapshot-*[0-9] | tail -n +9 | xargs -r rm -f
-    echo done >&2
+    echo done >&3
 else
-    mv "$new.why" "$file.failed"
-    echo failed >&2
+    rm -f "$new"
+    echo "${why:-QEMU was killed, or did not get to the waiter}" | tail -n 20 >"$file.failed"
+    echo failed >&3
 fi

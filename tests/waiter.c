@@ -78,7 +78,7 @@ UINT32 fw_size(enum fw_item item)
 //
 // How does the waiter know that it has been woken? Its own options are
 // `wait for a kernel`; it looks a thousand times a second whether they
-// still are. If nobody comes for a minute, then whoever started us has
+// still are. If nobody comes for ten seconds, then whoever started us has
 // died, and we leave too: a machine that waits keeps a processor busy.
 //
 // Somebody who has just made a snapshot wants to know whether it is any
@@ -166,7 +166,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
         cpu_outb(0xf4, LEAVE_WELL);
     for (milliseconds = 0; options_are("wait for a kernel"); milliseconds++) {
         uefi_call_wrapper(boot->Stall, 1, 1000);
-        if (milliseconds == 60000)
+        if (milliseconds == 10000)
             cpu_outb(0xf4, LEAVE_ALONE);
     }
     if (load_kernel(boot, image, &kernel) == EFI_SUCCESS) {

@@ -25,11 +25,12 @@ void open_console(void)
 }
 
 // A terminal sends its signals to one group of processes. The shell gets a
-// session and a group of its own, and the terminal is told.
+// session and a group of its own, and the terminal is told. With a script,
+// the shell does what that says and no more.
 
-long start_shell(bool login)
+long start_shell(bool login, char *script)
 {
-    char *words[] = {"sh", NULL};
+    char *words[] = {"sh", script, NULL};
     long pid = fork(), error;
     int group;
 
@@ -72,6 +73,8 @@ void power_off(void)
     complain("init: %s", reason(reboot(REBOOT_POWER_OFF)));
 }
 
+// What is in `/etc/rc` is done once, at the start.
+//
 // At a terminal there is always a shell. When commands come from elsewhere
 // one shell reads them all, and the machine has then done its work. A shell
 // that ends as soon as it starts must not keep the machine busy; we pause,
@@ -86,9 +89,11 @@ int main(void)
     open_console();
     login = is_terminal(0);
     print("init: welcome to Rustica\n");
+    if (first)
+        reap_until(start_shell(false, "/etc/rc"));
     do {
         clock_gettime(CLOCK_MONOTONIC, before);
-        status = reap_until(start_shell(login && first));
+        status = reap_until(start_shell(login && first, NULL));
         clock_gettime(CLOCK_MONOTONIC, after);
         if (!first || !login)
             break;

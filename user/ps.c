@@ -21,15 +21,12 @@ struct process_info {
 int main(void)
 {
     struct process_info p;
-    long pid = 0;
+    long pid = 0, shown = 0;
 
-    for (;;) {
-        memset(&p, 0, sizeof p);
-        pid = syscall3(SYS_PROCESS_NEXT, pid, (long)&p, 0);
-        if (pid <= 0)
-            break;
-        if (!out.used)
-            say("  PID  PPID STATE        TIME    MEMORY NAME\n");
+    memset(&p, 0, sizeof p);
+    while ((pid = syscall3(SYS_PROCESS_NEXT, pid, (long)&p, 0)) > 0) {
+        if (!shown++)
+            say("  PID  PPID S         TIME    MEMORY NAME\n");
         p.name[sizeof p.name - 1] = 0;
         say("%5u %5u %c %9lu.%03lu %7lu K %s\n", p.pid, p.parent, p.state,
             p.cpu_time / 1000000000, p.cpu_time / 1000000 % 1000, p.memory / KIB, p.name);

@@ -1631,6 +1631,7 @@ struct expansion {
     struct text field;
     bool exists;                /* the field, even if it is empty */
     bool split;                 /* fields are split, and patterns searched for */
+    bool inner;                 /* in braces, where blanks that are written split, too */
     struct word **end;
 };
 
@@ -1922,6 +1923,20 @@ const char *cut_match(const char *value, const char *pattern, char side, bool lo
     return value;
 }
 
+// The word that takes the place of a value. Quotes inside of quotes change
+// nothing.
+
+void expand_inner(struct expansion *e, const char *at, bool quoted)
+{
+    bool before = e->inner;
+
+    e->inner = true;
+    at = expand(e, at, quoted);
+    while (*at == '"')
+        at = expand(e, at + 1, quoted);
+    e->inner = before;
+}
+
 // What stands between braces: `${#x}` is a length; after the name may come
 // what to do if there is no value (`-` use another, `=` and set it, `?`
 // complain) or if there is one (`+`). With `:` an empty value is none.
@@ -1952,7 +1967,7 @@ void expand_braces(struct expansion *e, const char *text, bool quoted)
                                                                      false),
                                   how, text[1] == how), quoted);
     else if (how == '+' ? !absent : absent && how == '-')
-        expand(e, text + 1, quoted);
+        expand_inner(e, text + 1, quoted);
     else if (absent && how == '?')
         fail(name, text[1] ? expand_one(text + 1) : "parameter not set");
     else if (absent && how == '=' && name_length(name))
@@ -2056,6 +2071,8 @@ const char *expand(struct expansion *e, const char *at, bool quoted)
             e->exists = true, at = expand_single_quotes(e, at);
         else if (c == '"')
             at = expand_double_quotes(e, at);
+        else if (e->inner && e->split && !quoted && is_blank(c))
+            field_end(e);
         else
             field_byte(e, c, quoted || c == '\\');
     }
@@ -2440,6 +2457,8 @@ int builtin_cd(int count, char **words)
     error = to ? chdir(to) : -ENOENT;
     if (error)
         return complain("cd: %s: %s", to ? to : "where to?", reason(error)), 2;
+    if (count > 1 && equal(words[1], "-"))
+        say("%s\n", to);
     variable_set("OLDPWD", variable_get("PWD") ? variable_get("PWD") : "/");
     if (getcwd(path, PATH_MAX) > 0)
         variable_set("PWD", path);
@@ -2499,6 +2518,20 @@ int builtin_true(int count, char **words)
 {
     (void)count;
     return equal(words[0], "false");
+}
+
+// The program of that name does the same. Here it costs no process, and in
+// a loop whose reader has gone it is the loop that the closed pipe ends.
+
+int builtin_echo(int count, char **words)
+{
+    int first = count > 1 && equal(words[1], "-n") ? 2 : 1, i;
+
+    for (i = first; i < count; i++)
+        say("%s%s", i > first ? " " : "", words[i]);
+    if (first == 1)
+        say("\n");
+    return 0;
 }
 
 // Variables. `set --` replaces the parameters; they live in one piece of
@@ -2707,6 +2740,7 @@ static const struct builtin {
     {"break", builtin_break, "[N]              leave N loops"},
     {"cd", builtin_cd, "[DIRECTORY]         change the working directory; - goes back"},
     {"continue", builtin_break, "[N]           go on with the next turn of a loop"},
+    {"echo", builtin_echo, "[-n] WORD...      write words"},
     {"eval", builtin_eval, "WORD...           run words as a command"},
     {"exec", builtin_exec, "[COMMAND]         become another program; redirections stay"},
     {"exit", builtin_exit, "[STATUS]          leave the shell"},
@@ -2858,7 +2892,7 @@ int builtin_type(int count, char **words)
     return status;
 }
 
-// A simple command. Assignments before it are for the program alone; with
+// A simple command. Assignments before it are for that command alone; with
 // nothing after them, for the shell.
 
 bool is_assignment(const char *word)
@@ -2875,6 +2909,33 @@ void assign(struct word *w, struct word *end, bool exported)
     for (; w != end; w = w->next) {
         name = keep_text(w->text, name_length(w->text));
         variable_set(name, expand_one(w->text + length(name) + 1))->exported |= exported;
+    }
+}
+
+// What the variables were before, and back to that.
+
+struct word *values_of(struct word *w, struct word *end)
+{
+    struct word *first = NULL, **last = &first;
+    const char *value;
+
+    for (; w != end; w = w->next) {
+        value = variable_get(keep_text(w->text, name_length(w->text)));
+        last = word_add(last, value ? keep_text(value, length(value)) : NULL);
+    }
+    return first;
+}
+
+void assign_back(struct word *w, struct word *values)
+{
+    char *name;
+
+    for (; values; values = values->next, w = w->next) {
+        name = keep_text(w->text, name_length(w->text));
+        if (values->text)
+            variable_set(name, values->text);
+        else
+            variable_unset(name);
     }
 }
 
@@ -2926,18 +2987,18 @@ int run_inside(struct node *n, struct word *rest, int count, char **words)
     struct function *f = count ? function_find(words[0]) : NULL;
     const struct builtin *b = count ? builtin_find(words[0]) : NULL;
     struct saved *saved = shell.saved;
-    int status = count ? 0 : shell.status;
+    struct word *before;
+    int status;
     bool stay = count && equal(words[0], "exec");
 
     if (!redirect_all(n->redirects, !stay)) {
         redirect_undo(saved);
         return 2;
     }
+    before = count ? values_of(n->words, rest) : NULL;
     assign(n->words, rest, false);
-    if (count)
-        status = f ? run_function(f, count, words) : b->run(count, words);
-    else
-        status = shell.status;
+    status = f ? run_function(f, count, words) : b ? b->run(count, words) : shell.status;
+    assign_back(n->words, before);
     sink_flush(&out);
     if (out.error)
         status = complain("sh: %s: %s", count ? words[0] : "output", reason(out.error));

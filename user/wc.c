@@ -37,13 +37,16 @@ long count(int fd, struct counts *c)
 
 void show(const struct counts *c, long wanted, const char *name)
 {
-    if (wanted & LINES)
-        say("%7lu ", c->lines);
-    if (wanted & WORDS)
-        say("%7lu ", c->words);
-    if (wanted & BYTES)
-        say("%7lu ", c->bytes);
-    say("%s\n", name);
+    u64 values[] = {c->lines, c->words, c->bytes};
+    int width = wanted & (wanted - 1) ? 7 : 0, i;       /* several go in columns */
+    const char *gap = "";
+
+    for (i = 0; i < 3; i++)
+        if (wanted >> i & 1) {
+            say("%s%*lu", gap, width, values[i]);
+            gap = " ";
+        }
+    say("%s%s\n", *name ? " " : "", name);
 }
 
 // Counts a file, shows it, and adds it to the sum.

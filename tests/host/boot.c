@@ -892,6 +892,8 @@ static void take_gdt(const struct table_pointer *p) { loaded_gdt = *p; }
 static void take_idt(const struct table_pointer *p) { loaded_idt = *p; }
 static void take_tr(u16 selector) { loaded_tr = selector; }
 static void do_nothing(void) { }
+static u32 interrupts_off;
+static void count_cli(void) { interrupts_off++; }
 static u64 read_cr0(void) { return 0x80000011; }
 static u64 read_cr2(void) { return 0x123456789000; }
 
@@ -901,7 +903,7 @@ static void replace_processor(void)
     host_replace(cpu_lidt, take_idt);
     host_replace(cpu_ltr, take_tr);
     host_replace(cpu_load_segments, do_nothing);
-    host_replace(cpu_cli, do_nothing);
+    host_replace(cpu_cli, count_cli);
     host_replace(cpu_read_cr0, read_cr0);
     host_replace(cpu_read_cr2, read_cr2);
     host_replace(cpu_read_cr3, read_cr0);
@@ -1033,7 +1035,9 @@ static void test_panic(void **state)
     expect_panic(panic("%s %d", "number", 7), "number 7");
     expect_text(host_output.text, "", "what a panic prints that the hook has taken");
     boot.panic_hook = NULL;
+    interrupts_off = 0;
     expect_exit(boot_panic("file.c", 12, "so %s", "it is"), 1);
+    expect_equal(interrupts_off, 1, "interrupts were switched off, times");
     at = strstr(host_output.text, "\n*** panic at file.c:12: so it is\n");
     expect_true(at == host_output.text, "the message of a panic: %s", host_output.text);
     host_forget_output();

@@ -1,0 +1,269 @@
+"""Tests of the programs in user/. They speak Linux's system-call convention, so most
+of what they do can be tested right here, against programs that do the same.
+
+Each test is given a Test, the folder that became the ramdisk, and the compiler.
+"""
+
+import os
+import pathlib
+import pty
+import random
+import re
+import resource
+import select
+import shutil
+import signal
+import subprocess
+import time
+
+TESTS = pathlib.Path(__file__).resolve().parent
+ALL = []
+
+
+def test(function):
+    ALL.append((function.__name__, function))
+    return function
+
+
+def run(t, command, path, folder, stdin=b"", limit=20, **more):
+    """Runs a command; returns its status and what it wrote to either output."""
+    child = subprocess.Popen([str(word) for word in command], cwd=folder, start_new_session=True,
+                             env={"PATH": path, "HOME": "/", "LC_ALL": "C", "TZ": "UTC"},
+                             stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                             stderr=subprocess.PIPE, **more)
+    try:
+        out, err = child.communicate(stdin, timeout=limit)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        out, err = child.communicate()
+        err += b"(killed)\n"
+    return child.returncode, out.decode("latin1"), err.decode("latin1")
+
+
+def playground(t, name="files"):
+    """A folder with a few files in it."""
+    folder = t.dir / name
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "d/e").mkdir(parents=True)
+    for file in "a.c", "b.c", "c.h", ".hid", "d/x.c", "d/e/y.c":
+        (folder / file).write_text("")
+    return folder
+
+
+def compare(t, cases, ours, theirs, stdin=b""):
+    """Runs each case twice; outputs and statuses must be the same."""
+    different = []
+    for case in cases:
+        got = run(t, ours(case)[0], ours(case)[1], playground(t), stdin)
+        wanted = run(t, theirs(case)[0], theirs(case)[1], playground(t), stdin)
+        if got[:2] != wanted[:2]:
+            different.append(f"{case}\n  expected {wanted[:2]}\n  got      {got}")
+    t.check(not different, "\n".join(different))
+
+
+# ---- The shell ---------------------------------------------------------------
+
+@test
+def shell(t, root, cc):
+    """Does what dash does. In shell.txt each line is a script, in which @@ is a newline."""
+    cases = (TESTS / "shell.txt").read_text().splitlines()[::1 if cc == "gcc" else 4]
+    programs = t.dir / "programs"       # what the scripts start is the host's, but for sh
+    programs.mkdir()
+    (programs / "sh").symlink_to(root / "bin/sh")
+    words = ["x", "a", "b c", "d*"]
+    compare(t, [case.replace("@@", "\n") for case in cases],
+            lambda case: ([root / "bin/sh", "-c", case, *words], f"{programs}:/usr/bin:/bin"),
+            lambda case: (["dash", "-c", case, *words], "/usr/bin:/bin"), b"l1\nl2\n")
+
+
+TOKENS = """if then else elif fi while until do done for in case esac { } ( ) ;; ; & && || | !
+    < > >> 2>&1 <& >&- 3<&0 <> 2> $( $(( )) ` " " ' ' \\ ${ } ${x ${x:- ${x# ${x% ${#x ${x:?
+    $x $1 $@ "$@" $* $? $$ $! $# x= x=5 y=$x a b * ?.c [a [!a] [ ] ~ # echo cd read set --
+    shift export unset eval . : true false break continue return wait jobs fg help exit exec pwd
+    type 1+ 2* 3/0 - %0 99999999999999999999 x=$x$x""".split() + ["\n", "\n", "\0", "\xff", "\\\n"]
+
+
+@test
+def garbage(t, root, cc):
+    """No script, however senseless, makes the shell crash."""
+    for seed in range(400 if cc == "gcc" else 100):
+        r = random.Random(seed)
+        if r.random() < 0.3:
+            script = "".join(chr(r.randrange(1, 127)) for _ in range(r.randrange(1, 80)))
+        else:
+            script = "".join(r.choice(TOKENS) + r.choice([" ", " ", ""])
+                             for _ in range(r.randrange(1, 30)))
+        (t.dir / "script").write_bytes(script.encode("latin1"))
+        status, _, errors = run(t, [root / "bin/sh"], "/nonexistent", playground(t),
+                                script.encode("latin1"), 5, preexec_fn=limits)
+        if "(killed)" not in errors:    # a loop without end is not a crash
+            t.check(status >= 0 and "SEGV" not in errors,
+                    f"seed {seed}: status {status}\n{script!r}\n{errors}")
+
+
+def limits():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+    resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+@test
+def typing(t, root, cc):
+    """Keys of the line editor: what was typed, and what the command then was."""
+    left, right, up, down = "\33[D", "\33[C", "\33[A", "\33[B"
+    home, end, delete = "\33[H", "\33[F", "\33[3~"
+    typed = [
+        ("echo plain\r", "plain"),
+        (f"echo ac{left}b\r", "abc"),
+        (f"cho x{home}e{end}y\r", "xy"),
+        (f"echo a1b{left}\177\r", "ab"),
+        (f"echo a1b{left}{left}{delete}\r", "ab"),
+        (f"echo abc{left}{left}{right}X\r", "abXc"),
+        ("echo abc def\27ghi\r", "abc ghi"),
+        ("rubbish\25echo good\r", "good"),
+        (f"echo keep drop{left * 4}\13\r", "keep "),
+        ("ho end\1ec\5!\r", "end!"),
+        (f"{up}\r", "end!"),
+        (f"{up}{up}{down}\177?\r", "end?"),
+        (f"{up}{up}{up}{up}\r", "good"),
+        ("not run\3echo after\r", "after"),
+        ("echo 'two\rlines'\r", "two\r\nlines"),
+        ("sleep 100\r", None), ("\3", None), ("echo $?\r", "130"),
+        ("cat\r", None), ("line\r\4", "line"),
+        ("while true; do true; done\r", None), ("\3", None), ("echo $?\r", "130"),
+        ("echo " + "x" * 200 + "\r", "x" * 200),
+        ("sh -c 'exit 5'\r", None), ("\4", None),
+    ]
+    pid, fd = pty.fork()
+    if pid == 0:
+        os.chdir(t.dir)
+        os.execve(root / "bin/sh", ["sh"], {"PATH": str(root / "bin")})
+    screen = Screen(fd)
+    screen.until("$ ")
+    for keys, wanted in typed:
+        before = len(screen.text)
+        os.write(fd, keys.encode())
+        if wanted is not None:
+            screen.until(f"\n{wanted.strip(' ')}")
+            screen.until("$ ", before)
+        else:
+            time.sleep(0.3)
+            screen.read(0.1)
+    screen.until("\n")
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    (t.dir / "screen").write_text(screen.text)
+    t.check(status == 5, f"^D at the end: status {status}\n{screen.text}")
+
+
+class Screen:
+    def __init__(self, fd):
+        self.fd, self.text, self.seen = fd, "", 0
+
+    def read(self, patience):
+        if not select.select([self.fd], [], [], patience)[0]:
+            return False
+        try:
+            data = os.read(self.fd, 65536)
+        except OSError:     # nobody has the other side open any more
+            data = b""
+        self.text += data.decode("latin1")
+        return bool(data)
+
+    def until(self, wanted, start=None):
+        """Reads on until something comes that was not there before."""
+        start = self.seen if start is None else max(start, self.seen)
+        end = time.monotonic() + 10
+        while (at := self.text.find(wanted, start)) < 0:
+            if time.monotonic() > end or not self.read(10):
+                raise AssertionError(f"{wanted!r} did not come after {self.text[start:]!r}")
+        self.seen = at + len(wanted)
+
+
+# ---- The others --------------------------------------------------------------
+
+TOOLS = r"""
+cat a.c nothing; echo x >f; cat f - f </dev/null; cat f f | cat
+cat d
+cat </etc/passwd >/dev/full
+echo; echo -n a b; echo c  d; env echo x y
+ls; ls -a; ls -1 d; ls d a.c; ls -d d *.c; ls nothing >/dev/null || echo fails
+mkdir n n/m n/m/o; ls n; mkdir n; mkdir /no/where
+mkdir -p p/q/r p/q; ls p/q; mkdir -p a.c/x
+rmdir d/e; rmdir d; rm d/*; rmdir d d; ls
+cp -r d copy; ls copy copy/e; cp a.c copy; ls copy; cp a.c b.c copy/e; ls copy/e
+echo text >f; cp f g; cat g; cp g f; cp f f; cp nothing x; cp d x; cp a.c b.c f; cat f
+mv a.c z.c; mv z.c d; ls d; mv b.c c.h d; ls . d; mv nothing x; mv d q; ls q
+rm a.c nothing; rm d; rm -f nothing; rm -r d; ls; rm -rf d; rm .; rm -r ..; echo end
+ln -s a.c link; ln -s nowhere dead; rm link; cp -r dead d; rm dead; ls -a d; ls a.c
+touch new a.c; ls; touch no/where
+wc -l /etc/passwd; wc -c </etc/passwd; wc -w /etc/passwd; printf 'no newline' | wc -l
+head -3 /etc/passwd; head -n 1 /etc/passwd; head -1 nothing; yes | head -2
+grep root /etc/passwd; grep -n '^[a-d].*sh$' /etc/passwd; grep -c nologin /etc/passwd
+grep -v nologin /etc/passwd; grep -i ROOT /etc/passwd; grep -q zzz /etc/passwd; echo $?
+grep 'b[^a]*n' /etc/passwd /etc/group; grep '\.' /etc/hosts; grep 'o*:x' /etc/passwd
+grep x nothing; echo $?; echo 'a]b' | grep '[]]'; echo abc | grep -v b; echo $?
+date +%Y-%m-%d,%H:%M; date | wc -w; uname; uname -s -m; uname -n -r
+pwd; cd d; env pwd; env | grep PATH | wc -l; env X=1 sh -c 'echo $X'; env nothing 2>/dev/null
+sleep 0; sleep .01; sleep 0.01 0.01; sleep; sleep x
+sleep 50 & kill $!; wait $!; echo $?; sleep 50 & kill -9 $!; wait $!; echo $?; kill -0 $$
+sleep 50 & env kill -s 2>/dev/null; env kill -TERM $!; wait $!; echo $?; env kill 99999999
+env test; echo $?; env test ''; echo $?; env test x; echo $?; env test ! x; echo $?
+env test a = a; echo $?; env test a != a; echo $?; env test -5 -lt 3; echo $?
+env test x -lt 3; echo $?; env test 3 -ge 3; echo $?; env test -z ''; echo $?
+env test -n a -a -d d; echo $?; env test ! -f a.c -o 1 -gt 2; echo $?; env test !; echo $?
+env test '(' a = b ')'; echo $?; env [ a = a ]; echo $?; env [ a = a; echo $?
+env test -e nothing; echo $?; env test -s a.c; echo $?; env test -x d -a -r a.c; echo $?
+env test ! = !; echo $?; env test = = =; echo $?; env test -f; echo $?; env test a b; echo $?
+env true; echo $?; env false; echo $?
+""".strip().splitlines()
+
+
+@test
+def tools(t, root, cc):
+    """The same commands, with our programs and with those of the host."""
+    compare(t, TOOLS, lambda case: (["/bin/sh", "-c", case], f"{root}/bin:/usr/bin:/bin"),
+            lambda case: (["/bin/sh", "-c", case], "/usr/bin:/bin"))
+
+
+@test
+def calendar(t, root, cc):
+    """Dates of files, over four centuries, as Python computes them."""
+    folder = playground(t)
+    for seconds in [0, 951782400, 951868799, 4107542399, 4107542400, *range(1, 14 << 30, 98765432)]:
+        os.utime(folder / "a.c", (seconds, seconds))
+        _, out, _ = run(t, [root / "bin/ls", "-l", "a.c"], "", folder)
+        t.check(time.strftime(" %Y-%m-%d %H:%M a.c\n", time.gmtime(seconds)) in out,
+                f"{seconds}: {out}")
+
+
+def plain(text):
+    """What a script wrote, without what differs from one machine to the next."""
+    text = re.sub(r"^(user: |sh: process \d+ was ended).*\n", "", text, flags=re.M)
+    return re.sub(r" +", " ", re.sub(r"^ +| +$", "", text, flags=re.M))
+
+
+@test
+def scripts(t, root, cc):
+    """The scripts in /test: our shell and programs write what dash and the host's do."""
+    folder, programs = playground(t), t.dir / "programs"
+    programs.mkdir()
+    (programs / "sh").symlink_to(shutil.which("dash"))
+    for name in "crash", "spin":
+        (programs / name).symlink_to(root / "bin" / name)
+    for name in sorted(path.name for path in (root / "test").iterdir()):
+        script = root / "test" / name
+        _, wanted, _ = run(t, ["dash", script], f"{programs}:/usr/bin:/bin", folder, limit=60)
+        _, got, errors = run(t, [root / "bin/sh", script], f"{root}/bin", folder, limit=60)
+        t.same_text(f"{name}\n{plain(wanted)}", f"{name}\n{plain(got)}")
+
+
+@test
+def rustica(t, root, cc):
+    """The same programs run the same scripts on Rustica, and the same is written."""
+    _, wanted, _ = run(t, [root / "bin/sh", "-c", 'exec 2>&1; sh "$1"', "sh",
+                           root / "test/everything"], f"{root}/bin", playground(t), limit=60)
+    (t.dir / "input").write_text("cd /tmp; sh /test/everything\n")
+    text = t.boot(CC=cc, stdin=t.dir / "input")
+    got = text[text.index("== "):]
+    end = got.rindex("== status")
+    t.same_text(plain(wanted), plain(got[:got.index("\n", end) + 1]))

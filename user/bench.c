@@ -1,0 +1,347 @@
+// ## bench {#user-bench}
+//
+// What do the kernel's services cost? This program uses each of them many
+// times, and says what one use takes, in the processor's own unit: `rdtsc`
+// reads a counter of its cycles. Cycles differ from one run to the next,
+// and from one machine to the next. So `make bench` starts us on an
+// emulator whose counter counts instructions, and there the numbers repeat.
+// It then starts the same file on Linux, and puts the two columns side by
+// side.
+
+#include "libc.h"
+
+#define PAGE 4096
+#define MANY 1000       /* of what is quick */
+#define FEW 100         /* of what is not */
+
+// The counter; and what each of `times` uses has taken since then.
+
+static u64 counter(void)
+{
+    u32 low, high;
+
+    __asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
+    return (u64)high << 32 | low;
+}
+
+static u64 each(u64 since, u64 times)
+{
+    return (counter() - since + times / 2) / times;
+}
+
+// If something fails, then whatever it took is of no interest.
+
+static long must(const char *what, long result)
+{
+    if (result >= 0 || result < -PAGE)  /* addresses may be large */
+        return result;
+    complain("bench: %s: %s", what, reason(result));
+    exit(1);
+}
+
+// ## System calls {#bench-calls}
+//
+// The least that a system call can do is to return a number: this is the
+// price of the way into the kernel and back. To write a byte to a file that
+// swallows everything adds the way from a descriptor to its object, and the
+// copying of a byte.
+
+static u64 null_call(void)
+{
+    u64 start = counter();
+    int i;
+
+    for (i = 0; i < MANY; i++)
+        getpid();
+    return each(start, MANY);
+}
+
+static u64 write_byte(void)
+{
+    int fd = (int)must("/dev/null", open("/dev/null", O_WRONLY, 0)), i;
+    u64 start = counter(), cost;
+
+    for (i = 0; i < MANY; i++)
+        write(fd, "x", 1);
+    cost = each(start, MANY);
+    close(fd);
+    return cost;
+}
+
+// ## Processes {#bench-processes}
+//
+// A child does its part for as long as it lives.
+
+static long start_child(void (*part)(void))
+{
+    long pid = must("fork", fork());
+
+    while (!pid)
+        part();
+    return pid;
+}
+
+static void end_child(long pid)
+{
+    kill(pid, SIGKILL);
+    must("wait4", wait4(pid, NULL, 0));
+}
+
+// A byte goes through one pipe to the child, and through another back.
+
+static int there[2], back[2];
+
+static void send_back(void)
+{
+    char c;
+
+    read(there[0], &c, 1);
+    write(back[1], &c, 1);
+}
+
+static u64 round_trip(void)
+{
+    u64 start, cost;
+    long child;
+    char c = 'x';
+    int i;
+
+    must("pipe", pipe(there));
+    must("pipe", pipe(back));
+    child = start_child(send_back);
+    start = counter();
+    for (i = 0; i < MANY; i++) {
+        write(there[1], &c, 1);
+        read(back[0], &c, 1);
+    }
+    cost = each(start, MANY);
+    end_child(child);
+    for (i = 0; i < 2; i++)
+        close(there[i]), close(back[i]);
+    return cost;
+}
+
+// Two processes offer each other the processor. Each of our offers takes
+// two switches: to the child, and back when the child offers it to us.
+
+static void yield(void)
+{
+    syscall3(24, 0, 0, 0);
+}
+
+static u64 yield_twice(void)
+{
+    long child = start_child(yield);
+    u64 start, cost;
+    int i;
+
+    yield();
+    start = counter();
+    for (i = 0; i < MANY; i++)
+        yield();
+    cost = each(start, MANY);
+    end_child(child);
+    return cost;
+}
+
+// A whole life, without another program and with one: the smallest we have.
+
+static u64 fork_exit(void)
+{
+    u64 start = counter();
+    int i;
+
+    for (i = 0; i < FEW; i++) {
+        long pid = must("fork", fork());
+
+        if (!pid)
+            exit(0);
+        wait4(pid, NULL, 0);
+    }
+    return each(start, FEW);
+}
+
+static u64 fork_exec(void)
+{
+    char *words[] = {"true", NULL};
+    u64 start = counter();
+    int i, status;
+
+    for (i = 0; i < FEW; i++) {
+        long pid = must("fork", fork());
+
+        if (!pid)
+            exit(execve("/bin/true", words, words + 1) ? 127 : 0);
+        wait4(pid, &status, 0);
+        must("/bin/true", status ? -ENOENT : 0);
+    }
+    return each(start, FEW);
+}
+
+// ## Memory {#bench-memory}
+//
+// A page costs something when it is asked for, and more when it is first
+// touched. The heap grows by one page after another, and then gives all of
+// them back, which does not count.
+
+static u64 grow_heap(void)
+{
+    char *heap = (char *)syscall3(SYS_BRK, 0, 0, 0);
+    u64 start = counter(), cost;
+    int i;
+
+    for (i = 0; i < MANY; i++) {
+        syscall3(SYS_BRK, (long)heap + (i + 1) * PAGE, 0, 0);
+        heap[i * PAGE] = 1;
+    }
+    cost = each(start, MANY);
+    syscall3(SYS_BRK, (long)heap, 0, 0);
+    return cost;
+}
+
+static char *map(u64 size)
+{
+    return (char *)must("mmap", syscall6(SYS_MMAP, 0, (long)size, 3, 0x22, -1, 0));
+}
+
+static void unmap(char *memory, u64 size)
+{
+    must("munmap", syscall3(SYS_MUNMAP, (long)memory, (long)size, 0));
+}
+
+static u64 map_page(void)
+{
+    u64 start = counter();
+    int i;
+
+    for (i = 0; i < MANY; i++) {
+        char *memory = map(PAGE);
+
+        *memory = 1;
+        unmap(memory, PAGE);
+    }
+    return each(start, MANY);
+}
+
+// Many pages at once: what one of them costs until all are touched, and
+// what it costs to give all of them back.
+
+#define BIG (16 * MIB)
+
+static char *touched(void)
+{
+    char *memory = map(BIG);
+    u64 at;
+
+    for (at = 0; at < BIG; at += PAGE)
+        memory[at] = 1;
+    return memory;
+}
+
+static u64 touch_big(void)
+{
+    u64 start = counter(), cost;
+    char *memory = touched();
+
+    cost = each(start, BIG / PAGE);
+    unmap(memory, BIG);
+    return cost;
+}
+
+static u64 free_big(void)
+{
+    char *memory = touched();
+    u64 start = counter();
+
+    unmap(memory, BIG);
+    return each(start, BIG / PAGE);
+}
+
+// ## Files {#bench-files}
+//
+// To find a file by its path, and a file's contents.
+
+static u64 open_close(void)
+{
+    u64 start = counter();
+    int i;
+
+    for (i = 0; i < MANY; i++)
+        close((int)must("/bin/true", open("/bin/true", O_RDONLY, 0)));
+    return each(start, MANY);
+}
+
+static u64 ask(void)
+{
+    struct file_info info;
+    u64 start = counter();
+    int i;
+
+    for (i = 0; i < MANY; i++)
+        must("/bin/true", stat("/bin/true", &info));
+    return each(start, MANY);
+}
+
+// A file of a megabyte is read by 64 KiB at a time, from a file system that
+// lives in memory. It has lost its name already when we write to it, so it
+// is gone when we close it.
+
+static char piece[64 * KIB];
+
+static u64 read_file(void)
+{
+    const char *path = "/tmp/bench.data";
+    int fd = (int)must(path, open(path, O_RDWR | O_CREAT | O_TRUNC, 0600));
+    u64 at, start, cost;
+
+    must("unlink", unlink(path));
+    for (at = 0; at < MIB; at += sizeof piece)
+        must("write", write_all(fd, piece, sizeof piece));
+    syscall3(8, fd, 0, 0);              /* lseek */
+    start = counter();
+    for (at = 0; at < MIB; at += sizeof piece)
+        must("read", read(fd, piece, sizeof piece) == sizeof piece ? 0 : -EIO);
+    cost = each(start, MIB / KIB);
+    close(fd);
+    return cost;
+}
+
+// ## The table {#bench-table}
+//
+// Of three runs the best counts. The first may have to wait for memory that
+// is touched for the first time, and any of them may be interrupted.
+
+static const struct row {
+    const char *what;
+    u64 (*cost)(void);
+} rows[] = {
+    {"null system call", null_call},
+    {"write a byte to /dev/null", write_byte},
+    {"pipe round trip", round_trip},
+    {"yield, two switches", yield_twice},
+    {"fork, exit, wait", fork_exit},
+    {"fork, execve, wait", fork_exec},
+    {"grow the heap by a page, touch it", grow_heap},
+    {"mmap, touch, munmap a page", map_page},
+    {"16 MiB: allocate and touch, per page", touch_big},
+    {"16 MiB: free, per page", free_big},
+    {"open, close", open_close},
+    {"stat", ask},
+    {"read a file, per KiB", read_file},
+};
+
+int main(void)
+{
+    u64 i, best, cost;
+    int run;
+
+    for (i = 0; i < array_count(rows); i++) {
+        best = rows[i].cost();
+        for (run = 1; run < 3; run++)
+            if ((cost = rows[i].cost()) < best)
+                best = cost;
+        say("%-40s%10lu\n", rows[i].what, best);
+        sink_flush(&out);
+    }
+    return done(0);
+}
