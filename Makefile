@@ -6,12 +6,14 @@
 
 ## make           build the kernel: build/BOOTX64.EFI
 ## make run       boot it in QEMU; Ctrl-A X leaves
+## make loop      run, and build and run anew each time you save a file; Ctrl-C leaves
 ## make gdb       step through it in GDB, from the chapter's first line; CH=5 or CH=vmo
 ##                  (`make gdb-server` waits for your own debugger, at a socket or PORT=)
 ## make hunt      find a bug: BUG=heap-hang boots a kernel that has it, HINT=1 gives a
 ##                  hint, `make gdb HUNT=heap-hang` debugs it; without a name, a list
 ## make image     a disk image of it, build/rustica.img, which dd puts on a stick
 ## make test      run all tests; T=lint only those with "lint" in their names
+## make bench     measure how long it takes from an edit to the prompt
 ## make golden    accept what the chapters print now as what they should print
 ## make where     the lines of rustica.c that the last panic's addresses mean, or
 ##                those that A="0x3a12 0x40ff" mean
@@ -61,7 +63,7 @@ MAKEFLAGS   += --no-builtin-rules
 export PATH := $(PATH):/usr/sbin:/sbin
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run snapshot image test golden where book setup doctor clean help
+.PHONY: all run loop snapshot bench image test golden where book setup doctor clean help
 .PHONY: tools emulator
 .PHONY: gdb gdb-server gdb-machine gdb-tell gdb-wait hunt hunt-tree
 all:
@@ -357,16 +359,31 @@ $(WAITER): tests/waiter.c Makefile | tools
 	$(to_pe) $$new.so $$new.efi && mv $$new.efi $@
 
 snapshot: $(WAITER) | emulator
-	@snapshot=$(SNAPSHOT); [ -e $$snapshot ] || [ -e $$snapshot.failed ] || \
-	    tests/snapshot.sh $$snapshot $(hardware) -kernel $(WAITER)
+	@snapshot=$(SNAPSHOT); [ -s $$snapshot ] || [ "$$(find $$snapshot.failed -mmin -10 2>&-)" ] || \
+	    tests/snapshot.sh $$snapshot $(hardware) -kernel $(WAITER) || :
 
-wake = if [ -e $$snapshot ]; then \
-           start -incoming "exec:cat $$snapshot" 2>$(LOG:.log=.err); \
+# (QEMU waits forever for the first byte of an empty stream; hence the echo.)
+wake = if [ ! -e $$snapshot.failed ]; then \
+           start -incoming "exec:cat $$snapshot; echo" 2>$(LOG:.log=.err); \
            [ $$status = 1 ] || cat $(LOG:.log=.err) >&2; \
        fi; \
-       if [ $$status = 1 ]; then \
-           rm -f $$snapshot; echo "make run: no warm start, so a cold one"; \
+       if [ $$status != 1 ]; then :; \
+       elif [ -e $$snapshot.failed ]; then \
+           echo "make run: no warm start for ten minutes; $$snapshot.failed says why"; \
+       else \
+           rm -f $$snapshot; echo "make run: no warm start; the next run makes a new snapshot"; \
        fi;
+
+# ---- The loop ----------------------------------------------------------------
+
+loop: | tools emulator
+	@$(call require,python3)
+	@python3 tests/loop.py watch $(MAKEOVERRIDES)
+
+ROUNDS = 10
+bench: snapshot
+	@$(call require,python3)
+	@python3 tests/loop.py bench $(ROUNDS) $(SNAPSHOT) $(hardware) -kernel $(WAITER)
 
 # ---- Debugging ---------------------------------------------------------------
 #

@@ -166,7 +166,10 @@ function follow() {
     for (const h of headings) if (h.getBoundingClientRect().top < innerHeight / 3) current = h;
     const link = current && entries.get(current.id);
     if (link?.classList.contains("here")) return;
-    for (const a of entries.values()) { a.classList.remove("here"); a.removeAttribute("aria-current"); }
+    for (const a of entries.values()) {
+        a.classList.remove("here");
+        a.removeAttribute("aria-current");
+    }
     if (link) {
         link.classList.add("here");
         link.setAttribute("aria-current", "location");

@@ -13,7 +13,9 @@ import sys
 sys.dont_write_bytecode = True
 
 import model
+import to_epub
 import to_html
+import to_pdf
 
 FONTS = {"Inconsolata.otf": "fonts-inconsolata",
          **{f"texgyrepagella-{face}.otf": "fonts-texgyre"
@@ -57,7 +59,8 @@ def fonts(write):
 
 
 def main(wanted):
-    for tool in "pandoc", "ctags":
+    pdf = ("xelatex", "makeindex", "rsvg-convert") if "pdf" in wanted else ()
+    for tool in "pandoc", "ctags", *pdf:
         need(tool)
     book = model.Book()
     if book.problems:
@@ -67,6 +70,10 @@ def main(wanted):
         if "html" in wanted:
             to_html.build(book, write, pool)
             fonts(write)
+        if "epub" in wanted:
+            to_epub.build(book, write, pool)
+        if "pdf" in wanted:
+            to_pdf.build(book, write, pool)
     say("book", f"{write.changed} of {write.count} files written")
 
 

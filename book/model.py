@@ -10,6 +10,7 @@ import pathlib
 import re
 import subprocess
 
+import back
 from names import Names
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -41,10 +42,13 @@ UNKNOWN = re.compile(r"[(]([A-Z][\w-]*(?: [\w.-]+){0,2}),? \d+\.\d+(?:\.\d+)*[);
 
 
 def sources(root):
-    """The book's files, in its order."""
-    user = [p.relative_to(root).as_posix() for p in sorted(root.glob("user/**/*.[ch]"))]
-    return ["efi_main.c", "rustica.c", "rustica.h", *[f for f in user if f.endswith(".h")],
-            *[f for f in user if f.endswith(".c")], "Makefile"]
+    """The book's files, in its order: of the programs, what has a title comes first, then
+    headers, then each program."""
+    def order(path):
+        return not path.read_text().startswith("// # "), path.suffix != ".h", path.as_posix()
+    user = sorted(root.glob("user/**/*.[ch]"), key=order)
+    return ["efi_main.c", "rustica.c", "rustica.h",
+            *[path.relative_to(root).as_posix() for path in user], "Makefile"]
 
 
 def anchor(file, line):
@@ -114,7 +118,7 @@ def attributes(node):
 class Part:
     """A chapter, or what stands in the place of one."""
 
-    def __init__(self, book, header):
+    def __init__(self, header):
         self.id = header["c"][1][0]
         text = plain(header["c"][2])
         found = re.match(r"(Chapter (\d+)|Appendix (\w)|(Prologue))\. (.*)", text)
@@ -142,14 +146,15 @@ class Book:
         self.figures, self.exercises, self.citations = [], [], {}
         self.blocks = json.loads(pandoc("-f", "book/reader.lua", "-t", "json", "--preserve-tabs",
                                         *self.files, root=root))["blocks"]
-        self.split()
+        self.split(self.blocks)
         self.place()
         self.check_headings()
         self.mark()
         self.find_citations()
         self.find_uses()
-        self.check_links()
         self.check_names()
+        self.add_back()
+        self.check_links()
 
     def problem(self, place, why):
         self.problems.append(f"{place}: {why}")
@@ -168,14 +173,15 @@ class Book:
 
     # ---- Parts and sections ----
 
-    def split(self):
-        for block in self.blocks:
+    def split(self, blocks):
+        first = len(self.parts)
+        for block in blocks:
             if block["t"] == "Header" and block["c"][0] == 1:
-                self.parts.append(Part(self, block))
+                self.parts.append(Part(block))
             elif self.parts:
                 self.parts[-1].blocks.append(block)
         self.parts.sort(key=lambda part: part.id != "preface")
-        for part in self.parts:
+        for part in self.parts[first:]:
             self.where[part.id] = part
             top = Section(part, part.number or part.title, part.title, part.id)
             self.sections[part.id], count = top, 0
@@ -186,6 +192,14 @@ class Book:
                                       plain(block["c"][2]), block["c"][1][0])
                     part.sections.append(section)
                     self.sections[section.id] = section
+
+    def add_back(self):
+        """The lists and the index, which are made of all the rest."""
+        first, text = len(self.parts), "\n".join(back.lines(self))
+        self.split(json.loads(pandoc("-f", "markdown-auto_identifiers", "-t", "json",
+                                     text=text))["blocks"])
+        for part in self.parts[first:]:
+            walk(part.blocks, lambda node, part=part: self.own(node, part))
 
     def place(self):
         """Where each section begins in its file, and on which page each line is."""
@@ -274,10 +288,11 @@ class Book:
             self.problem(self.locate(f'file="{file}"', ".figure"), f"the figure {file} is missing")
             return []
         if not re.search(r"<title>.+?</title>\s*<desc>.+?</desc>", path.read_text(), re.S):
-            self.problem(file + ":1", "the figure has no <title> and <desc> for those who cannot see")
+            self.problem(file + ":1", "a figure needs <title> and <desc> for those who cannot see")
+        item["file"] = path.stem
         self.figures.append(item)
-        return element("Div", [item["id"], ["figure"], [["file", file], ["number", item["number"]]]],
-                       text)
+        keys = [["file", file], ["number", item["number"]]]
+        return element("Div", [item["id"], ["figure"], keys], text)
 
     # ---- Standards ----
 
@@ -340,7 +355,7 @@ class Book:
         known = set(self.sections) | {e["id"] for e in self.exercises + self.figures}
         for file in self.files:
             for number, line in enumerate(self.names.text[file], 1):
-                for id in re.findall(r"\{#([\w-]+)", line) if line.startswith("// ") else []:
+                for id in re.findall(r"(?<!\$)\{#([\w-]+)", line) if line.startswith("// ") else []:
                     if id not in self.where:
                         self.problem(f"{file}:{number}", f"the id {id} is not one for pandoc: it "
                                      "belongs to a heading, a div or []")
@@ -355,6 +370,10 @@ class Book:
             walk(part.blocks, visit)
 
     def meaning(self, part, text):
-        user = part.id == "app-user" and "user/user.h" in self.files
-        return None if part.id == "app-make" else \
-            self.names.in_prose(text, "user/user.h" if user else "rustica.c")
+        """The Name a backquoted text means, None for no name, False for a mistake."""
+        if part.id in ("app-make", "lists", "names", "colophon"):
+            return None
+        if part.id != "app-user":
+            return self.names.in_prose(text, "rustica.c")
+        return self.names.in_prose(text, "user/user.h") or (     # Linux's structures are none
+            None if text.startswith("struct ") else self.names.in_prose(text, "user/user.h"))

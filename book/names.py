@@ -51,7 +51,7 @@ class Names:
         self.locals = collections.defaultdict(dict)     # file, function -> name -> Name
         self.functions = []
         code = [f for f in files if f.endswith((".c", ".h"))]
-        for tag in self.run_ctags(root, code) + self.labels(code):
+        for tag in [*self.run_ctags(root, code), *self.labels(code)]:
             self.enter(Name(tag))
         for names in self.globals.values():
             names.sort(key=lambda n: (n.weak, code.index(n.file), n.line))
@@ -70,9 +70,7 @@ class Names:
         for file in code:
             for number, line in enumerate(self.text[file], 1):
                 if found := re.match(r'\s*"(\w+):\\n"', line):
-                    yield_ = {"name": found[1], "path": file, "line": number, "kind": "label"}
-                    self.globals[found[1]].append(Name(yield_))
-        return []
+                    yield {"name": found[1], "path": file, "line": number, "kind": "label"}
 
     def enter(self, name):
         if name.kind == "member":
@@ -88,11 +86,11 @@ class Names:
                 self.functions.append(name)
 
     def everything(self):
-        """All names of file scope, each where it is defined."""
-        for name, found in [*self.tags.items(), *self.globals.items()]:
-            for one in found:
-                if not one.weak or all(other.weak for other in found):
-                    yield one
+        """All names of file scope, each where a file first defines it."""
+        for found in [*self.tags.values(), *self.globals.values()]:
+            weak = all(one.weak for one in found)
+            firsts = {one.file: one for one in reversed(found) if weak or not one.weak}
+            yield from [one for one in found if firsts.get(one.file) is one]
 
     # ---- Looking up ----------------------------------------------------------
 
@@ -105,7 +103,8 @@ class Names:
 
     def find(self, table, name, file):
         found = [n for n in table.get(name, ()) if self.visible(file, n.file)]
-        return next((n for n in found if n.file == file and not n.weak), found[0] if found else None)
+        here = [n for n in found if n.file == file and not n.weak]
+        return next(iter(here + found), None)
 
     def in_prose(self, text, file):
         """What a backquoted text means: a Name, None for nothing, False for a mistake."""
@@ -201,7 +200,7 @@ class Names:
         if found := re.search(r"/\* (.*?)(\*/|$)", lines[at]):
             return found[1].strip()
         above, block = at - 1, []
-        if above >= 0 and lines[above].endswith("*/") and lines[above].lstrip().startswith(("/*", "*")):
+        if above >= 0 and re.match(r"\s*(/\*|\*).*\*/$", lines[above]):
             while above >= 0 and not lines[above].lstrip().startswith("/*"):
                 block.insert(0, lines[above])
                 above -= 1
@@ -220,4 +219,6 @@ class Names:
             block.insert(0, lines[above][3:])
             above -= 1
         text = re.sub(r"\[([^]]*)\]\([^)]*\)|[`*]", lambda m: m[1] or "", " ".join(block))
-        return "" if text.startswith(("#", ":::", "  ")) else re.sub(r"\s*\{#.*?\}|\s+", " ", text).strip()
+        if text.startswith(("#", ":::", "  ")):
+            return ""
+        return re.sub(r"\s*\{#.*?\}|\s+", " ", text).strip()

@@ -33,5 +33,6 @@ function Reader(sources)
     end
     put(open and '~~~~~~~~\n' or '')
   end
-  return pandoc.read(table.concat(out, '\n'), 'markdown-auto_identifiers-tex_math_dollars')
+  return pandoc.read(table.concat(out, '\n'), 'markdown-auto_identifiers-raw_tex-raw_html' ..
+    '-tex_math_dollars-superscript-subscript-citations')
 end

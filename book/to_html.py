@@ -5,6 +5,7 @@ import json
 import re
 import string
 
+import back
 import model
 from model import anchor, attributes, element, plain, raw
 
@@ -35,7 +36,8 @@ class Html:
         keys, text = attributes(node)[2], node["c"][1].rstrip("\n")
         file, first = keys["file"], int(keys["startFrom"])
         lines, seen = [""], set()
-        for kind, word, line, name in self.book.tokens.get((file, first)) or [("", text, first, 0)]:
+        plain_text = [("", text, first, None)]
+        for kind, word, line, name in self.book.tokens.get((file, first)) or plain_text:
             for i, piece in enumerate(word.split("\n")):
                 if i:
                     lines.append("")
@@ -45,9 +47,9 @@ class Html:
         numbered = [f'<span class="l" id="{anchor(file, n)}">{self.number(file, n)}{line}\n</span>'
                     for n, line in enumerate(lines, first)]
         last = first + len(lines) - 1
-        return raw("html", f'<div class="listing"><pre tabindex="0" role="region" aria-label="{file},'
-                   f' lines {first} to {last}"><code data-file="{file}">{"".join(numbered)}</code>'
-                   "</pre></div>\n")
+        return raw("html", '<div class="listing"><pre tabindex="0" role="region" '
+                   f'aria-label="{file}, lines {first} to {last}"><code data-file="{file}">'
+                   f'{"".join(numbered)}</code></pre></div>\n')
 
     def number(self, file, n):
         if not self.pages:
@@ -59,7 +61,7 @@ class Html:
         text = quiet(text)
         if kind == "word" and name:
             if (name.file, name.line) == place:
-                return f'<b>{text}</b>' if name.kind not in ("local", "parameter", "member") else text
+                return text if name.kind in ("local", "parameter", "member") else f"<b>{text}</b>"
             local = name.kind in ("local", "parameter")
             if local and not self.pages:
                 return text
@@ -76,12 +78,16 @@ class Html:
 
     def transcript(self, text, file):
         return raw("html", f'<figure class="transcript"><pre tabindex="0">{quiet(text)}</pre>'
-                   f'<figcaption>{esc(file)}, which the tests compare with a run</figcaption>'
+                   f"<figcaption>{esc(file)}, which the tests compare with a run</figcaption>"
                    "</figure>\n")
 
     def reference(self, text, name, page):
         href = self.href(anchor(name.file, name.line), page)
-        return element("Link", ["", ["name"], []], [element("Code", ["", [], []], text)], [href, ""])
+        code = element("Code", ["", [], []], text)
+        return element("Link", ["", ["name"], []], [code], [href, ""])
+
+    def code(self, node):
+        return node
 
     def link(self, node, page):
         target = node["c"][2][0]
@@ -103,7 +109,7 @@ class Html:
             used = self.book.used_in(name)
             shown = ", ".join(f'<a href="{self.href(s.id, page)}">{s.number or s.title}</a>'
                               for s in used[:6])
-            more = f' and <a href="{self.href("names", page)}#{index_id(name)}">' \
+            more = f' and <a href="{self.href("names", page)}#{back.index_id(name)}">' \
                    f'{len(used) - 6} more</a>' if len(used) > 6 and self.pages else \
                    f" and {len(used) - 6} more" if len(used) > 6 else ""
             return f'<a class="name" href="{self.href(anchor(name.file, name.line), page)}">' \
@@ -126,11 +132,6 @@ class Html:
         node["c"][0] = [id, ["exercise"], []]
         node["c"][1].insert(0, head)
         return node
-
-
-def index_id(name):
-    return "n-" + name.name + ("" if name.file in ("rustica.c", "rustica.h", "efi_main.c")
-                               else "-" + re.sub(r"\W", "-", name.file))
 
 
 def unparagraphed(blocks):
@@ -161,7 +162,7 @@ def render(book, part, form, page=None):
             return form.drawing(node["c"][1])
         if kind == "Code":
             name = book.meaning(part, node["c"][1])
-            return form.reference(node["c"][1], name, page) if name else None
+            return form.reference(node["c"][1], name, page) if name else form.code(node)
         if kind == "Link":
             return form.link(unlinked(node), page)
         if kind == "Header":
@@ -226,8 +227,8 @@ def page(book, template, part):
             other = book.parts[at + step]
             turn += f'<a rel="{rel}" href="{other.page}">{arrow}{quiet(other.full())}' \
                     f'{" &rarr;" if step > 0 else ""}</a>'
-    return template.substitute(title=quiet(f"{part.full()} - Rustica"), contents=contents(book, part),
-                               main=fragment(blocks), turn=turn, kind="chapter")
+    return template.substitute(title=quiet(f"{part.full()} - Rustica"), main=fragment(blocks),
+                               contents=contents(book, part), turn=turn, kind="chapter")
 
 
 def landing(book, template):

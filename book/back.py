@@ -1,0 +1,110 @@
+"""What stands behind the last page of the sources: lists, the index, the colophon.
+
+It is written as Markdown and read by pandoc like everything else.
+"""
+
+import hashlib
+import re
+import subprocess
+
+import model
+
+KINDS = {"label": "function", "externvar": "variable", "prototype": "function",
+         "enumerator": "constant"}
+LEVELS = ["", "one sitting", "an evening", "a weekend"]
+
+
+def lines(book):
+    yield "\n# Lists {#lists}\n"
+    if book.figures:
+        yield "\n## Figures {#list-figures}\n"
+        for f in book.figures:
+            yield f"- {f['number']} [{first_sentence(f['text'])}](#{f['id']})"
+    yield "\n## Exercises {#list-exercises}\n"
+    yield "The level of an exercise tells how long it may take: " + \
+          ", ".join(f"{n} {what}" for n, what in enumerate(LEVELS) if n) + ".\n"
+    for level in 1, 2, 3:
+        yield f"\n**Level {level}**\n"
+        for e in book.exercises:
+            if e["level"] == level:
+                yield f"- {e['number']} [{first_sentence(e['text'])}](#{e['id']})"
+    yield "\n## Standards cited {#list-standards}\n"
+    for name, places in sorted(book.citations.items()):
+        title, address = model.STANDARDS[name]
+        yield f"\n**{name}**. {title}" + (f", <{address}>" if address else "") + "\n"
+        for place, sections in sorted(places.items(), key=lambda item: by_number(item[0])):
+            links = ", ".join(dict.fromkeys(link(s) for s in sections))
+            yield f"- {escaped(place)}: in {links}"
+    yield "\n# Index of names {#names}\n"
+    yield "Where each name is defined, and the sections that use it. Names of the programs " \
+          "are marked with their file.\n\n::: {.index}\n"
+    every = sorted(book.names.everything(), key=lambda n: (n.name.lower(), n.name, n.file))
+    for name in every:
+        yield entry(book, name) + "\n"
+    yield ":::\n"
+    yield from colophon(book)
+
+
+def entry(book, name):
+    section = book.section(name.file, name.line)
+    of = f", {name.file}" if name.file.startswith("user/") else ""
+    used = "".join(", " + link(s) for s in book.used_in(name))
+    return f"[]{{#{index_id(name)}}}[`{name.shown}`](#{model.anchor(name.file, name.line)}) " \
+           f"*{KINDS.get(name.kind, name.kind)}{of}*, **{link(section)}**" + used
+
+
+def index_id(name):
+    plain = name.file in ("rustica.c", "rustica.h", "efi_main.c")
+    kind = "s-" if name.kind in ("struct", "union", "enum") else ""
+    return f"n-{kind}{name.name}" + ("" if plain else "-" + re.sub(r"\W", "-", name.file))
+
+
+def link(section):
+    return f"[{section.number or section.title}](#{section.id})"
+
+
+def by_number(text):
+    return [(int(w) if w.isdigit() else 0, w) for w in re.findall(r"\d+|[^\d.]+", text)]
+
+
+def first_sentence(text):
+    found = re.match(r".*?[.?!](?=\s|$)", text, re.S)
+    return escaped(re.sub(r"\s+", " ", found[0] if found else text))
+
+
+def escaped(text):
+    return re.sub(r"([\\`*_{}\[\]<>#~^$|@'\"])", r"\\\1", text)
+
+
+# ---- Colophon ------------------------------------------------------------------
+
+def version(command):
+    """The first line of what a tool says of itself, or nothing if it is not there."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+        return next(iter((done.stdout or done.stderr).splitlines()), "").strip()
+    except OSError:
+        return ""
+
+
+def colophon(book):
+    kernel = book.root / "build" / "BOOTX64.EFI"
+    yield "\n# Colophon {#colophon}\n"
+    yield "This book is its own source: pandoc read the files of the kernel, and everything " \
+          "between the prose was numbered, coloured and linked by the programs in `book/`. " \
+          "The text is set in TeX Gyre Pagella, the code in Inconsolata.\n"
+    if kernel.exists():
+        data = kernel.read_bytes()
+        yield f"The kernel that this book contains is a file of {len(data):,} bytes, made by " \
+              f"`{version(['gcc', '--version'])}`. Its SHA-256 is\n"
+        yield f"    {hashlib.sha256(data).hexdigest()}  BOOTX64.EFI\n"
+        yield "and `sha256sum build/BOOTX64.EFI` tells whether yours is the same.\n"
+    yield "The tools, as they call themselves:\n"
+    for tool in "gcc", "tcc", "ld", "qemu-system-x86_64", "gdb", "pandoc", "ctags", "xelatex":
+        if said := version([tool, "-v" if tool == "tcc" else "--version"]):
+            yield f"- {escaped(said)}"
+    count = {file: len(text) for file, text in book.names.text.items()}
+    prose = sum(line.startswith("//") for text in book.names.text.values() for line in text)
+    yield f"\nThe sources have {sum(count.values()):,} lines in {len(count)} files, " \
+          f"{prose:,} of them prose, with {sum(1 for _ in book.names.everything()):,} names, " \
+          f"{len(book.exercises)} exercises and {len(book.figures)} figures.\n"

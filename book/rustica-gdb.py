@@ -1,0 +1,1273 @@
+"""What GDB needs to know about Rustica.
+
+`make gdb` loads this file and says `rustica boot`: the machine is started, GDB is
+connected to it before its first instruction, and the kernel runs to the first line
+of the chapter's main function. `help rustica` lists what there is besides.
+
+Every command that shows something of the kernel's reads memory through the class
+Memory below. What is found there may be rubbish, since people use a debugger when
+things are broken: so each loop has a limit, and an address that cannot be read ends
+the command with a sentence.
+"""
+
+import atexit
+import bisect
+import ctypes
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import gdb
+import gdb.printing
+
+FRAME = 4096
+KERNEL_BASE = 0xffffffff80000000
+LIMIT = 20000                   # of anything that a command goes through
+
+
+class Sorry(gdb.GdbError):
+    """Ends a command with a sentence."""
+
+
+def quietly(command):
+    return gdb.execute(command, to_string=True)
+
+
+def silently(command):
+    """Like quietly(), and does not say where the machine has stopped either."""
+    quietly("set suppress-cli-notifications on")
+    try:
+        quietly(command)
+    finally:
+        quietly("set suppress-cli-notifications off")
+
+
+def say(text=""):
+    gdb.write(str(text) + "\n")
+
+
+# ---- The machine -------------------------------------------------------------
+
+class Machine:
+    """QEMU, which ends when we do."""
+
+    def __init__(self):
+        self.process = self.folder = None
+        self.facts = {}         # what `make gdb-machine` has told
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def build(self, words):
+        """Builds the kernel, and learns how to start it."""
+        env = {**os.environ, "MAKEFLAGS": re.sub(
+            r"(^| )(-j\d*|--jobserver\S*)", "", os.environ.get("MAKEFLAGS", ""))}
+        make = subprocess.run(["make", "--no-print-directory", "gdb-machine", *words], env=env,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+        for line in make.stdout.splitlines():
+            found = re.match(r"machine: (\w+) ?(.*)", line)
+            if found:
+                self.facts[found[1]] = found[2]
+            else:
+                say(line)
+        if make.returncode:
+            raise Sorry("There is no kernel to start, see above.")
+
+    def start(self):
+        """Starts QEMU; it waits for us before its first instruction.
+
+        If there is a snapshot of a machine whose firmware has done its work, that is the
+        moment before its next one."""
+        snapshot = self.facts.get("warm")
+        if snapshot and os.path.exists(snapshot):
+            try:
+                return self.launch(["-incoming", "exec:cat " + shlex.quote(snapshot)])
+            except Sorry:
+                say("The snapshot does not wake up, so this is a cold start.")
+        self.launch([])
+
+    def launch(self, options):
+        self.stop()
+        self.folder = tempfile.mkdtemp(prefix="rustica-gdb.")
+        options = ["-S", "-no-shutdown", *options]
+        for name in "gdb", "serial":
+            options += ["-" + name, f"unix:{self.path(name)},server=on,wait=off"]
+        # What the kernel prints goes to our terminal. A front end has none, and reads
+        # what GDB writes: for it, the text passes through GDB.
+        console = "/dev/stdout" if os.isatty(1) else self.path("console")
+        if console != "/dev/stdout":
+            os.mkfifo(console)
+            threading.Thread(target=self.pass_on, args=(console,), daemon=True).start()
+        log = self.facts["log"]
+        command = self.facts["start"].replace(
+            "path=" + log, f"path={console},append=on,logfile={log}")
+        gdb.flush()
+        self.process = subprocess.Popen(
+            ["bash", "-c", f'exec {command} "$@"', "qemu", *options],
+            stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
+        for _ in range(1200):
+            if self.process.poll() is not None:
+                break
+            if os.path.exists(self.path("gdb")) and os.path.exists(self.path("serial")):
+                return
+            time.sleep(0.05)
+        self.stop()
+        raise Sorry("The machine does not start, see above.")
+
+    def pass_on(self, console):
+        with open(console, "rb", buffering=0) as pipe:
+            for text in iter(lambda: pipe.read(FRAME), b""):
+                text = text.decode("ascii", "backslashreplace")
+                gdb.post_event(lambda text=text: gdb.write(text))
+
+    def stop(self):
+        if self.process:
+            self.process.kill()
+            self.process.wait()
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+        self.process = self.folder = None
+
+    def connect(self, base=KERNEL_BASE):
+        """Starts the machine and connects to it; the image's symbols are at `base`."""
+        if gdb.selected_inferior().pid:
+            quietly("disconnect")
+        self.start()
+        self.load_symbols(base)
+        silently("target remote " + self.path("gdb"))
+
+    def load_symbols(self, base=KERNEL_BASE):
+        """By add-symbol-file, so that GDB also reads code in the file: it looks at code
+        to place a breakpoint, when there is nothing in memory yet."""
+        path = os.path.abspath(self.facts["symbols"])
+        while any(o.filename == path for o in gdb.objfiles()):
+            quietly("remove-symbol-file " + path)
+        quietly(f"add-symbol-file {path} -o {base:#x}")
+
+    def type(self, text):
+        """What is written to this socket arrives at the serial line."""
+        with socket.socket(socket.AF_UNIX) as line:
+            line.connect(self.path("serial"))
+            line.sendall(text.encode())
+            time.sleep(0.1)
+
+
+def die_with_parent():
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)     # PR_SET_PDEATHSIG
+
+
+machine = Machine()
+atexit.register(machine.stop)
+
+
+# ---- Reading memory ----------------------------------------------------------
+
+class Memory:
+    """The machine's memory as the processor sees it now, page by page."""
+
+    def __init__(self):
+        self.pages = {}
+
+    def read(self, address, size):
+        address &= (1 << 64) - 1
+        if not 0 <= size <= 1 << 24:
+            raise Sorry(f"{size:#x} bytes at {address:#x} are more than anybody can mean.")
+        parts, end = [], address + size
+        while address < end:
+            page = address & -FRAME
+            parts.append(self.page(page)[address - page:end - page])
+            address = page + FRAME
+        return b"".join(parts)
+
+    def page(self, page):
+        if page not in self.pages:
+            if not gdb.selected_inferior().pid:
+                raise Sorry("There is no machine; `rustica boot` starts one.")
+            if not 0 <= page < 1 << 64:
+                raise Sorry(f"Nothing can be read at {page:#x}.")
+            try:
+                self.pages[page] = gdb.selected_inferior().read_memory(page, FRAME).tobytes()
+            except (gdb.MemoryError, gdb.error, OverflowError):
+                raise Sorry(f"Nothing can be read at {page:#x}. (The kernel's memory exists "
+                            "from boot_start() on.)") from None
+        return self.pages[page]
+
+    def word(self, address):
+        return int.from_bytes(self.read(address, 8), "little")
+
+    def text(self, address, most=40):
+        """A string in quotation marks, or what is wrong with it."""
+        try:
+            found = self.read(address, most) if address % FRAME <= FRAME - most else \
+                self.read(address, FRAME - address % FRAME)
+        except Sorry:
+            return f"(no text at {address:#x})"
+        return found.split(b"\0")[0].decode("ascii", "backslashreplace")
+
+
+memory = Memory()               # a new one for each command
+
+
+class View:
+    """A structure in memory: view.field is a number, a View or an Items."""
+
+    def __init__(self, kind, address):
+        self._kind, self._address = kind, int(address) & (1 << 64) - 1
+
+    def __getattr__(self, name):
+        kind, offset = fields(self._kind).get(name, (None, 0))
+        if kind is None:
+            raise Sorry(f"{self._kind} has no field {name}.")
+        return decode(kind, self._address + offset)
+
+    def follow(self, name):
+        """What a pointer points to, None if it is null."""
+        kind, _ = fields(self._kind)[name]
+        address = getattr(self, name)
+        return View(kind.strip_typedefs().target().strip_typedefs(), address) if address else None
+
+
+class Items:
+    """An array in memory."""
+
+    def __init__(self, kind, address, count):
+        self._kind, self._address, self._count = kind, address, count
+
+    def __len__(self):
+        return self._count
+
+    def __getitem__(self, i):
+        if not 0 <= i < self._count:
+            raise IndexError
+        return decode(self._kind, self._address + i * self._kind.sizeof)
+
+
+def decode(kind, address):
+    kind = kind.strip_typedefs()
+    if kind.code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION):
+        return View(kind, address)
+    if kind.code == gdb.TYPE_CODE_ARRAY:
+        low, high = kind.range()
+        return Items(kind.target(), address, high - low + 1)
+    return int.from_bytes(memory.read(address, kind.sizeof), "little")
+
+
+known_fields = {}
+
+
+def fields(kind):
+    if str(kind) not in known_fields:
+        known_fields[str(kind)] = {f.name: (f.type, f.bitpos // 8) for f in kind.fields()}
+    return known_fields[str(kind)]
+
+
+def type_named(name):
+    try:
+        return gdb.lookup_type(name)
+    except gdb.error:
+        raise Sorry(f"This kernel has no {name}; a later chapter brings it.") from None
+
+
+def variable(name):
+    """A global variable; the chapter that has it may not be in this kernel."""
+    try:
+        value = gdb.parse_and_eval("&" + name)
+        return decode(value.type.target(), int(value))
+    except gdb.error:
+        raise Sorry(f"This kernel has no variable {name}; a later chapter brings it.") from None
+
+
+def number(text):
+    """An expression's value: an address, for a structure its own."""
+    try:
+        value = gdb.parse_and_eval(text)
+        if value.type.strip_typedefs().code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_ARRAY):
+            value = value.address
+        return int(value.cast(gdb.lookup_type("unsigned long")))
+    except gdb.error as why:
+        raise Sorry(str(why)) from None
+
+
+def symbol(address):
+    """function+0x12, as the kernel's own reports say it."""
+    found = re.match(r"(\S+)(?: \+ (\d+))? in section", quietly(f"info symbol {address:#x}"))
+    return f"{found[1]}+{int(found[2] or 0):#x}" if found else f"{address:#x}"
+
+
+def function(address):
+    return symbol(address).replace("+0x0", "")
+
+
+def size(count):
+    """As boot_size() says it."""
+    tenths, units = 0, ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"]
+    while count >= 1024:
+        tenths, count = count % 1024 * 10 // 1024, count // 1024
+        units.pop(0)
+    return f"{count} {units[0]}" if count >= 100 or not tenths else f"{count}.{tenths} {units[0]}"
+
+
+def count(n, what):
+    return f"{n} {what}" + ("" if n == 1 else "s")
+
+
+def rights(bits):
+    return "".join(c if bits & bit else "-" for c, bit in (("r", 4), ("w", 2), ("x", 1)))
+
+
+class Broken(Exception):
+    """A list that does not end, or leads nowhere."""
+
+
+def chain(first, link):
+    """The members of a linked list, up to a limit."""
+    seen, at = set(), first
+    while at:
+        if at._address in seen:
+            raise Broken(f"the list bites its tail at {at._address:#x}")
+        if len(seen) > LIMIT:
+            raise Broken("the list does not end")
+        seen.add(at._address)
+        yield at
+        at = at.follow(link)
+
+
+# ---- Chapters 2 and 3: zones and frames --------------------------------------
+
+ZONES = ["KERNEL", "USER"]
+STATES = ["absent", "reserved", "free", "used"]
+
+
+def zone_of(n):
+    return ZONES[n] if n < len(ZONES) else f"zone {n}?"
+
+
+def show_zones(words):
+    """rustica zones: which memory belongs to whom (chapter 2).
+
+    The ranges of both zones, in ascending order, and what we stand on. The last
+    line is the sum that must come out."""
+    zones = variable("zones")
+    if zones.count > len(zones.range):
+        say(f"zones: {zones.count} ranges are more than the table has")
+    if not zones.count:
+        say("zones: none yet; zone_build() makes them")
+    say(f"zones: the boundary is at {size(zones.boundary)}")
+    for i in range(min(zones.count, len(zones.range))):
+        r = zones.range[i]
+        say(f"  {zone_of(r.zone):<6} {r.start:#012x} to {r.end:#012x} {size(r.end - r.start):>10}")
+    info = variable("boot").follow("info")
+    for i in range(min(info.reserved_count, len(info.reserved)) if info else 0):
+        r = info.reserved[i]
+        say(f"  {'-':<6} {r.start:#012x} to {r.start + r.size:#012x} {size(r.size):>10}"
+            f"  {memory.text(r.name)}")
+    say(f"zones: {zones.usable} usable frames = {zones.reserved} reserved + "
+        f"{zones.frames[0]} kernel + {zones.frames[1]} user + {zones.withheld} withheld")
+
+
+class Frames:
+    """The frame table, read in one piece."""
+
+    def __init__(self, pmm):
+        self.pmm, self.count = pmm, pmm.count
+        if not pmm.frame:
+            raise Sorry("There is no frame table yet; pmm_build() makes it.")
+        if self.count > 1 << 21:
+            raise Sorry(f"A table of {self.count} frames is not to be believed.")
+        kind = type_named("struct frame")
+        step, at = kind.sizeof, {name: offset for name, (_, offset) in fields(kind).items()}
+        raw = memory.read(pmm.frame, self.count * step)
+        self.state, self.zone, owner = (raw[at[f]::step] for f in ("state", "zone", "owner"))
+        self.owner = "".join(chr(c) if 32 < c < 127 else "?" for c in owner)
+        self.references = memoryview(b"".join(
+            raw[i:i + 4] for i in range(at["references"], len(raw), step))).cast("I")
+        self.bits = int.from_bytes(memory.read(pmm.free_bits, (self.count + 7) // 8), "little")
+
+    def letter(self, start, end):
+        """One character for some frames: the rarest thing among them."""
+        states = self.state[start:end]
+        used = {self.owner[i] for i in range(start, end) if self.state[i] == 3}
+        if len(used) > 1:
+            return "*"
+        return used.pop() if used else "#" if 1 in states else "." if 2 in states else " "
+
+    def complaints(self):
+        counted = [self.state.count(i) for i in range(4)]
+        if counted != list(self.pmm.states):
+            yield f"the counters say {list(self.pmm.states)}, the table has {counted}"
+        wrong = [i for i in range(self.count)
+                 if (self.bits >> i & 1) != (self.state[i] == 2)] if self.bits or counted[2] else []
+        if wrong:
+            yield f"the bitmap is wrong about {count(len(wrong), 'frame')}, " \
+                  f"the first is {wrong[0]} at {self.pmm.base + wrong[0] * FRAME:#x}"
+        wrong = [i for i in range(self.count) if (self.references[i] > 0) != (self.state[i] == 3)]
+        if wrong:
+            yield f"{count(len(wrong), 'frame')} with references but unused, or used " \
+                  f"without; the first is {wrong[0]}"
+        for zone in range(2):
+            lost = [i for i in range(min(self.pmm.hint[zone], self.count))
+                    if self.state[i] == 2 and self.zone[i] == zone]
+            if lost:
+                yield f"the hint of zone {zone_of(zone)} passes over " \
+                      f"{count(len(lost), 'free frame')}"
+
+
+def show_pmm(words):
+    """rustica pmm [kernel|user|ADDRESS]: who has which frame (chapter 3).
+
+    Without a word: the counters, a map of each zone, and whether table, counters and
+    bitmap agree. With an address, physical or in the direct map: the frame there.
+    With "pmm EXPRESSION" another instance, as in `rustica pmm trial.pmm`.
+
+    In the map `.` is free, `#` reserved, a letter the owner of used frames, `*`
+    several owners, and a blank no memory."""
+    zones, instance = ZONES, variable("pmm")
+    if words and words[0].upper() in ZONES:
+        zones = [words[0].upper()]
+    elif words:
+        value = evaluate(" ".join(words))
+        if value.type.strip_typedefs().code != gdb.TYPE_CODE_STRUCT:
+            return show_frame(Frames(instance), number(" ".join(words)))
+        instance = View(value.type.strip_typedefs(), int(value.address))
+    frames = Frames(instance)
+    method = instance.follow("method")
+    say(f"pmm: {memory.text(method.name) if method else 'nothing'} over {frames.count} frames, "
+        f"{instance.states[2]} free")
+    for i, name in enumerate(STATES):
+        say(f"pmm: {instance.states[i]:8} frames {name}")
+    for zone in zones:
+        first, last = (0, instance.boundary) if zone == "KERNEL" else \
+            (instance.boundary, frames.count)
+        show_map(frames, zone, max(0, min(first, frames.count)), min(last, frames.count))
+    wrong = list(frames.complaints())
+    for complaint in wrong:
+        say("pmm: WRONG: " + complaint)
+    if not wrong:
+        say("pmm: table, counters and bitmap agree")
+
+
+def show_map(frames, zone, first, last):
+    each = 1
+    while (last - first) > each * 64 * 16:
+        each *= 2
+    say(f"{zone}, {count(each, 'frame')} to a letter:")
+    for start in range(first, last, each * 64):
+        row = "".join(frames.letter(i, min(i + each, last))
+                      for i in range(start, min(start + each * 64, last), each))
+        if row.strip():
+            say(f"  {frames.pmm.base + start * FRAME:#012x} |{row:<64}|")
+
+
+def show_frame(frames, address):
+    direct = variable("boot").info and variable("boot").follow("info").direct_map
+    if direct and address >= direct:
+        address -= direct
+    index = (address - frames.pmm.base) // FRAME
+    if not 0 <= index < frames.count:
+        raise Sorry(f"{address:#x} is in no frame that we know of.")
+    state = frames.state[index]
+    text = f"frame {address & -FRAME:#x}, number {index}, zone {zone_of(frames.zone[index])}: "
+    text += STATES[state] if state < 4 else f"state {state}?"
+    if frames.owner[index] != "?":
+        text += f", owner '{frames.owner[index]}'"
+    say(text + f", {count(frames.references[index], 'reference')}, "
+        f"bit {'set' if frames.bits >> index & 1 else 'clear'}")
+
+
+def evaluate(text):
+    try:
+        value = gdb.parse_and_eval(text)
+        if value.type.strip_typedefs().code == gdb.TYPE_CODE_PTR and \
+                value.type.strip_typedefs().target().strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
+            value = value.dereference()
+        return value
+    except gdb.error as why:
+        raise Sorry(str(why)) from None
+
+
+def structure(words, name, default):
+    """A structure named by an expression, an address or by default."""
+    kind = type_named("struct " + name)
+    if not words:
+        return default()
+    text = " ".join(words)
+    value = evaluate(text)
+    if value.type.strip_typedefs().code == gdb.TYPE_CODE_STRUCT:
+        if str(value.type.strip_typedefs().unqualified()) != f"struct {name}":
+            raise Sorry(f"{text} is a {value.type}, not a struct {name}.")
+        if value.address is None:
+            raise Sorry(f"{text} has no address.")
+        return View(kind, int(value.address))
+    return View(kind, number(text))
+
+
+# ---- Chapter 4: the heap -----------------------------------------------------
+
+USED, FREE, END = 0x05edb10c, 0xf4eeb10c, 0xe0dfb10c
+RED, POISON = b"\xfd" * 8, 0xdeadbeefdeadbeef
+
+
+def heap_class(bytes):
+    log = max(6, bytes.bit_length() - 1)
+    return min(63, (log - 6) * 4 + (bytes >> (log - 2) & 3))
+
+
+def region_blocks(region):
+    """The blocks of a region, without its end mark."""
+    block, header = type_named("struct block"), region._kind.sizeof
+    if not FRAME <= region.size <= 1 << 28 or region.size % FRAME:
+        raise Broken(f"region {region._address:#x} says it has {region.size:#x} bytes")
+    at, end = region._address + header, region._address + region.size - block.sizeof
+    while at < end:
+        b = View(block, at)
+        yield b
+        if b.size < 64 or b.size % 16 or at + b.size > end:
+            raise Broken(f"block {at:#x} says it has {b.size:#x} bytes")
+        at += b.size
+
+
+def block_complaints(b, before, was_free):
+    if b.magic not in (USED, FREE):
+        yield f"block {b._address:#x} has magic {b.magic:#x}, neither used nor free"
+    if b.before != before:
+        yield f"block {b._address:#x} says {b.before:#x} bytes lie before it; it is {before:#x}"
+    if b.magic == FREE and was_free:
+        yield f"block {b._address:#x} is free like the one before it"
+    header = b._kind.sizeof
+    if b.magic == USED and (b.asked > b.size - header - 8 or
+                            memory.read(b._address + header + b.asked, 8) != RED):
+        yield f"block {b._address:#x} was written past its {b.asked} bytes"
+    links = type_named("struct free_block").sizeof
+    words = min(14, (b.size - links) // 8)
+    for i in range(words if b.magic == FREE else 0):
+        if memory.word(b._address + links + 8 * i) != POISON:
+            yield f"free block {b._address:#x} was written to at word {i}"
+            break
+
+
+class HeapWalk:
+    """Goes through the whole heap as heap_audit() does, but does not stop."""
+
+    def __init__(self, heap):
+        self.heap, self.wrong, self.blocks, self.listed = heap, [], [], {}
+        self.regions = self.collect(chain(heap.follow("regions"), "next"), "regions")
+        for region in self.regions:
+            self.walk(region)
+        for c in range(len(heap.list)):
+            first = heap.list[c]
+            free = self.collect(chain(View(type_named("struct free_block"), first)
+                                      if first else None, "next"), f"list {c}")
+            if free:
+                self.listed[c] = free
+            if bool(first) != bool(heap.nonempty >> c & 1):
+                self.wrong.append(f"list {c} is {'not ' if first else ''}empty, its bit says "
+                                  "otherwise")
+            for f in free:
+                if f.block.magic != FREE:
+                    self.wrong.append(f"block {f._address:#x} is on list {c} but not free")
+                elif heap_class(f.block.size) != c:
+                    self.wrong.append(f"block {f._address:#x} is on list {c}, should be on "
+                                      f"{heap_class(f.block.size)}")
+        self.compare()
+
+    def collect(self, items, where):
+        found = []
+        try:
+            for item in items:
+                found.append(item)
+        except (Broken, Sorry) as why:
+            self.wrong.append(f"{where}: {why}")
+        return found
+
+    def walk(self, region):
+        before, was_free = 0, False
+        for b in self.collect(region_blocks(region), "blocks"):
+            self.wrong += self.collect(block_complaints(b, before, was_free), "block")
+            before, was_free = b.size, b.magic == FREE
+            self.blocks.append(b)
+            if len(self.blocks) > LIMIT:
+                self.wrong.append("too many blocks to go on")
+                break
+
+    def compare(self):
+        free = {b._address for b in self.blocks if b.magic == FREE}
+        listed = {f._address for c in self.listed.values() for f in c}
+        used = [b for b in self.blocks if b.magic == USED]
+        for lost in sorted(free - listed):
+            self.wrong.append(f"block {lost:#x} is free but on no list")
+        if len(used) != self.heap.blocks:
+            self.wrong.append(f"{self.heap.blocks} blocks counted, {len(used)} found")
+        elif sum(b.asked for b in used) != self.heap.bytes:
+            self.wrong.append(f"{self.heap.bytes} bytes counted, "
+                              f"{sum(b.asked for b in used)} found")
+
+
+def show_heap(words):
+    """rustica heap [all]: every block, the free lists, and a verdict (chapter 4).
+
+    The verdict is that of heap_audit(), except that it goes on after the first thing
+    that is wrong. Without "all" the lists are cut short."""
+    heap = variable("heap")
+    walk = HeapWalk(heap)
+    most = LIMIT if words == ["all"] else 24
+    say(f"heap: {count(heap.blocks, 'block')}, {size(heap.bytes)} in use, "
+        f"{count(heap.frames, 'frame')} held")
+    shown = 0
+    for b in walk.blocks[:most]:
+        where = symbol(b.caller)
+        text = f"used {b.size:6} bytes, {b.asked} asked for by {where}" if b.magic == USED else \
+            f"free {b.size:6} bytes, list {heap_class(b.size)}, by {where}" if b.magic == FREE \
+            else f"magic {b.magic:#x}"
+        say(f"  {b._address:#x} {text}")
+    if len(walk.blocks) > most:
+        say(f"  ... and {len(walk.blocks) - most} more (`rustica heap all`)")
+    for c, blocks in walk.listed.items():
+        row = " ".join(f"{f._address:#x}" for f in blocks[:most if most == LIMIT else 4])
+        say(f"  list {c:2}: {row}{' ...' if len(blocks) > 4 and most < LIMIT else ''}")
+    for complaint in walk.wrong[:most]:
+        say("heap: WRONG: " + complaint)
+    if len(walk.wrong) > most:
+        say(f"heap: WRONG: and {len(walk.wrong) - most} things more")
+    if not walk.wrong:
+        say(f"heap: sound, {count(len(walk.blocks), 'block')} in "
+            f"{count(len(walk.regions), 'region')}")
+
+
+# ---- Chapter 5: virtual memory objects ---------------------------------------
+
+def vmo_pages(v):
+    """(page, frame) for each page that has a frame."""
+    found = []
+
+    def go(slot, level, page):
+        if not slot or len(found) > LIMIT:
+            return
+        if not level:
+            found.append((page, slot))
+            return
+        node = View(type_named("struct vmo_node"), slot)
+        for i in range(len(node.slot)):
+            go(node.slot[i], level - 1, page << 6 | i)
+
+    if v.height > 8:
+        raise Sorry(f"VMO {v._address:#x} claims {v.height} levels of nodes: garbage.")
+    go(v.root, v.height, 0)
+    return found
+
+
+def all_vmos():
+    """Every VMO is a block of the heap that begins with a pointer to vmo_type."""
+    kind, mark = type_named("struct vmo"), number("(unsigned long)&vmo_type")
+    walk = HeapWalk(variable("heap"))
+    for b in walk.blocks:
+        at = b._address + b._kind.sizeof
+        if b.magic == USED and b.asked == kind.sizeof and memory.word(at) == mark:
+            yield View(kind, at)
+
+
+def vmo_line(v):
+    text = f"{v._address:#x} {size(v.size)}, {count(v.committed, 'page')} committed, " \
+           f"{count(v.object.references, 'reference')}"
+    if v.parent:
+        text = f"{v._address:#x} {size(v.size)}, slice of {v.parent:#x} from page {v.first}"
+    if v.slices:
+        text += f", {count(v.slices, 'slice')}"
+    return text
+
+
+def show_vmo(words):
+    """rustica vmo [EXPRESSION]: VMOs with their pages and frames (chapter 5).
+
+    Without an expression every VMO there is, found by looking through the heap. A
+    frame with several references is shared: the others that have it are named."""
+    pmm, vmos, others = variable("pmm"), list(all_vmos()), {}
+    kind = type_named("struct frame")
+    pages = {}
+    for v in vmos:
+        pages[v._address] = vmo_pages(v)
+        for page, frame in pages[v._address]:
+            others.setdefault(frame, []).append((v._address, page))
+    if words:
+        vmos = [structure(words, "vmo", None)]
+        mark = number("(unsigned long)&vmo_type")
+        if memory.word(vmos[0]._address) != mark:
+            raise Sorry(f"There is no VMO at {vmos[0]._address:#x}.")
+    else:
+        say(f"vmo: {count(len(vmos), 'VMO')}")
+    for v in vmos:
+        say("  " + vmo_line(v))
+        found = vmo_pages(v)
+        for page, frame in found[:12]:
+            index = (frame - pmm.base) // FRAME
+            note = "a frame that does not exist"
+            if 0 <= index < pmm.count and frame % FRAME == 0:
+                f = View(kind, pmm.frame + index * kind.sizeof)
+                note = count(f.references, "reference")
+            shared = [f"page {p} of {o:#x}" for o, p in others.get(frame, [])
+                      if o != v._address]
+            say(f"    page {page} -> frame {frame:#x}, {note}" +
+                (", also " + ", ".join(shared[:4]) if shared else ""))
+        if len(found) > 12:
+            say(f"    ... and {len(found) - 12} pages more")
+
+
+# ---- Chapter 6: programs in files --------------------------------------------
+
+def show_elf(words):
+    """rustica elf NAME|EXPRESSION: the plan of a program (chapter 6).
+
+    NAME is a program that the kernel carries: its file is read as elf_check() reads
+    it. An EXPRESSION of the type struct elf_image shows a plan that was accepted."""
+    if not words:
+        raise Sorry("Which one? `rustica elf hello`, or `rustica elf image` with a struct "
+                    "elf_image.")
+    if re.fullmatch(r"[a-z][\w-]*", words[0]):
+        try:
+            start = int(gdb.parse_and_eval(f"(unsigned long)&_binary_{words[0]}_start"))
+            end = int(gdb.parse_and_eval(f"(unsigned long)&_binary_{words[0]}_end"))
+            return show_elf_file(words[0], start, end)
+        except gdb.error:
+            pass
+    image = structure(words, "elf_image", None)
+    say(f"elf: starts at {image.entry:#x}")
+    for i in range(min(image.count, len(image.segment))):
+        s = image.segment[i]
+        v = s.follow("memory")
+        say(f"elf:   {s.start:#x} {rights(s.rights)} {s.file_size:5} bytes from the file, "
+            f"{s.memory_size:5} in memory, " +
+            (f"{v.committed} pages with a frame" if v else "not loaded"))
+    if image.count > len(image.segment):
+        say(f"elf: {image.count} segments are more than the table has")
+
+
+def show_elf_file(name, start, end):
+    kinds = {1: "load", 2: "dynamic", 3: "interpreter", 4: "note", 6: "headers", 7: "TLS",
+             0x6474e551: "stack", 0x6474e553: "property"}
+    header = View(type_named("struct elf_header"), start)
+    say(f"elf: {name}, {end - start} bytes at {start:#x}, starts at {header.entry:#x}")
+    kind = type_named("struct elf_segment_header")
+    for i in range(min(header.phnum, 64)):
+        at = start + header.phoff + i * kind.sizeof
+        if at + kind.sizeof > end:
+            say("elf: the other headers are outside the file")
+            break
+        h = View(kind, at)
+        say(f"elf:   {kinds.get(h.type, hex(h.type)):<9} {h.vaddr:#010x} {rights(h.flags)} "
+            f"{h.filesz:6} bytes from offset {h.offset:#x}, {h.memsz} in memory")
+
+
+# ---- Chapter 7: address spaces and ring 3 ------------------------------------
+
+PRESENT, WRITE, USER, LARGE, NX = 1, 2, 4, 1 << 7, 1 << 63
+ADDRESS = 0x000ffffffffff000
+
+
+def physical(address, bytes=8):
+    """Reads physical memory, by the direct map."""
+    info = variable("boot").follow("info")
+    return memory.read((info.direct_map if info else 0) + address, bytes)
+
+
+def entry_of(table, index):
+    return int.from_bytes(physical(table + 8 * index), "little")
+
+
+def in_words(entry):
+    return ", ".join(["writable" if entry & WRITE else "read-only",
+                      "for programs" if entry & USER else "kernel only",
+                      "not executable" if entry & NX else "executable"])
+
+
+def register(name):
+    try:
+        return int(gdb.selected_frame().read_register(name)) & (1 << 64) - 1
+    except (gdb.error, ValueError):
+        raise Sorry(f"This QEMU does not tell {name}.") from None
+
+
+def walk(address, root):
+    """Yields (level, table, index, entry) down to the page or to what is missing."""
+    table = root & ADDRESS
+    for level in 4, 3, 2, 1:
+        index = address >> (12 + 9 * (level - 1)) & 511
+        entry = entry_of(table, index)
+        yield level, table, index, entry
+        if not entry & PRESENT or level == 1 or (level < 4 and entry & LARGE):
+            return
+        table = entry & ADDRESS
+
+
+def show_walk(words):
+    """rustica walk ADDRESS [ROOT]: the way of an address through the page tables.
+
+    Shows the entry on each level and says in words what it allows; then what the
+    processor makes of all of them. ROOT is a physical address, by default CR3."""
+    if not words:
+        raise Sorry("Which address?")
+    address = number(words[0])
+    root = number(words[1]) if len(words) > 1 else register("cr3")
+    if address >> 47 not in (0, (1 << 17) - 1):
+        raise Sorry(f"{address:#x} is not canonical: bits 47 to 63 must be equal.")
+    flags, nx = WRITE | USER, 0
+    for level, table, index, entry in walk(address, root):
+        flags, nx = flags & entry, nx | entry & NX
+        leaf = level == 1 or (level < 4 and entry & LARGE)
+        span = 1 << 12 + 9 * (level - 1) if leaf else FRAME
+        text = "not present" if not entry & PRESENT else \
+            f"{'page' if leaf else 'table'} at {entry & ADDRESS & -span:#x}, {in_words(entry)}"
+        say(f"level {level}, entry {index:3} of {table:#x}: {entry:#018x} {text}")
+    if not entry & PRESENT:
+        return say(f"{address:#x} is not mapped")
+    bytes = 1 << 12 + 9 * (level - 1)
+    at = (entry & ADDRESS & -bytes) + address % bytes
+    say(f"{address:#x} is physical {at:#x}, a page of {size(bytes)}, {in_words(flags | nx)}")
+    if flags & WRITE and not nx and flags & USER:
+        say("WRONG: programs can write and execute it")
+    if flags & USER and address >> 47:
+        say("WRONG: programs can see the kernel's half")
+
+
+def table_pages(root):
+    """{page: entry} of the lower half."""
+    found, tables = {}, 0
+
+    def go(table, level, base):
+        nonlocal tables
+        tables += 1
+        if tables > 2000 or len(found) > LIMIT:
+            return
+        raw = memoryview(physical(table, FRAME)).cast("Q")
+        for i, entry in enumerate(raw[:256] if level == 4 else raw):
+            address = base + (i << 12 + 9 * (level - 1))
+            if entry & PRESENT and (level == 1 or (level < 4 and entry & LARGE)):
+                found[address] = entry
+            elif entry & PRESENT:
+                go(entry & ADDRESS, level - 1, address)
+
+    go(root & ADDRESS, 4, 0)
+    return found
+
+
+def running_program():
+    p = variable("user").follow("current")
+    if not p:
+        raise Sorry("No program runs now. (user.current is null.)")
+    return p
+
+
+def show_as(words):
+    """rustica as [EXPRESSION]: the mappings of an address space (chapter 7).
+
+    By default that of the program that runs. For each mapping: the addresses, the
+    rights, the VMO, and how many of its pages are in the page tables already."""
+    space = structure(words, "as", lambda: running_program().space)
+    pages = sorted(table_pages(space.root).items())
+    starts = [page for page, _ in pages]
+    say(f"as: {space._address:#x}, root table at {space.root:#x}")
+    known, last = 0, 0
+    try:
+        for m in chain(space.follow("mappings"), "next"):
+            first, end = (bisect.bisect_left(starts, at) for at in (m.start, m.end))
+            known += max(0, end - first)
+            say(f"  {m.start:#014x} to {m.end:#014x} {rights(m.rights)} VMO {m.vmo:#x} from page "
+                f"{m.first}, {max(0, end - first)} of {(m.end - m.start) // FRAME} in the tables")
+            if m.start < last:
+                say("as: WRONG: this mapping begins before the last one ends")
+            if m.rights & 3 == 3:
+                say("as: WRONG: both writable and executable")
+            for page, entry in pages[first:end]:
+                if entry & WRITE and not m.rights & 2 or not entry & NX and not m.rights & 1:
+                    say(f"as: WRONG: the tables allow more at {page:#x} ({in_words(entry)})")
+            last = m.end
+    except Broken as why:
+        say(f"as: WRONG: {why}")
+    if known != len(pages):
+        say(f"as: WRONG: {count(len(pages) - known, 'page')} in the tables without a mapping")
+
+
+TRAPS = ["#DE divide error", "#DB debug", "NMI", "#BP breakpoint", "#OF overflow",
+         "#BR bound range exceeded", "#UD invalid opcode", "#NM no coprocessor",
+         "#DF double fault", "coprocessor overrun", "#TS invalid TSS", "#NP segment not present",
+         "#SS stack fault", "#GP general protection", "#PF page fault"]
+
+
+def find_trap():
+    """The frame that some function on the stack was given, else the highest there is."""
+    frame, deep = gdb.selected_frame(), 0
+    while frame and deep < 50:
+        for name in "f", "frame":
+            try:
+                value = frame.read_var(name)
+                if "struct trap_frame *" in str(value.type):
+                    return int(value)
+                if str(value.type) == "struct trap_frame":
+                    return int(value.address)
+            except (ValueError, gdb.error):
+                pass
+        try:
+            frame, deep = frame.older(), deep + 1
+        except gdb.error:
+            break
+    top = variable("cpu").tss.rsp[0]
+    if not top:
+        raise Sorry("No trap has happened, and there is no stack for one.")
+    return top - type_named("struct trap_frame").sizeof
+
+
+def show_trap(words):
+    """rustica trap [EXPRESSION]: the frame that a trap or system call left on the stack.
+
+    By default the one that a function on the stack was given, or else the one that
+    the next trap from ring 3 would make or the last one has made."""
+    f = structure(words, "trap_frame", lambda: View(type_named("struct trap_frame"), find_trap()))
+    vector = f.vector
+    what = f"system call {f.rax}" if vector == 256 else \
+        f"exception {vector}, {TRAPS[vector]}" if vector < len(TRAPS) else f"vector {vector}"
+    say(f"trap: {what}, error code {f.error:#x}, from ring {f.cs & 3}, frame at {f._address:#x}")
+    if vector == 14:
+        say(f"  attempt to {'execute' if f.error & 16 else 'write' if f.error & 2 else 'read'} "
+            f"{register('cr2'):#x}, which {'forbids it' if f.error & 1 else 'is not mapped'}")
+    names = "rax rbx rcx rdx rsi rdi rbp rsp r8 r9 r10 r11 r12 r13 r14 r15".split()
+    for i in range(0, 16, 4):
+        say("  " + "  ".join(f"{n:3} {getattr(f, n):016x}" for n in names[i:i + 4]))
+    say(f"  rip {f.rip:016x} {symbol(f.rip)}  cs {f.cs:#x}  ss {f.ss:#x}  rflags {f.rflags:#x}")
+
+
+def show_syscalls(words):
+    """rustica syscalls: which system call is which function (chapter 7)."""
+    user = variable("user")
+    for name, first in ("call", 0), ("own_call", 0x1000):
+        table = getattr(user, name)
+        for i in range(len(table)):
+            if table[i]:
+                say(f"  {first + i:5}  {function(table[i])}")
+
+
+def programs():
+    folder = machine.facts.get("programs", "")
+    found = os.listdir(folder) if os.path.isdir(folder) else []
+    return sorted(f[:-4] for f in found if f.endswith(".elf"))
+
+
+loaded_program = None
+
+
+def load_user(words):
+    """rustica user [NAME]: loads the symbols of a program, by default of the one that runs.
+
+    After that, `break main` is the program's main(), and its lines and variables are
+    known. Programs are all at the same addresses, so the symbols of another one are
+    forgotten."""
+    global loaded_program
+    name = words[0] if words else memory.text(running_program().name)
+    name = os.path.basename(name.replace("half-", ""))
+    if name not in programs():
+        raise Sorry(f"There are no symbols for {name}, only for {' '.join(programs())}.")
+    path = os.path.join(machine.facts["programs"], name + ".elf")
+    if loaded_program:
+        quietly("remove-symbol-file " + os.path.abspath(loaded_program))
+    quietly(f"add-symbol-file {path}")
+    loaded_program = path
+    say(f"Now {name}'s symbols are known: main() is at "
+        f"{int(gdb.parse_and_eval(f'(unsigned long)&main')):#x}.")
+
+
+# ---- Commands ----------------------------------------------------------------
+
+def boot(words):
+    """rustica boot [CHAPTER] [NAME=VALUE ...]: starts the machine.
+
+    Builds the kernel, starts it and stops at the first line of its chapter's main
+    function. The words are settings for make, as in `rustica boot 5 MEM=96M`."""
+    machine.build([w if "=" in w else "CH=" + w for w in words])
+    restart([])
+
+
+def restart(words):
+    """rustica restart: starts the machine again, to the same first line.
+
+    Breakpoints stay. `run` does the same."""
+    if not machine.facts:
+        raise Sorry("There is no machine yet; `rustica boot` starts one.")
+    machine.connect()
+    say("The machine starts. Its firmware takes some seconds.")
+    break_once(machine.facts["main"])
+    break_once("boot_exit")
+    gdb.flush()
+    gdb.execute("continue")
+
+
+def break_once(place):
+    for b in gdb.breakpoints() or ():
+        if b.temporary and b.location == place:
+            b.delete()
+    quietly("thbreak " + place)
+
+
+def show_efi(words):
+    """rustica efi [FUNCTION]: starts the machine again and stops in efi_main().
+
+    The firmware decides where it loads us, and tells nobody. So the machine is run
+    twice: the first time until the kernel can be asked where it was; the firmware does
+    the same again the second time, and now there is a breakpoint."""
+    if not machine.facts:
+        raise Sorry("There is no machine yet; `rustica boot` starts one.")
+    machine.connect()
+    say("The machine runs twice: first we learn where the firmware puts the image.")
+    break_once("boot_start")
+    gdb.flush()
+    gdb.execute("continue")
+    start = number("info->image.start")
+    there = number("(unsigned long)boot_start")
+    machine.connect(start)
+    say(f"It puts it at {start:#x}. Now with a breakpoint there.")
+    break_once(words[0] if words else "efi_main")
+    quietly(f"thbreak *{there:#x}")
+    gdb.events.stop.connect(move_symbols)
+    gdb.flush()
+    gdb.execute("continue")
+
+
+def move_symbols(event):
+    """The image has moved to its final address: so do the symbols."""
+    if register("rip") >= KERNEL_BASE:
+        gdb.events.stop.disconnect(move_symbols)
+        machine.load_symbols()
+        say("The image has moved to its own address, and its symbols with it.")
+        gdb.execute("frame")
+
+
+def type_text(words):
+    """rustica type TEXT: types a line at the machine's serial line."""
+    if not machine.process:
+        raise Sorry("There is no machine.")
+    machine.type(" ".join(words) + "\n")
+
+
+# ---- Sessions and hunts ------------------------------------------------------
+
+def commands_of(path):
+    """A session's lines: text, or commands, of which some take several lines."""
+    lines = iter(open(path).read().splitlines())
+    for line in lines:
+        if re.match(r"(commands|python|define|document|while|if)\b(?! .*;)", line):
+            depth = 1
+            while depth:
+                more = next(lines, "end")
+                line += "\n" + more
+                depth += bool(re.match(r"\s*(while|if|python)\b", more)) - (more.strip() == "end")
+        yield line
+
+
+def play(words):
+    """rustica session [FILE]: plays this chapter's session from the book.
+
+    Each command waits for Enter. In a session file, `# text` is what a reader asks,
+    `^C 3` interrupts the next command after three seconds, and all else are commands."""
+    path = words[0] if words else machine.facts.get("session", "")
+    if not os.path.exists(path):
+        raise Sorry("There is no session for this chapter.")
+    wait = sys.stdin.isatty() and not os.environ.get("PLAY")
+    for line in commands_of(path):
+        if not line or line.startswith("#"):
+            say(line)
+            continue
+        interrupt = re.match(r"\^C (\d+)", line)
+        if interrupt:
+            slow = float(os.environ.get("RUSTICA_SLOW", "1"))
+            threading.Timer(int(interrupt[1]) * slow, os.kill, (os.getpid(), signal.SIGINT)).start()
+            continue
+        gdb.write("(gdb) " + line + ("" if wait else "\n"))
+        gdb.flush()
+        if wait:
+            sys.stdin.readline()
+        try:
+            gdb.execute(line, from_tty=True)
+        except gdb.error as why:
+            say(why)
+        gdb.flush()
+
+
+hints_given = 0
+
+
+def hint(words):
+    """rustica hint: the next hint of a bug hunt (`make gdb HUNT=NAME`)."""
+    global hints_given
+    path = f"book/hunts/{os.environ.get('PREY')}.md"
+    if not os.path.exists(path):
+        raise Sorry("This is no bug hunt. `make hunt` lists them.")
+    hints = re.findall(r"^## Hint.*?\n\n(.*?)(?=^## )", open(path).read(), re.M | re.S)
+    if hints_given == len(hints):
+        raise Sorry("There are no more hints. The solution is what `rustica session` plays.")
+    say(f"Hint {hints_given + 1} of {len(hints)}:")
+    say(hints[hints_given].rstrip())
+    hints_given += 1
+
+
+class Rustica(gdb.Command):
+    """Shows the kernel's own structures as the book draws them."""
+
+    def __init__(self):
+        super().__init__("rustica", gdb.COMMAND_USER, prefix=True)
+
+    def invoke(self, text, from_tty):
+        gdb.execute("help rustica")
+
+
+class Command(gdb.Command):
+    def __init__(self, name, function, complete=gdb.COMPLETE_EXPRESSION):
+        self.function = function
+        first, *rest = function.__doc__.splitlines()
+        usage, _, summary = first.partition(": ")
+        self.__doc__ = "\n".join([summary[0].upper() + summary[1:], "Usage: " + usage,
+                                  *(line.strip() for line in rest)])
+        super().__init__("rustica " + name, gdb.COMMAND_DATA, complete)
+
+    def invoke(self, text, from_tty):
+        global memory
+        if self.function in (boot, restart, show_efi, play):
+            self.dont_repeat()
+        memory = Memory()
+        try:
+            words = shlex.split(text, posix=False) if text else []
+        except ValueError:
+            words = text.split()
+        try:
+            self.function(words)
+        except gdb.MemoryError as why:
+            raise Sorry(f"Memory that cannot be read: {why}") from None
+        except (Broken, RecursionError, OverflowError, ValueError, IndexError) as why:
+            raise Sorry(f"This is garbage, or not what it claims to be: {why}") from None
+        except gdb.error as why:
+            raise Sorry(str(why)) from None
+        finally:
+            memory = Memory()
+
+
+class Run(gdb.Command):
+    """Starts the machine again: short for `rustica restart`."""
+
+    def __init__(self):
+        super().__init__("run", gdb.COMMAND_RUNNING)
+
+    def invoke(self, text, from_tty):
+        gdb.execute("rustica restart")
+
+
+# ---- Printers for `print` ----------------------------------------------------
+
+def number_of(value):
+    return int(value) & (1 << 64) - 1
+
+
+class Printer:
+    """One line instead of all fields; `print/r` shows the fields."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def field(self, name):
+        return number_of(self.value[name])
+
+    def to_string(self):
+        try:
+            return self.line()
+        except (gdb.error, gdb.MemoryError, OverflowError, ValueError) as why:
+            return f"unreadable: {why}"
+
+
+class ZoneRange(Printer):
+    def line(self):
+        start, end = self.field("start"), self.field("end")
+        return f"{zone_of(self.field('zone'))} {start:#x} to {end:#x}, {size(end - start)}"
+
+
+class FrameEntry(Printer):
+    def line(self):
+        state, owner = self.field("state"), self.field("owner") & 255
+        return (STATES[state] if state < 4 else f"state {state}?") + \
+            (f", owner '{chr(owner)}'" if 32 < owner < 127 else "") + \
+            f", {count(self.field('references'), 'reference')}, " \
+            f"zone {zone_of(self.field('zone'))}"
+
+
+class Block(Printer):
+    def line(self):
+        kind = {USED: "used", FREE: "free", END: "end mark"}.get(self.field("magic"), "garbage")
+        return f"{kind}, {self.field('size')} bytes, {self.field('asked')} asked for, " \
+               f"{self.field('before')} before, by {symbol(self.field('caller'))}"
+
+
+class Vmo(Printer):
+    def line(self):
+        if self.field("parent"):
+            return f"slice, {size(self.field('size'))}, of {self.field('parent'):#x} " \
+                   f"from page {self.field('first')}"
+        return f"VMO, {size(self.field('size'))}, {count(self.field('committed'), 'page')} " \
+               f"committed, {count(number_of(self.value['object']['references']), 'reference')}, " \
+               f"{count(self.field('slices'), 'slice')}"
+
+
+class Mapping(Printer):
+    def line(self):
+        return f"{self.field('start'):#x} to {self.field('end'):#x} " \
+               f"{rights(self.field('rights'))} VMO {self.field('vmo'):#x} " \
+               f"from page {self.field('first')}"
+
+
+class Segment(Printer):
+    def line(self):
+        return f"{self.field('start'):#x} {rights(self.field('rights'))} " \
+               f"{self.field('file_size')} bytes from offset {self.field('offset'):#x}, " \
+               f"{self.field('memory_size')} in memory"
+
+
+class Gate(Printer):
+    def line(self):
+        to = self.field("offset_low") | self.field("offset_middle") << 16 | \
+            self.field("offset_high") << 32
+        flags = self.field("flags") & 255
+        return f"gate to {function(to)}, " + \
+            (f"DPL {flags >> 5 & 3}, IST {self.field('ist')}" if flags & 128 else "not present")
+
+
+def register_printers():
+    printers = gdb.printing.RegexpCollectionPrettyPrinter("rustica")
+    for name, printer in {
+            "zone_range": ZoneRange, "frame": FrameEntry, "block": Block, "vmo": Vmo,
+            "mapping": Mapping, "elf_segment": Segment, "idt_gate": Gate}.items():
+        printers.add_printer(name, f"^{name}$", printer)
+    gdb.printing.register_pretty_printer(None, printers, replace=True)
+
+
+def explain(event):
+    if isinstance(event, gdb.SignalEvent) and event.stop_signal == "SIGQUIT":
+        say("The machine is off. Its memory can still be looked at; `run` starts it again.")
+
+
+# ---- Here we go --------------------------------------------------------------
+
+Rustica()
+for name, function_of in {
+        "boot": boot, "restart": restart, "efi": show_efi, "type": type_text, "user": load_user,
+        "zones": show_zones, "pmm": show_pmm, "heap": show_heap, "vmo": show_vmo, "elf": show_elf,
+        "as": show_as, "walk": show_walk, "trap": show_trap, "syscalls": show_syscalls,
+        "session": play, "hint": hint}.items():
+    Command(name, function_of)
+Run()
+register_printers()
+gdb.events.stop.connect(explain)
+for setting in ("confirm off", "pagination off", "print pretty on", "history save off",
+                "architecture i386:x86-64", "remotetimeout 60", "tcp connect-timeout 60",
+                "python print-stack message", "filename-display basename",
+                "trust-readonly-sections on"):
+    quietly("set " + setting)
