@@ -9374,6 +9374,17 @@ const struct node *file_nth(const struct node *directory, u64 position, const ch
     return n;
 }
 
+// The entry behind one, without counting again.
+
+const struct node *file_after(const struct node *directory, u64 position,
+                              const struct node *n, const char **name)
+{
+    if (position <= 2)
+        return file_nth(directory, position, name);
+    *name = n->next ? n->next->name : NULL;
+    return n->next;
+}
+
 s64 file_list(struct object *o, vaddr to, u64 size)
 {
     struct file *file = container_of(o, struct file, object);
@@ -9384,7 +9395,8 @@ s64 file_list(struct object *o, vaddr to, u64 size)
 
     if (!node_is(file->node, MODE_DIRECTORY))
         return -ENOTDIR;
-    while ((n = file_nth(file->node, file->offset, &name))) {
+    for (n = file_nth(file->node, file->offset, &name); n;
+         n = file_after(file->node, file->offset, n, &name)) {
         length = file_list_entry(to + done, size - done, file->offset, n, name);
         if (length <= 0)
             return done ? (s64)done : length ? length : -EINVAL;
@@ -9883,6 +9895,14 @@ s64 sys_symlink(struct trap_frame *f)
 // Removing: a directory must be empty, and it takes the right call for each
 // kind.
 
+// The names `.` and `..` are not entries and can be neither removed nor
+// replaced.
+
+bool vfs_is_dots(const char *name)
+{
+    return string_equal(name, ".") || string_equal(name, "..");
+}
+
 int vfs_can_remove(const struct node *n, bool directory)
 {
     if (directory && !node_is(n, MODE_DIRECTORY))
@@ -9901,11 +9921,14 @@ s64 vfs_remove_at(u64 fd, vaddr name, bool directory)
     char path[PATH_SIZE];
     struct node *from, *n;
     int error = sys_path(fd, name, path, &from);
+    struct walk w;
 
     if (!error)
-        error = vfs_find(from, path, false, &n);
-    if (!error)
-        error = vfs_can_remove(n, directory);
+        error = vfs_walk(&w, from, path, false);
+    if (error)
+        return error;
+    n = w.node;
+    error = !n ? -ENOENT : vfs_is_dots(w.name) ? -EINVAL : vfs_can_remove(n, directory);
     if (error)
         return error;
     node_detach(n);
@@ -9950,7 +9973,7 @@ int vfs_rename(struct node *n, struct walk *w)
         return 0;
     if (!vfs_has_name(w->directory))
         return -ENOENT;
-    if (!n->parent || vfs_is_inside(w->directory, n))
+    if (!n->parent || vfs_is_inside(w->directory, n) || vfs_is_dots(w->name))
         return -EINVAL;
     if (w->node) {
         error = vfs_can_remove(w->node, node_is(n, MODE_DIRECTORY));
@@ -11403,7 +11426,8 @@ struct signal_frame {
 #define FLAGS_USER 0xcd5UL       /* the flags that a program may change */
 #define FLAGS_FIXED 0x202UL
 
-// 0, or -EFAULT if there is no place on the stack.
+// 0, or -EFAULT if there is no place on the stack, or the handler is at an
+// address that no program has: `iretq` would raise its exception in ring 0.
 
 int signal_push(struct process *p, struct trap_frame *f, int signal)
 {
@@ -11412,6 +11436,8 @@ int signal_push(struct process *p, struct trap_frame *f, int signal)
                              .blocked = p->signals->blocked};
     vaddr at = align_down(f->rsp - 128 - sizeof s, 16) - 8;
 
+    if (a->handler >= USER_END)
+        return -EFAULT;
     s.info[0] = (u8)signal;
     cpu_fxsave(&s.fpu);
     if (sys_copy_out(at, &s, sizeof s))
