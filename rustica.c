@@ -5421,15 +5421,15 @@ u64 as_read(struct as *space, vaddr from, void *to, u64 size)
 void as_audit_user_page(struct as *space, vaddr page, u64 entry)
 {
     struct mapping *m = as_find(space, page);
-    paddr frame = entry & PTE_ADDRESS;
+    paddr frame = entry & PTE_ADDRESS, own;
     const struct frame *f = &pmm.frame[frame >> FRAME_SHIFT];
 
     assert(m && entry & PTE_USER);
+    own = vmo_frame(m->vmo, m->first + ((page - m->start) >> FRAME_SHIFT));
     assert(!(entry & PTE_WRITE) || (m->rights & PF_W && f->references == 1));
     assert(entry & PTE_NX || m->rights & PF_X);
     assert(f->zone == ZONE_USER && f->state == FRAME_USED);
-    assert(frame == vmo.zero || frame == vmo_frame(m->vmo, m->first +
-                                                  ((page - m->start) >> FRAME_SHIFT)));
+    assert(frame == (own ? own : vmo.zero));
 }
 
 // An entry shows a page, or leads to a table, which is walked with all that
