@@ -6292,13 +6292,16 @@ u64 sys_copy_plain(void *to, const void *from, u64 size);
 struct sys_state {
     u64 (*copy)(void *to, const void *from, u64 size);
     void (*leave)(struct trap_frame *f); /* before ring 3, on demand; chapter 12 */
+    bool (*pause)(void);         /* in the middle of something long: stop? */
     u64 tsc_per_second;
     u64 boot_tsc;
     s64 boot_seconds;            /* since 1970, from the clock chip */
     u64 random[4];               /* the state of the generator */
 };
 
-struct sys_state sys = {.copy = sys_copy_plain};
+bool sys_pause_never(void);
+
+struct sys_state sys = {.copy = sys_copy_plain, .pause = sys_pause_never};
 
 // ## The fast way out {#sys-sysret}
 //
@@ -6708,7 +6711,8 @@ s64 sys_writev(struct trap_frame *f)
 }
 
 // The console is the first file. It copies in portions to the kernel's
-// stack and hands them to the consoles of Chapter 1.
+// stack and hands them to the consoles of Chapter 1. A serial line is slow,
+// and somebody may want to interrupt it between two portions.
 
 s64 console_write(struct object *o, vaddr from, u64 size)
 {
@@ -6721,9 +6725,16 @@ s64 console_write(struct object *o, vaddr from, u64 size)
         if (sys_copy_in(text, from + done, part))
             return done ? (s64)done : -EFAULT;
         for (i = 0; i < part; i++)
-            boot_put(text[i]);
+            boot_put_consoles(text[i]);
+        if (sys.pause())
+            return (s64)(done + part);
     }
     return (s64)done;
+}
+
+bool sys_pause_never(void)
+{
+    return false;
 }
 
 s64 console_read(struct object *o, vaddr to, u64 size)
@@ -8056,6 +8067,16 @@ bool sched_is_over(void)
     return sched.ready.first && time_now() - sched.slice_start >= SLICE_NANOSECONDS / 2;
 }
 
+// In the middle of something long, such as writing to a slow line: others
+// get their turn, and who wants this program's attention gets it.
+
+bool sched_pause(void)
+{
+    if (sched_is_over())
+        sched_yield();
+    return user.current->attention;
+}
+
 // The handler itself, for either timer.
 
 void sched_timer(struct trap_frame *f)
@@ -8365,6 +8386,7 @@ void ch09_init(void)
     ch08_init();
     sched.current = &sched.boot;
     user.end = process_end;
+    sys.pause = sched_pause;
     stack_init();
     pic_init();
     for (irq = 0; irq < 16; irq++)
@@ -10482,29 +10504,6 @@ s64 tty_read(struct object *o, vaddr to, u64 size)
     return tty_take(to, size);
 }
 
-// Writing goes straight to the consoles. A serial line is slow, so between
-// portions others get their turn, and ^C is noticed.
-
-s64 tty_write(struct object *o, vaddr from, u64 size)
-{
-    char text[256];
-    u64 done, part, i;
-
-    (void)o;
-    for (done = 0; done < size; done += part) {
-        part = size - done < sizeof text ? size - done : sizeof text;
-        if (sys_copy_in(text, from + done, part))
-            return done ? (s64)done : -EFAULT;
-        for (i = 0; i < part; i++)
-            boot_put_consoles(text[i]);
-        if (sched_is_over())
-            sched_yield();
-        if (user.current->attention)
-            return (s64)(done + part);
-    }
-    return (s64)done;
-}
-
 // Requests to the terminal itself, with Linux's numbers. If the serial line
 // is fed from a file there is no terminal, and the answer says so: programs
 // then do not prompt, and do not edit.
@@ -10568,7 +10567,7 @@ s64 sys_ioctl(struct trap_frame *f)
 }
 
 const struct file_operations tty_operations = {
-    .read = tty_read, .write = tty_write, .control = tty_control};
+    .read = tty_read, .write = console_write, .control = tty_control};
 
 // ## The serial line, listening {#con-serial}
 //

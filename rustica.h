@@ -250,9 +250,8 @@ extern struct elf_dynamic _DYNAMIC[];
 
 #define EPERM 1
 #define ENOENT 2
-#define EINTR 4
-#define EIO 5
 #define ESRCH 3
+#define EINTR 4
 #define E2BIG 7
 #define ENOEXEC 8
 #define EBADF 9
@@ -263,7 +262,6 @@ extern struct elf_dynamic _DYNAMIC[];
 #define EFAULT 14
 #define EBUSY 16
 #define EEXIST 17
-#define EXDEV 18
 #define ENODEV 19
 #define ENOTDIR 20
 #define EISDIR 21
@@ -273,14 +271,12 @@ extern struct elf_dynamic _DYNAMIC[];
 #define EFBIG 27
 #define ENOSPC 28
 #define ESPIPE 29
-#define EROFS 30
 #define EPIPE 32
 #define ERANGE 34
 #define ENAMETOOLONG 36
 #define ENOSYS 38
 #define ENOTEMPTY 39
 #define ELOOP 40
-#define EOVERFLOW 75
 #define ETIMEDOUT 110
 
 #endif
