@@ -13,7 +13,8 @@
 ##                  hint, `make gdb HUNT=heap-hang` debugs it; without a name, a list
 ## make image     a disk image of it, build/rustica.img, which dd puts on a stick
 ## make test      run all tests; T=lint only those with "lint" in their names
-## make bench     measure how long it takes from an edit to the prompt
+## make bench     measure how long it takes from an edit to the prompt, and what the
+##                  kernel's services cost, beside Linux (only that: make bench-speed)
 ## make golden    accept what the chapters print now as what they should print
 ## make where     the lines of rustica.c that the last panic's addresses mean, or
 ##                those that A="0x3a12 0x40ff" mean
@@ -63,7 +64,7 @@ MAKEFLAGS   += --no-builtin-rules
 export PATH := $(PATH):/usr/sbin:/sbin
 .DELETE_ON_ERROR:
 .SUFFIXES:
-.PHONY: all run loop snapshot bench image test golden where book setup doctor clean help
+.PHONY: all run loop snapshot bench bench-speed image test golden where book setup doctor clean help
 .PHONY: tools emulator
 .PHONY: gdb gdb-server gdb-machine gdb-tell gdb-wait hunt hunt-tree
 all:
@@ -305,9 +306,11 @@ emulator:
 	@$(call require,qemu-system-x86_64)
 	@$(call exist,$(OVMF),OVMF)
 
-# The firmware clears the screen several times before it starts us; we keep quiet
-# until the kernel's first line, so that what you typed before stays in view.
-quiet = { IFS= read -r line && { >$(LOG:.log=.up); printf '%s\n' "$${line\#\#*[0-9]H}"; }; \
+# The firmware clears the screen several times before it starts us, and tells what it
+# starts from a disk; we keep quiet until the kernel's first line, so that what you
+# typed before stays in view.
+quiet = { while IFS= read -r line && [[ $$line = *BdsDxe:* ]]; do :; done; \
+          >$(LOG:.log=.up); [ -z "$$line" ] || printf '%s\n' "$${line\#\#*[0-9]H}"; \
           exec $$clean; }
 
 # Without a terminal the kernel reads our standard input, and ^D at its end. The
@@ -384,6 +387,14 @@ ROUNDS = 10
 bench: snapshot
 	@$(call require,python3)
 	@python3 tests/loop.py bench $(ROUNDS) $(SNAPSHOT) $(hardware) -kernel $(WAITER)
+	@$(MAKE) --no-print-directory bench-speed
+
+# What the kernel's services cost, beside Linux. The processor is one on which Linux,
+# too, copies in the way that costs the fewest instructions.
+bench-speed: CPU = qemu64
+bench-speed: $(KERNEL) snapshot
+	@$(call require,python3)
+	@python3 tests/bench.py $B $(KERNEL) $(SNAPSHOT) $(hardware)
 
 # ---- Debugging ---------------------------------------------------------------
 #

@@ -228,7 +228,7 @@ class Book:
                 if id in meant:
                     meant.remove(id)
                 elif not id.startswith(("app-make", "make-")):
-                    self.problem(self.locate("// " + "#" * node["c"][0] + " " + text, text),
+                    self.problem(self.locate("#" * node["c"][0] + " " + text, text),
                                  f'a heading by accident, "{text}"')
         walk(self.blocks, visit)
         for id in meant:

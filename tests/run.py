@@ -23,6 +23,7 @@ import sys
 import threading
 import time
 
+import book
 import lint
 import userland
 import session
@@ -137,7 +138,7 @@ def build_once(ch, cc, goal):
 
 def build(ch="", cc="", goal=""):
     """Builds a kernel (for the whole one also its disk), once for all tests."""
-    goal = goal or ("all" if ch else "image")
+    goal, cc = goal or ("all" if ch else "image"), cc or "gcc"
     lock, done = build_once(ch, cc, goal)
     with lock:
         if not done:
@@ -311,7 +312,9 @@ def screen(t):
 
 
 def disk(bus, t):
-    t.expect("^Hello from userspace!$", t.boot(DISK=bus))
+    typed = t.dir / "typed"         # no options come from a disk, so there is an echo
+    typed.write_text("hello\npoweroff\n")
+    t.expect(r"^(\$ )?Hello from userspace!$", t.boot(DISK=bus, stdin=typed))
 
 
 for name, variables in {
@@ -519,6 +522,20 @@ add("loop/killed", killed)
 add("loop/loop", loop)
 
 
+# ---- What things cost --------------------------------------------------------
+
+def bench_rows(cc, t):
+    """The program that measures gets to its end. (What it measures, `make bench` tells.)"""
+    (t.dir / "in").write_text("bench\n")
+    text = t.boot(CC=cc, stdin=t.dir / "in")
+    for row in re.findall(r'^    \{"(.*)", \w+\},$', (ROOT / "user/bench.c").read_text(), re.M):
+        t.expect(rf"^{re.escape(row)} +\d+$", text)
+
+
+for cc in COMPILERS:
+    add("bench/rows-" + cc, bench_rows, cc)
+
+
 # ---- What goes wrong ---------------------------------------------------------
 
 def wrong_chapter(t):
@@ -633,6 +650,21 @@ def shortened(complaint, most=40):
     return said if gap < 2 else said[:4] + [f"... {gap} lines ..."] + said[gap + 4:]
 
 
+# ---- The book ----------------------------------------------------------------
+
+def round_trip(function, cc, t):
+    """The code taken back out of the book is the same kernel."""
+    build("", cc)
+    function(cc, copy_tree(t, "tree"), t, kernel("", cc))
+
+
+for name, test in book.ALL:
+    add("book/" + name, test)
+for name, test in book.ROUND_TRIPS:
+    for cc in COMPILERS:
+        add(f"book/round-trip-{name}-{cc}", round_trip, test, cc)
+
+
 def main(words):
     chosen = [job for job in ALL if not words or any(word in job[0] for word in words)]
     passed, failed, times = 0, [], []
@@ -652,6 +684,8 @@ def main(words):
     if len(times) > 5:
         slowest = sorted(times, reverse=True)[:5]
         print("slowest:", ", ".join(f"{name} {seconds:.0f} s" for seconds, name in slowest))
+    for what in book.SKIPPED:
+        print("skipped:", what)
     if failed:
         print("failed:", " ".join(sorted(failed)))
     print(f"{passed} passed, {len(failed)} failed")

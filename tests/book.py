@@ -1,0 +1,451 @@
+"""Tests of the book: the code can be taken back out of it, what is wrong in the text fails
+its build, its numbers are the debugger's, and its pages do what they should in a browser.
+
+What needs a tool that is not installed is skipped, and SKIPPED says so.
+"""
+
+import base64
+import collections
+import functools
+import html.parser
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import threading
+import time
+import urllib.parse
+import zipfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PAGES = ROOT / "build" / "book"
+EPUBCHECK = pathlib.Path("/usr/share/java/epubcheck.jar")
+ALL, SKIPPED = [], []
+LOCK = threading.Lock()
+
+
+def has(tool):
+    return shutil.which(tool) or tool.startswith("/") and os.path.exists(tool)
+
+
+def test(name, *tools):
+    """Enters a test that needs these tools."""
+    def enter(function):
+        missing = [tool for tool in ("pandoc", "ctags", *tools) if not has(tool)]
+        if missing:
+            SKIPPED.append(f"book/{name}, which needs {' '.join(missing)} ('make setup-book')")
+        else:
+            ALL.append((name, function))
+        return function
+    return enter
+
+
+def made(what, t):
+    """Makes a part of the book, once for all tests."""
+    with LOCK:
+        made_once(what, t)
+
+
+@functools.lru_cache(None)
+def made_once(what, t_):
+    return t_.make("book", WHAT=what)
+
+
+class Once:
+    """lru_cache compares the test too; all tests are the same one here."""
+    def __init__(self, t):
+        self.make = t.make
+
+    def __eq__(self, other):
+        return True
+
+    def __hash__(self):
+        return 0
+
+
+def pages(t):
+    made("html", Once(t))
+    return {path.name: path.read_text() for path in sorted(PAGES.glob("*.html"))}
+
+
+# ---- The code, back out of the book ----------------------------------------------
+
+class Listings(html.parser.HTMLParser):
+    """Collects {file: {line: code}} from pages."""
+
+    def __init__(self):
+        super().__init__()
+        self.found, self.file, self.line = collections.defaultdict(dict), None, None
+
+    def handle_starttag(self, tag, attributes):
+        has_ = dict(attributes)
+        if tag == "code" and "data-file" in has_:
+            self.file = has_["data-file"]
+        if self.file and tag == "a" and has_.get("class") == "n":
+            self.line = int(has_["data-n"])
+            self.found[self.file][self.line] = ""
+
+    def handle_endtag(self, tag):
+        if tag == "code":
+            self.file = self.line = None
+
+    def handle_data(self, data):
+        if self.file and self.line:
+            self.found[self.file][self.line] += data
+
+
+def take_out(texts):
+    """{file: text}: each line of code where it was, nothing where prose was."""
+    parser = Listings()
+    for text in texts:
+        parser.feed(text)
+    return {file: "".join(lines.get(n, "\n") for n in range(1, max(lines) + 1))
+            for file, lines in parser.found.items()}
+
+
+def round_trip(texts, cc, tree, t, kernel):
+    files = take_out(texts)
+    t.check({"rustica.c", "efi_main.c", "rustica.h", "Makefile"} < set(files), str(list(files)))
+    for file, text in files.items():
+        t.check("\n// " not in text, f"{file}: prose among the code")
+        (tree / file).write_text(text)
+    for path in [*tree.glob("*.[ch]"), *tree.glob("user/*.[ch]")]:
+        t.check(path.relative_to(tree).as_posix() in files, f"{path} is not in the book")
+    last = max(map(int, re.findall(r"^// # Chapter (\d+)\.", (ROOT / "rustica.c").read_text(), re.M)))
+    t.make(cwd=tree, CC=cc, chNN=f"ch{last:02}")
+    t.same_bytes(tree / kernel.relative_to(ROOT), kernel)
+
+
+def html_round_trip(cc, tree, t, kernel):
+    round_trip([text for text in pages(t).values()], cc, tree, t, kernel)
+
+
+def epub_round_trip(cc, tree, t, kernel):
+    made("epub", Once(t))
+    with zipfile.ZipFile(PAGES / "rustica.epub") as book:
+        texts = [book.read(name).decode() for name in sorted(book.namelist())
+                 if name.endswith(".xhtml")]
+    round_trip(texts, cc, tree, t, kernel)
+
+
+ROUND_TRIPS = [("html", html_round_trip), ("epub", epub_round_trip)] if has("pandoc") else []
+
+
+# ---- What is wrong fails the build -----------------------------------------------
+
+MISTAKES = """
+The kernel calls `boot_nonsense()` here, which does not exist.
+
+This link leads [nowhere](#boot-nowhere).
+
+::: {.figure file="book/figures/nothing.svg"}
+A figure that nobody has drawn.
+:::
+
+::: {.transcript file="tests/golden/nothing.txt"}
+:::
+
+# of frames is not a heading
+
+An id where there can be none. {#boot-lost}
+
+[]{#boot-unused}An id that nothing leads to.
+"""
+COMPLAINTS = {"boot_nonsense()": "there is no boot_nonsense()", "nowhere": "a dead link",
+              "nothing.svg": "the figure book/figures/nothing.svg is missing",
+              "nothing.txt": "the transcript tests/golden/nothing.txt is missing",
+              "# of frames": "a heading by accident", "boot-lost": "is not one for pandoc",
+              "boot-unused": "is not used"}
+
+
+@test("mistakes")
+def mistakes(t):
+    """Each mistake fails the build, and is named with file and line."""
+    tree = t.dir / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("build", ".git", "host"))
+    status, text = t.run("python3", "book/make.py", "check", cwd=tree)
+    t.check(status == 0, text)
+    source = tree / "rustica.c"
+    lines = source.read_text().splitlines()
+    at = next(n for n, line in enumerate(lines) if "{#boot-theory}" in line) + 2
+    lines[at:at] = [("// " + line).rstrip() for line in MISTAKES.splitlines()]
+    source.write_text("\n".join(lines) + "\n")
+    status, text = t.run("python3", "book/make.py", "check", cwd=tree)
+    t.check(status != 0, "a book with mistakes was made")
+    for mark, why in COMPLAINTS.items():
+        number = next(n for n, line in enumerate(lines, 1) if mark in line and n > at)
+        t.expect(rf"^rustica\.c:{number}: .*{re.escape(why)}", text)
+    t.check(len(re.findall(r"^rustica\.c:\d+: ", text, re.M)) == len(COMPLAINTS), text)
+
+
+@test("missing-tool")
+def missing_tool(t):
+    """Without a tool the book says which, and where to get it."""
+    t.check(not os.path.exists(t.dir / "python3"), "an empty folder")
+    (t.dir / "python3").symlink_to(shutil.which("python3"))
+    status, text = t.run(shutil.which("python3"), "book/make.py", "html", env={"PATH": str(t.dir)})
+    t.check(status != 0, text)
+    t.expect("^make book: pandoc is missing. 'make setup-book' installs it", text)
+
+
+@test("unchanged")
+def unchanged(t):
+    """A second run writes nothing."""
+    pages(t)
+    t.expect("^  book +0 of ", t.make("book", WHAT="html"))
+
+
+# ---- Lines -----------------------------------------------------------------------
+
+HEAD = re.compile(r"(?!return|typedef|else)[a-z][\w *]*?(?:printf_like\(.*?\) )?(\w+)\(.*[^;]$")
+
+
+@test("lines", "gdb")
+def lines(t):
+    """For every function the source, the page and GDB name the same line: in the kernel GDB
+    knows the declaration's; where nothing is optimized its `info line` is the one of the
+    function's opening brace."""
+    taken = take_out(pages(t).values())
+    for file in "rustica.c", "efi_main.c":
+        source, code = (ROOT / file).read_text().split("\n"), taken[file].split("\n")
+        numbers, braces = {}, {}
+        for n, line in enumerate(code, 1):
+            t.check(line in ("", source[n - 1]), f"{file}:{n} is another line in the book: {line}")
+            if found := HEAD.match(line):
+                numbers[found[1]] = n
+                braces[found[1]] = next(at for at in range(n, n + 9) if "{" in code[at - 1])
+        script = t.dir / "script"
+        script.write_text("".join(
+            f"python s = gdb.lookup_global_symbol('{name}')\n"
+            f"python print('kernel', '{name}', s.line if s else 0)\n" for name in numbers))
+        _, said = t.run("gdb", "-batch", "-nx", "-x", script, "build/gcc/BOOTX64.so")
+        compare(t, numbers, re.findall(r"^kernel (\w+) (\d+)$", said, re.M))
+        if file == "rustica.c":
+            plain = t.dir / "rustica.o"
+            t.run("gcc", "-std=gnu11", "-g", "-O0", "-ffreestanding", "-mgeneral-regs-only", "-I.",
+                  "-c", file, "-o", plain)
+            script.write_text("".join(f"info line {name}\n" for name in numbers))
+            _, said = t.run("gdb", "-batch", "-nx", "-x", script, plain)
+            compare(t, braces, [(name, n) for n, name in re.findall(
+                r'^Line (\d+) of "[^"]*" starts at address \w+ <(\w+)', said, re.M)])
+
+
+def compare(t, numbers, found):
+    known = {name: int(n) for name, n in found if int(n)}
+    wrong = [f"{name}: {n} in the book, {known[name]} for GDB"
+             for name, n in numbers.items() if known.get(name, n) != n]
+    t.check(not wrong, "\n".join(wrong))
+    t.check(len(known) >= len(numbers) - 2, f"GDB knows {len(known)} of {len(numbers)} functions:"
+            f" not {sorted(set(numbers) - set(known))}")
+
+
+# ---- Pages -----------------------------------------------------------------------
+
+class Links(html.parser.HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.ids, self.links = collections.Counter(), set()
+
+    def handle_starttag(self, tag, attributes):
+        for key, value in attributes:
+            if key == "id":
+                self.ids[value] += 1
+            if key in ("href", "src") and not re.match(r"https?:", value):
+                self.links.add(value)
+
+
+@test("links")
+def links(t):
+    """Every link of every page leads to something, and ids are unique."""
+    bad, parsed = [], {}
+    for name, text in pages(t).items():
+        parsed[name] = Links()
+        parsed[name].feed(text)
+    for name, page in parsed.items():
+        bad += [f"{name}: the id {id} is there {n} times" for id, n in page.ids.items() if n > 1]
+        for link in page.links:
+            file, _, id = urllib.parse.unquote(link).partition("#")
+            if file and not (PAGES / file).exists() and not file.startswith("rustica."):
+                bad.append(f"{name}: no file {file}")
+            elif id and id not in parsed[file or name].ids:
+                bad.append(f"{name}: nothing has the id of {link}")
+    t.check(not bad, "\n".join(bad))
+
+
+@test("valid", "tidy")
+def valid(t):
+    """HTML Tidy has nothing to say about the pages."""
+    pages(t)
+    status, text = t.run("tidy", "-quiet", "-errors", "--drop-empty-elements", "no",
+                         "--mute", "PROPRIETARY_ATTRIBUTE", *sorted(PAGES.glob("*.html")))
+    said = [line for line in text.splitlines() if "warning: " in line.lower() or "Error" in line]
+    t.check(not said, "\n".join(said[:30]))
+
+
+@test("epubcheck", "java", str(EPUBCHECK))
+def epubcheck(t):
+    made("epub", Once(t))
+    status, text = t.run("java", "-jar", EPUBCHECK, PAGES / "rustica.epub")
+    t.check(status == 0 and "No errors or warnings" in text, text)
+
+
+@test("pdf", "xelatex", "pdftotext", "rsvg-convert")
+def pdf(t):
+    """No line runs over the margin, no reference is unresolved, all chapters are there."""
+    made("pdf", Once(t))
+    log = (ROOT / "build/tex/rustica.log").read_text(errors="replace")
+    wide = [float(w) for w in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)]
+    t.check(max(wide, default=0) < 6, f"lines run over the margin by {sorted(wide)} points")
+    t.check("undefined" not in log.lower().replace("undefined on input line", ""), "references")
+    status, text = t.run("pdftotext", "-layout", PAGES / "rustica.pdf", "-")
+    t.check("(p. ??)" not in text, "a page number is missing")
+    for title in re.findall(r"^// # (?:Chapter \d+\. )?(.*?) \{", (ROOT / "rustica.c").read_text(),
+                            re.M):
+        t.check(title.replace("'", "\u2019") in text or title in text
+                or title.split("'")[0] in text, f"no chapter {title}")
+
+
+# ---- In a browser ----------------------------------------------------------------
+
+class Browser:
+    """Chromium, spoken to through a pipe."""
+
+    def __init__(self, t):
+        self.t, self.count = t, 0
+        to_child, self.write = os.pipe()
+        self.read, from_child = os.pipe()
+        command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+                   "--disable-background-networking", "--hide-scrollbars",
+                   f"--user-data-dir={t.dir / 'profile'}", "--remote-debugging-pipe", "about:blank"]
+        shell = f'exec 3<&{to_child} 4>&{from_child}; exec "$@"'
+        self.child = subprocess.Popen(["bash", "-c", shell, "-", *command],
+                                      pass_fds=(to_child, from_child), stdin=subprocess.DEVNULL,
+                                      stdout=open(t.dir / "chromium", "w"),
+                                      stderr=subprocess.STDOUT)
+        os.close(to_child)
+        os.close(from_child)
+        self.pending, self.session = b"", None
+        target = self("Target.createTarget", url="about:blank")["targetId"]
+        self.session = self("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self("Page.enable")
+        self("Emulation.setFocusEmulationEnabled", enabled=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.child.terminate()
+        self.child.wait()
+
+    def message(self):
+        while b"\0" not in self.pending:
+            more = os.read(self.read, 1 << 16)
+            if not more:
+                raise RuntimeError("the browser has gone")
+            self.pending += more
+        text, _, self.pending = self.pending.partition(b"\0")
+        return json.loads(text)
+
+    def __call__(self, method, **parameters):
+        self.count += 1
+        call = {"id": self.count, "method": method, "params": parameters}
+        if self.session:
+            call["sessionId"] = self.session
+        os.write(self.write, json.dumps(call).encode() + b"\0")
+        while True:
+            answer = self.message()
+            if answer.get("id") == self.count:
+                if "error" in answer:
+                    raise RuntimeError(f"{method}: {answer['error']}")
+                return answer["result"]
+
+    def go(self, page, width=1400, height=900, dark=False):
+        self("Emulation.setDeviceMetricsOverride", width=width, height=height,
+             deviceScaleFactor=1, mobile=width < 600)
+        self("Emulation.setEmulatedMedia", media="", features=[
+            {"name": "prefers-color-scheme", "value": "dark" if dark else "light"},
+            {"name": "prefers-reduced-motion", "value": "reduce"}])
+        self("Page.navigate", url="about:blank")
+        self("Page.navigate", url=f"file://{PAGES}/{page}")
+        self.wait("document.readyState === 'complete' && location.protocol === 'file:'")
+        self.js("document.fonts.ready.then(() => true)")
+
+    def js(self, expression):
+        result = self("Runtime.evaluate", expression=expression, awaitPromise=True,
+                      returnByValue=True)
+        if "exceptionDetails" in result:
+            raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
+        return result["result"].get("value")
+
+    def wait(self, expression, seconds=20):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.js(expression):
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"in the browser, this did not become true: {expression}")
+
+    def picture(self, name):
+        data = self("Page.captureScreenshot", format="png")["data"]
+        (self.t.dir / f"{name}.png").write_bytes(base64.b64decode(data))
+
+
+@test("browser", "chromium")
+def browser(t):
+    """Search, theme, contracts and copying work; no page is wider than its window. The
+    pictures are kept beside the log."""
+    every = pages(t)
+    with Browser(t) as b:
+        b.go("boot.html")
+        b.picture("wide")
+        background = b.js("getComputedStyle(document.body).backgroundColor")
+        b.js("document.querySelector('#theme').click()")
+        t.check(background != b.js("getComputedStyle(document.body).backgroundColor"), "theme")
+        b.go("boot.html")
+        t.check(b.js("document.documentElement.dataset.theme") == "dark", "the theme is kept")
+        b.js("localStorage.clear()")
+        b.go("boot.html#L200", dark=True)
+        t.check(background != b.js("getComputedStyle(document.body).backgroundColor"), "dark system")
+        b.picture("dark")
+
+        b.js("const i = document.querySelector('#search input'); i.value = 'bitmap frames';"
+             "i.dispatchEvent(new Event('input'))")
+        b.wait("document.querySelectorAll('#results a').length > 3")
+        t.check(b.js("document.querySelector('#results a').href").find("pmm.html#") > 0, "search")
+        t.check(b.js("document.querySelectorAll('#results mark').length") > 3, "search marks")
+        b.picture("search")
+        b.js("i.value = 'xyzzy42'; i.dispatchEvent(new Event('input'))")
+        b.wait("/Nothing/.test(document.querySelector('#results').textContent)")
+
+        b.go("pmm.html")
+        link = "[...document.querySelectorAll('.listing a')].find(a => a.text === 'boot_physical')"
+        b.js(f"{link}.scrollIntoView({{block: 'center'}})")
+        where = json.loads(b.js(f"JSON.stringify({link}.getBoundingClientRect())"))
+        for x in 1, 3:                          # entering a link takes a movement
+            b("Input.dispatchMouseEvent", type="mouseMoved", x=where["x"] + x, y=where["y"] + 3)
+        b.wait("document.querySelector('#card')")
+        t.check("boot_physical(paddr" in b.js("document.querySelector('#card').textContent"), "card")
+        b.picture("hover")
+        b.js(f"document.querySelector('#card').remove(); {link}.focus()")
+        b.wait("document.querySelector('#card')")
+
+        copied = b.js("const p = document.querySelector('.listing'); let c = null;"
+                      "navigator.clipboard.writeText = async (x) => { c = x; };"
+                      "p.querySelector('.copy').click(); new Promise(f => setTimeout(() => f(c), 50))")
+        source = (ROOT / "rustica.c").read_text()
+        t.check(copied and copied.strip("\n") in source, f"the copy is not the code: {copied}")
+
+        for name in every:
+            b.go(name, width=390, height=844)
+            t.check(b.js("document.documentElement.scrollWidth <= innerWidth"),
+                    f"{name} is wider than a phone")
+        b.go("pmm.html", width=390, height=844)
+        b.picture("phone")
+        b.go("zones.html")
+        data = b("Page.printToPDF", printBackground=True)["data"]
+        (t.dir / "print.pdf").write_bytes(base64.b64decode(data))
+        b("Emulation.setScriptExecutionDisabled", value=True)
+        b.go("pmm.html")
+        b.picture("without-scripts")
