@@ -113,7 +113,8 @@ def round_trip(texts, cc, tree, t, kernel):
         (tree / file).write_text(text)
     for path in [*tree.glob("*.[ch]"), *tree.glob("user/*.[ch]")]:
         t.check(path.relative_to(tree).as_posix() in files, f"{path} is not in the book")
-    last = max(map(int, re.findall(r"^// # Chapter (\d+)\.", (ROOT / "rustica.c").read_text(), re.M)))
+    source = (ROOT / "rustica.c").read_text()
+    last = max(map(int, re.findall(r"^// # Chapter (\d+)\.", source, re.M)))
     t.make(cwd=tree, CC=cc, chNN=f"ch{last:02}")
     t.same_bytes(tree / kernel.relative_to(ROOT), kernel)
 
@@ -407,7 +408,8 @@ def browser(t):
         t.check(b.js("document.documentElement.dataset.theme") == "dark", "the theme is kept")
         b.js("localStorage.clear()")
         b.go("boot.html#L200", dark=True)
-        t.check(background != b.js("getComputedStyle(document.body).backgroundColor"), "dark system")
+        t.check(background != b.js("getComputedStyle(document.body).backgroundColor"),
+                "dark system")
         b.picture("dark")
 
         b.js("const i = document.querySelector('#search input'); i.value = 'bitmap frames';"
@@ -426,14 +428,16 @@ def browser(t):
         for x in 1, 3:                          # entering a link takes a movement
             b("Input.dispatchMouseEvent", type="mouseMoved", x=where["x"] + x, y=where["y"] + 3)
         b.wait("document.querySelector('#card')")
-        t.check("boot_physical(paddr" in b.js("document.querySelector('#card').textContent"), "card")
+        t.check("boot_physical(paddr" in b.js("document.querySelector('#card').textContent"),
+                "card")
         b.picture("hover")
         b.js(f"document.querySelector('#card').remove(); {link}.focus()")
         b.wait("document.querySelector('#card')")
 
         copied = b.js("const p = document.querySelector('.listing'); let c = null;"
                       "navigator.clipboard.writeText = async (x) => { c = x; };"
-                      "p.querySelector('.copy').click(); new Promise(f => setTimeout(() => f(c), 50))")
+                      "p.querySelector('.copy').click(); "
+                      "new Promise(f => setTimeout(() => f(c), 50))")
         source = (ROOT / "rustica.c").read_text()
         t.check(copied and copied.strip("\n") in source, f"the copy is not the code: {copied}")
 

@@ -157,7 +157,7 @@ void give_options(EFI_BOOT_SERVICES *boot, EFI_HANDLE kernel)
     image->LoadOptionsSize = (UINT32)((i + 1) * sizeof *wide_options);
 }
 
-void rest(void)
+void cpu_rest(void)
 {
     UINT8 value;
     int i;
@@ -180,7 +180,7 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
     if (options_are("leave at once"))
         cpu_outb(0xf4, LEAVE_WELL);
     for (rests = 0; options_are("wait for a kernel"); rests++) {
-        rest();
+        cpu_rest();
         if (rests == 10000)
             cpu_outb(0xf4, LEAVE_ALONE);
     }
