@@ -427,12 +427,12 @@ def browser(t):
         where = json.loads(b.js(f"JSON.stringify({link}.getBoundingClientRect())"))
         for x in 1, 3:                          # entering a link takes a movement
             b("Input.dispatchMouseEvent", type="mouseMoved", x=where["x"] + x, y=where["y"] + 3)
-        b.wait("document.querySelector('#card')")
+        b.wait("!!document.querySelector('#card')")
         t.check("boot_physical(paddr" in b.js("document.querySelector('#card').textContent"),
                 "card")
         b.picture("hover")
         b.js(f"document.querySelector('#card').remove(); {link}.focus()")
-        b.wait("document.querySelector('#card')")
+        b.wait("!!document.querySelector('#card')")
 
         copied = b.js("const p = document.querySelector('.listing'); let c = null;"
                       "navigator.clipboard.writeText = async (x) => { c = x; };"
