@@ -13,11 +13,13 @@
 // and jumps. It is the only part of Rustica that calls UEFI, and the only
 // one that includes the headers of *gnu-efi*, which describe the firmware's
 // structures and carry the calls from our calling convention to the
-// firmware's.
+// firmware's (`uefi_call_wrapper` wants the function, the number of its
+// arguments, and the arguments).
 //
 // The kernel proper begins with [Chapter 1](#ch-boot). A reader in a hurry
 // may start there and come back when wondering where the structure called
-// `boot_info` came from.
+// `boot_info` came from. A reader to whom a *page table* means nothing
+// should read [one page of it](#boot-addresses) before going on here.
 
 #include <efi.h>
 #undef NULL
@@ -114,13 +116,17 @@ void efi_reserve(struct boot_info *info, const char *name, void *start, u64 size
 
 // ## Questions {#efi-questions}
 //
+// What the firmware can do beyond the basics it offers as *protocols*. A
+// protocol is a structure of data and function pointers; we ask for it by a
+// number of 128 bits which nobody else uses, its *GUID*, and get a pointer.
+//
 // *Which image are we, and what did the user type?* The loaded-image
 // protocol knows both. Options are sixteen-bit text too. (A shell puts the
 // program's name first; the kernel will not know that option, and say so.)
 
 char efi_plain(u32 c);
 void efi_cut(char *line);
-void efi_read_options(EFI_HANDLE device, char *line, UINTN size);
+void efi_read_options(EFI_HANDLE device, char *line);
 
 void efi_ask_image(struct boot_info *info, EFI_HANDLE image)
 {
@@ -142,7 +148,7 @@ void efi_ask_image(struct boot_info *info, EFI_HANDLE image)
     for (i = 0; i < length && i < BOOT_OPTIONS_MAX && efi_plain(text[i]); i++)
         info->options[i] = efi_plain(text[i]);
     if (!info->options[0])
-        efi_read_options(loaded->DeviceHandle, info->options, BOOT_OPTIONS_MAX);
+        efi_read_options(loaded->DeviceHandle, info->options);
     if (info->options[BOOT_OPTIONS_MAX - 1])
         efi_cut(info->options);
 }
@@ -171,14 +177,14 @@ void efi_cut(char *line)
 // passes no options. Then the first line of a file stands in for them,
 // `\EFI\BOOT\OPTIONS.TXT`, if there is one on the disk we come from.
 
-void efi_read_options(EFI_HANDLE device, char *line, UINTN size)
+void efi_read_options(EFI_HANDLE device, char *line)
 {
     static const char name[] = "\\EFI\\BOOT\\OPTIONS.TXT";
     EFI_GUID protocol = SIMPLE_FILE_SYSTEM_PROTOCOL;
     EFI_FILE_IO_INTERFACE *volume = NULL;
     EFI_FILE_HANDLE root, file;
     CHAR16 wide[sizeof name];
-    UINTN i;
+    UINTN i, size = BOOT_OPTIONS_MAX;
 
     for (i = 0; i < sizeof name; i++)
         wide[i] = (CHAR16)name[i];
@@ -191,7 +197,7 @@ void efi_read_options(EFI_HANDLE device, char *line, UINTN size)
         size = 0;
     for (i = 0; i < size && efi_plain((u8)line[i]); i++)
         line[i] = efi_plain((u8)line[i]);
-    memset(line + i, 0, size - i);
+    memset(line + i, 0, BOOT_OPTIONS_MAX - i);
 }
 
 // *Is there a screen?* The graphics output protocol (UEFI 2.10, 12.9)
@@ -254,13 +260,14 @@ void efi_ask_acpi(struct boot_info *info)
 
 // *Which memory is there?* The firmware writes its map into a buffer of
 // ours. Allocating that buffer changes the map, so we leave room for a few
-// more entries than it asks for now.
+// more entries than it asks for now. (Some firmware does not tell the size
+// of an entry as long as the buffer is too small; it is at least ours.)
 
 #define EFI_MAP_SLACK 32
 
 u64 efi_map_capacity(void)
 {
-    UINTN size = 0, key, stride = 0;
+    UINTN size = 0, key, stride = sizeof(struct efi_descriptor);
     UINT32 version;
 
     uefi_call_wrapper(efi.boot->GetMemoryMap, 5, &size, NULL, &key, &stride, &version);
@@ -486,7 +493,10 @@ void efi_move_names(struct boot_info *info)
 }
 
 // And here is the prologue as a whole: questions, tables, good-bye, jump.
-// Nothing of it is ever executed again.
+// Two switches are thrown before our tables come into use. Without NXE the
+// no-execute bit counts as an error in a table, and without WP the kernel
+// could write to pages that are read-only (SDM 3A, 4.1.3). Nothing of all
+// this is ever executed again.
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 {

@@ -12,7 +12,9 @@
 // sixty-four bits. A `paddr` is what travels on the memory bus; a `vaddr`
 // is what an instruction computes. The machine cannot tell them apart, and
 // most of the bugs in the first year of a kernel's life come from its
-// authors not telling them apart either.
+// authors not telling them apart either. Of the macros, `align_down()` and
+// `align_up()` want a power of two, and `container_of()` leads from a
+// pointer to a field back to the structure that the field is in.
 
 #ifndef RUSTICA_H
 #define RUSTICA_H
@@ -54,7 +56,8 @@ typedef u64 vaddr;
 // takes is an integer or a pointer, so the floating-point half of that
 // function is not needed. The System V ABI (x86-64 psABI 3.5.7) lays out
 // what a `va_list` is: the first six integer arguments have been saved in a
-// block, the others lie on the caller's stack.
+// block, the others lie on the caller's stack. (GCC also likes to be told
+// which way to bet on a condition: `likely()` and `unlikely()`.)
 
 #include <stdarg.h>
 
