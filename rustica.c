@@ -741,16 +741,19 @@ void boot_print_address(vaddr address, bool is_return)
 }
 
 // A damaged stack must not lead the walk astray: each frame has to lie
-// above the one before, and not far above. A recursion is told once.
+// above the one before, and not far above, and there can be no more of them
+// than a stack has room for. A recursion is told once.
+
+#define BACKTRACE_MAX (KERNEL_STACK_SIZE / (2 * sizeof(u64)))
 
 void boot_backtrace(u64 *frame)
 {
     u64 *next;
-    u64 again = 0;
-    int depth;
+    u64 again = 0, depth;
 
     printf("  called from\n");
-    for (depth = 0; depth < 1000 && (u64)frame >= KERNEL_BASE && !((u64)frame & 7); depth++) {
+    for (depth = 0; depth < BACKTRACE_MAX && (u64)frame >= KERNEL_BASE && !((u64)frame & 7);
+         depth++) {
         next = (u64 *)frame[0];
         if (!frame[1] || next <= frame || next > frame + KERNEL_STACK_SIZE / sizeof *frame)
             break;
