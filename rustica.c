@@ -1376,7 +1376,8 @@ struct provocation boot_provocations[] = {
 // ## Start {#boot-main}
 //
 // When every chapter of this build has set itself up, and has asked for its
-// options, we can tell which options nobody knows.
+// options, we can tell which options nobody knows. A mistake that was asked
+// for must not come back from being made.
 
 void boot_check_options(void)
 {
@@ -1390,8 +1391,10 @@ void boot_check_options(void)
     if (!wanted)
         return;
     for (p = boot.provocations; p; p = p->next)
-        if (string_equal(p->name, wanted))
+        if (string_equal(p->name, wanted)) {
             p->provoke();
+            panic("nobody noticed provoke=%s", wanted);
+        }
     printf("boot: nothing to provoke by the name \"%s\"; there is", wanted);
     for (p = boot.provocations; p; p = p->next)
         printf(" %s", p->name);
