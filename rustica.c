@@ -3459,8 +3459,9 @@ void heap_trial_check(struct heap_trial *t, u64 i)
 void heap_trial_step(struct heap_trial *t, u64 *seed)
 {
     u64 i = pmm_random(seed) % HEAP_TRIAL_BLOCKS;
-    u64 size = 1 + pmm_random(seed) % (1UL << pmm_random(seed) % 13);
+    u64 size = pmm_random(seed);
 
+    size = 1 + size % (1UL << pmm_random(seed) % 13);
     if (!t->block[i]) {
         t->block[i] = heap_alloc(&heap, size);
         t->allocated++;
