@@ -22,7 +22,10 @@
 // Configuration and Power Interface Specification*. Sections of the SDM are
 // numbered as in the editions up to 2023; in newer ones, what was Chapter 4
 // of Volume 3A and those behind it have moved up by one (paging is 5 there,
-// interrupts are 7).
+// interrupts are 7). *gABI* and *psABI* are the general part of the System
+// V *Application Binary Interface* and its part for one processor: what
+// compilers, linkers and kernels have agreed upon. And a number like
+// CVE-2012-0217 is an entry in the public list of security holes.
 //
 // You need a Linux machine. `make setup` installs what is missing, `make
 // run CH=1` boots the first chapter in an emulated computer, `make gdb
@@ -922,7 +925,8 @@ void noreturn boot_exit(int status)
 //
 // `panic()` takes a format like `printf()`. `assert()` is a sentence about
 // the program which is true or else the program is wrong; it is not for
-// errors that the outside world can cause.
+// errors that the outside world can cause. Unlike C's it is never compiled
+// out, so what it asserts may also do something.
 
 #define panic(...) boot_panic(__FILE__, __LINE__, __VA_ARGS__)
 #define assert(truth) (likely(truth) ? (void)0 : panic("assertion failed: %s", #truth))
@@ -1050,13 +1054,13 @@ void cpu_init_segments(void)
 // ## Traps {#boot-traps}
 //
 // When an instruction fails, or a device wants attention, the processor
-// pushes five words on the stack (where it was and with which flags and
-// stack), in some cases a sixth with an error code, looks up the event's
-// number, its *vector*, in a second table, the *IDT*, and jumps through the
-// *gate* it finds there (SDM 3A, 6.14). (If it was in the kernel, the stack
-// is the one in use. Compilers for x86-64 like to use the 128 bytes below
-// the stack pointer without saying so, the ABI's *red zone*; a trap would
-// overwrite them, so the Makefile forbids that.)
+// looks up the event's number, its *vector*, in a second table, the *IDT*.
+// The entry there is a *gate*. The processor pushes five words on the stack
+// (where it was and with which flags and stack), in some cases a sixth with
+// an error code, and jumps where the gate says (SDM 3A, 6.14). (If it was
+// in the kernel, the stack is the one in use. Compilers for x86-64 like to
+// use the 128 bytes below the stack pointer without saying so, the ABI's
+// *red zone*; a trap would overwrite them, so the Makefile forbids that.)
 //
 // We want one C function to see all of them in one form. Hence a *stub* for
 // each vector, which pushes a zero where the processor pushed no error
@@ -1158,7 +1162,8 @@ void cpu_init_traps(void)
 
 // ## A readable report {#boot-report}
 //
-// The names are the manual's (SDM 3A, table 6-1).
+// The names are the manual's (SDM 3A, table 6-1); vectors 28 to 30 are
+// AMD's, and Intel's processors do not have them.
 
 const char *const trap_names[32] = {
     "#DE divide error", "#DB debug", "NMI", "#BP breakpoint", "#OF overflow",
@@ -1210,8 +1215,8 @@ void trap_print_registers(const struct trap_frame *f)
            cpu_read_cr0(), cpu_read_cr2(), cpu_read_cr3(), cpu_read_cr4());
 }
 
-// Of the stacks, the guard page below the one in use deserves a
-// sentence of its own: it is the most frequent cause of a double fault.
+// The unmapped page below the stack deserves a sentence in the report: to
+// run into it is the most frequent cause of a double fault.
 
 bool trap_hit_guard(vaddr address)
 {
@@ -1572,8 +1577,8 @@ void ch01_main(void)
 // 1. A frame is **usable** if some descriptor of a usable type covers it
 //    and no descriptor of another type does. Usable types are free memory
 //    and what belonged to the firmware's boot services and loaders, since
-//    both are gone. (Until the last chapter the processor's registers still
-//    pointed into it, to segments and interrupt handlers.)
+//    both are gone. (The last that was in use there, segments and
+//    interrupt handlers, [Chapter 1](#boot-segments) has replaced.)
 // 2. A usable frame is **reserved** if we stand on it: image, stack, page
 //    tables, hand-over block, and frame 0, so that address 0 can mean
 //    "none".
@@ -2186,8 +2191,8 @@ u64 pmm_next_bit(const struct pmm *p, u64 i, u64 last, bool value)
 
 // Find a free frame, align it, see how far it is free from there; if that
 // is not far enough, go on behind the obstacle. The hint makes the usual
-// case, a single frame, take the same few instructions however full the
-// zone.
+// case, a single frame, cheap however full the zone: what is used below the
+// hint costs nothing, and what is used above it one step for 64 frames.
 
 u64 pmm_find_bitmap(struct pmm *p, enum zone zone, u64 count, u64 align)
 {
@@ -2587,9 +2592,9 @@ void ch03_init(void)
 
 // ## Proving two equal {#pmm-prove}
 //
-// Sixty-four frames of our own are enough to meet every situation. They are
-// empty at first; we fill them to the last frame, and then let chance free
-// and allocate, in lock step, with an audit after each step. That makes
+// Sixty-four frames of our own are enough to meet every situation. All are
+// free at first; we take them to the last one, and then let chance free and
+// allocate, in lock step, with an audit after each step. That makes
 // holes of all sizes. Chance is a linear congruential generator with
 // Knuth's constants, so that a failure can be repeated.
 
@@ -2772,8 +2777,9 @@ void ch03_main(void)
 // class's bit is set if and only if its list is not empty.*
 //
 // **Red zones and poison.** The eight bytes behind the last one asked for
-// carry a pattern, and so does the header's magic word in front: writing
-// past either end is found when the block is freed. The beginning of a free
+// are a *red zone* (no relation of the [ABI's](#boot-traps)) and carry a
+// pattern, and so does the header's magic word in front: writing past
+// either end is found when the block is freed. The beginning of a free
 // block is filled with poison, which is checked when it is handed out
 // again. (Its first sixteen bytes are the list's pointers. Whoever writes
 // to those after freeing ruins a list, and `heap_audit()` or a page fault
@@ -3086,10 +3092,9 @@ void heap_trim(struct heap *h)
 // ## Allocating {#heap-alloc}
 //
 // What a block has beyond the need becomes a free block of its own, if
-// there is enough for one. It is put where it was, behind; so large blocks
-// are used from their low end. (The block behind it is never free, or the
-// two would have been merged before. `heap_realloc()` keeps to this as
-// well.)
+// there is enough for one. The low end is used and the high end stays free.
+// (The block behind that is never free itself, or the two would have been
+// merged before. `heap_realloc()` keeps to this as well.)
 
 void heap_split(struct heap *h, struct block *b, u64 need, vaddr caller)
 {
@@ -4077,7 +4082,10 @@ int vmo_decommit(struct vmo *v, u64 offset, u64 size)
 // Growing adds zeros. Shrinking gives back frames, and clears the rest of
 // the last page, so that growing again does not bring back what was cut
 // off. -EBUSY if there are slices, whose pages could vanish; -EINVAL for a
-// slice, whose pages are not its own, or for an absurd size; -ENOMEM.
+// slice, whose pages are not its own, or for an absurd size; -ENOMEM. (A
+// mapping shows whole pages, and a program may write behind the size in the
+// last one. That is not cleared here: nothing that programs can map and
+// resize ends within a page.)
 
 int vmo_resize(struct vmo *v, u64 size)
 {
@@ -4710,11 +4718,10 @@ enum elf_reason elf_check(struct vmo *file, struct elf_image *image)
 
 // ## Loading {#elf-load}
 //
-// In the first page of a segment, before its start, and in no other place,
-// there may be bytes of the file that do not belong to it: its neighbours
-// in the file. They are the program's own and do no harm. Bytes behind the
-// segment's end in the file are cleared by `vmo_clone()`, for there the bss
-// begins, and a program may rely on that.
+// The first page of a segment may begin with bytes that do not belong to
+// it: its neighbours in the file. They are the program's own and do no
+// harm. Bytes behind the segment's end in the file are cleared by
+// `vmo_clone()`, for there the bss begins, and a program may rely on that.
 
 struct vmo *elf_load_segment(struct vmo *file, const struct elf_segment *s)
 {
@@ -5011,7 +5018,8 @@ u64 *as_table_entry(paddr table, vaddr address, int level)
 
 // Goes down to the entry of a page, adding tables where there are none. The
 // upper levels allow everything, the lowest decides. Returns the entry, and
-// in `*table` the table it is in; NULL if there is no memory.
+// in `*table` the table it is in; NULL if there is no memory. (Tables that
+// were added before it ran out stay, empty, until `as_unmap()` comes by.)
 
 u64 *as_make_entry(struct as *space, vaddr address, paddr *table)
 {
@@ -5057,7 +5065,9 @@ int as_enter_page(struct as *space, vaddr page, paddr frame, u32 rights)
 // notice when we change them; `invlpg` tells it, if the address space is
 // the current one. (Loading CR3 makes it forget all others.) When an entry
 // is added, nothing need be said: what is not there is never cached (SDM
-// 3A, 4.10.2.3). Entries of the upper levels are cached as well, and
+// 3A, 4.10.2.3). Nor when it comes to allow more: at worst the old copy
+// causes a fault, and with the fault it is dropped (SDM 3A, 4.10.4.1).
+// Entries of the upper levels are cached as well, and
 // `invlpg` drops those on the way to its page. So when a table has become
 // empty, the entry that leads to it is cleared, the processor told, and
 // only then the table freed; in any other order it may still be read as a
@@ -5506,8 +5516,9 @@ void as_audit_kernel(void)
 // does not execute pages of programs. SMAP: it does not even read or write
 // them, unless the flag AC says so. UMIP: programs may not ask where our
 // tables are. (WP and NX are on since the prologue.) We switch on what
-// there is. Vector registers are for programs; FXSAVE is as far as we go,
-// so that 512 bytes hold their state.
+// there is. Vector registers are for programs: the kernel is compiled not
+// to use them, so that traps and system calls need not save them. FXSAVE is
+// as far as we go, so that 512 bytes hold their state.
 
 #define CR0_MP (1UL << 1)
 #define CR0_EM (1UL << 2)
@@ -5905,8 +5916,8 @@ u32 user_fault_access(u64 error)
     return error & FAULT_FETCH ? PF_X : error & FAULT_WRITE ? PF_W : PF_R;
 }
 
-// Every exception of the processor comes here; the frame is the interrupted
-// state.
+// Every exception comes here, but for those that have a stack of their own:
+// they are about the machine. The frame is the interrupted state.
 
 void user_trap(struct trap_frame *f)
 {
