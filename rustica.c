@@ -117,12 +117,15 @@
 // Such a function is one line of *inline assembly*, a string for the
 // assembler with three lists behind it: results, operands, and what else
 // changes. `"=r"(v)` says that a result is in any register and belongs in
-// `v`; `"a"`, `"c"` and `"d"` name the registers `rax`, `rcx` and `rdx`.
+// `v`; a plus sign instead, that it is an operand too. The letters from `a`
+// to `d` are the registers from `rax` to `rdx`, `S` and `D` are `rsi` and
+// `rdi`, and `N` lets a small constant be part of the instruction.
 // `"memory"` says that memory may have changed, so the compiler must not
 // rely on what it has read before; `volatile`, that the instruction must
 // stay even if nobody uses its result. In the string, `%0` is the first
-// item of the lists, and a register's own percent sign is doubled. The
-// order is AT&T's: source first, destination last.
+// item of the lists (`%b0` its low byte, `%w0` its low 16 bits), and a
+// register's own percent sign is doubled. The order is AT&T's: source
+// first, destination last.
 //
 // The processor is governed by *control registers*. CR0 and CR4 are
 // collections of switches; CR3 holds the physical address of the root of
