@@ -331,27 +331,35 @@ void efi_map(vaddr virtual, paddr physical, u64 flags, int leaf_level)
 // and what the firmware declares broken are left out, as far as pages of 2
 // MiB can: one frame of memory brings in its whole surroundings. Nothing
 // goes wrong as long as nobody touches those, and so `boot_is_mapped()`
-// asks the map, not the tables.
+// asks the map, not the tables. What lies beyond the reach of the direct
+// map, 64 TiB, we do not have.
 
 bool efi_is_memory(const struct efi_descriptor *d)
 {
     return d->type != EFI_RESERVED && d->type != EFI_UNUSABLE && d->type < EFI_MMIO &&
-           d->start < DIRECT_MAP_SIZE && d->pages <= (DIRECT_MAP_SIZE - d->start) / FRAME_SIZE;
+           d->start < DIRECT_MAP_SIZE;
+}
+
+paddr efi_memory_end(const struct efi_descriptor *d)
+{
+    u64 most = (DIRECT_MAP_SIZE - d->start) / FRAME_SIZE;
+
+    return d->start + (d->pages < most ? d->pages : most) * FRAME_SIZE;
 }
 
 u64 efi_map_direct(struct boot_info *info, bool count_only)
 {
     const struct efi_descriptor *d;
-    u64 at, page, top = 0;
+    u64 at, page, end, top = 0;
 
     for (at = 0; at + sizeof *d <= info->map_size; at += info->map_stride) {
         d = (const struct efi_descriptor *)(info->map + at);
         if (!efi_is_memory(d))
             continue;
-        if (d->start + d->pages * FRAME_SIZE > top)
-            top = d->start + d->pages * FRAME_SIZE;
-        for (page = align_down(d->start, 2 * MIB);
-             !count_only && page < d->start + d->pages * FRAME_SIZE; page += 2 * MIB)
+        end = efi_memory_end(d);
+        if (end > top)
+            top = end;
+        for (page = align_down(d->start, 2 * MIB); !count_only && page < end; page += 2 * MIB)
             efi_map(DIRECT_MAP + page, page, PTE_WRITE | PTE_NX, 2);
     }
     return top;

@@ -822,6 +822,8 @@ bool boot_is_mapped(paddr start, u64 size)
     const struct efi_descriptor *d;
     u64 i;
 
+    if (start >= DIRECT_MAP_SIZE || size > DIRECT_MAP_SIZE - start)
+        return false;
     for (i = 0; (d = boot_descriptor(boot.info, i)); i++) {
         if (d->type != EFI_RESERVED && d->type != EFI_UNUSABLE && d->type < EFI_MMIO &&
             start >= d->start && start - d->start < d->pages * FRAME_SIZE)

@@ -675,6 +675,11 @@ static void test_acpi_map(void **state)
     expect_true(!boot_is_mapped(0x1fff, 2), "two bytes at the end of a page");
     expect_true(!boot_is_mapped(0x10000, 1), "a byte behind the memory");
     expect_true(!boot_is_mapped(0x1000, ~0UL), "a page that is mapped, and all others");
+    ((struct efi_descriptor *)host.map)[15].start = DIRECT_MAP_SIZE - FRAME_SIZE;
+    ((struct efi_descriptor *)host.map)[15].pages = 2;
+    expect_true(boot_is_mapped(DIRECT_MAP_SIZE - 1, 1), "the last byte of the direct map");
+    expect_true(!boot_is_mapped(DIRECT_MAP_SIZE - 1, 2), "a byte behind it");
+    expect_true(!boot_is_mapped(DIRECT_MAP_SIZE, 1), "memory behind it");
     host.info.map_size = 39;
     expect_true(!boot_is_mapped(0, 1), "by a descriptor that is cut off");
     host.info.map_size = 0;
