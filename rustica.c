@@ -5696,8 +5696,11 @@ __asm__(".globl syscall_entry\n"
 // the segments: for the way in code 0x08, the stack segment is the next
 // one; for a way back that we do not use yet, the base of the user's pair.
 // FMASK lists the flags to clear: traps, interrupts, direction, privilege
-// of ports, nested task, AC.
+// of ports, nested task, AC. There is an older door of this kind,
+// `sysenter`. Where it leads the firmware may know; without a segment it
+// stays shut (SDM 2B, "SYSENTER").
 
+#define MSR_SYSENTER_SEGMENT 0x174
 #define MSR_STAR 0xc0000081
 #define MSR_LSTAR 0xc0000082
 #define MSR_FMASK 0xc0000084
@@ -5708,6 +5711,7 @@ void cpu_init_syscall(void)
     cpu_wrmsr(MSR_STAR, (u64)SEGMENT_KERNEL_DATA << 48 | (u64)SEGMENT_KERNEL_CODE << 32);
     cpu_wrmsr(MSR_LSTAR, (u64)syscall_entry);
     cpu_wrmsr(MSR_FMASK, SYSCALL_CLEARED_FLAGS);
+    cpu_wrmsr(MSR_SYSENTER_SEGMENT, 0);
     cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_SCE);
 }
 
