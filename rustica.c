@@ -354,7 +354,7 @@ struct boot_state boot;
 
 const u8 image_constants_end[] __attribute__((section(".rodata.z"), aligned(4096))) = {0};
 
-// Physical memory is not addressable as such: once paging is on every
+// Physical memory is not addressable as such: once paging is on, every
 // address is virtual. The direct map gives each physical address a virtual
 // one at a fixed distance. Whether there is memory at that address is not
 // checked here.
@@ -412,8 +412,8 @@ void boot_serial_put(char c)
     cpu_outb(COM1, (u8)c);
 }
 
-// Whoever can show a character registers, with a structure that stays where
-// it is.
+// Whoever can show a character is entered in a list, by a structure that
+// must stay where it is.
 
 struct console boot_debug_console = {"debug port", boot_debug_put, NULL};
 struct console boot_serial_console = {"serial line", boot_serial_put, NULL};
@@ -433,8 +433,7 @@ void boot_init_consoles(void)
         boot_add_console(&boot_serial_console);
 }
 
-// Prints one character on all of them. What the kernel itself says is also
-// kept, so that it can be read later.
+// Prints one character on all of them.
 
 void boot_put_consoles(char c)
 {
@@ -444,7 +443,8 @@ void boot_put_consoles(char c)
         console->put(c);
 }
 
-// For `printf()` and the early chapters:
+// For `printf()` and the early chapters: what the kernel itself says is
+// also kept, so that it can be read later.
 
 void boot_put(char c)
 {
@@ -981,7 +981,7 @@ void noreturn printf_like(3, 4) boot_panic(const char *file, int line, const cha
 // kernel and 3 for programs. They get there by loading a *selector*, which
 // is eight times the number of an entry in the table plus the ring; and the
 // entry, a *descriptor* (SDM 3A, 3.4.5), must agree. So `0x23` is entry 4,
-// for ring 3.
+// for ring 3. Entry 0 stays empty: the selector 0 means "no segment".
 //
 // We need four descriptors: code and data for the kernel, data and code for
 // programs, in the order that `syscall` and its counterpart `sysret`
@@ -1136,9 +1136,10 @@ __asm__(".globl trap_entry\n"
         "    .byte 0x48, 0xcf\n"); /* iretq */
 
 // A gate (SDM 3A, 6.14.1) is the handler's address in three pieces, its
-// code segment, and a byte that says "present, interrupt gate": on the way
-// in, further interrupts are held off. No gate may be used by a program's
-// `int` instruction, with two exceptions that exist for programs.
+// code segment, the number of an emergency stack (0 for none), and a byte
+// that says "present, interrupt gate": on the way in, further interrupts
+// are held off. No gate may be used by a program's `int` instruction, with
+// two exceptions that exist for programs.
 
 #define VECTOR_DOUBLE_FAULT 8
 #define VECTOR_BREAKPOINT 3
