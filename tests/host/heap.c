@@ -20,7 +20,7 @@ static void start_small(void)
 {
     host_machine(32 * MIB);
     pmm_start(&small, small_table, small_bits, MIB, 64, 64);
-    pmm_set_states(&small, 0, 64, FRAME_FREE);
+    pmm_add_run(&small, 0, 64);
     heap = (struct heap){.pmm = &small};
 }
 

@@ -18,7 +18,7 @@ static void start(u64 count, u64 boundary)
     host_reset(2 * MIB);
     base = 7 * FRAME_SIZE;
     pmm_start(&p, table, bits, base, count, boundary);
-    pmm_set_states(&p, 0, count, FRAME_FREE);
+    pmm_add_run(&p, 0, count);
     p.lockstep = true;
     pmm_audit(&p);
 }
@@ -362,7 +362,7 @@ static void test_every_step(void **state)
     (void)state;
     host_reset(2 * MIB);
     pmm_start(&t->pmm, t->frame, &t->bits, 64 * FRAME_SIZE, 64, 32);
-    pmm_set_states(&t->pmm, 0, 64, FRAME_FREE);
+    pmm_add_run(&t->pmm, 0, 64);
     t->pmm.lockstep = true;
     for (i = 0; i < host_rounds(20000); i++)
         pmm_trial_step(t, &seed);
