@@ -3834,10 +3834,10 @@ paddr vmo_frame(struct vmo *v, u64 page)
     return slot ? *slot : 0;
 }
 
-// Most slots of most trees are empty. A word with a bit for each of a node's
-// slots tells which, and as in the [bitmap](#pmm-bitmap) one instruction
-// finds the next one in use. From slot `n` on it is so many slots away; the
-// node's end counts as one.
+// Most slots of most trees are empty. A word with a bit for each slot of a
+// node tells which are not, and as in the [bitmap](#pmm-bitmap) one
+// instruction finds the next of them. From slot `n` on it is so many slots
+// away; the node's end counts as one.
 
 u64 node_skip(const struct vmo_node *node, u64 n)
 {
