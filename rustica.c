@@ -2223,8 +2223,10 @@ u64 pmm_find_bitmap(struct pmm *p, enum zone zone, u64 count, u64 align)
     u64 i = pmm_next_bit(p, p->hint[zone], last, true), end;
 
     p->hint[zone] = i;
+    if (count == 1 && align == 1)
+        return i < last ? i : PMM_NONE;
     while (i + count <= last) {
-        end = count == 1 ? i + 1 : pmm_next_bit(p, i, i + count, false);
+        end = pmm_next_bit(p, i, i + count, false);
         if (end == i + count && i % align == 0)
             return i;
         i = i % align ? align_up(i, align) : end;
@@ -3827,11 +3829,18 @@ u64 *vmo_slot(struct vmo *v, u64 page, bool create)
 
 // The frame of a page, 0 if it was never written. Changes nothing.
 
-paddr vmo_frame(struct vmo *v, u64 page)
+paddr vmo_frame(const struct vmo *v, u64 page)
 {
-    u64 *slot = vmo_slot(v, page, false);
+    u64 slot = v->root, shift = VMO_FANOUT_LOG * v->height;
 
-    return slot ? *slot : 0;
+    assert(!v->parent);
+    if (page >> shift)
+        return 0;
+    while (slot && shift) {
+        shift -= VMO_FANOUT_LOG;
+        slot = ((struct vmo_node *)slot)->slot[page >> shift & (VMO_FANOUT - 1)];
+    }
+    return slot;
 }
 
 // Most slots of most trees are empty. A word with a bit for each slot of a
@@ -7760,10 +7769,9 @@ void stack_init(void)
 
 void stack_unmap(vaddr from, vaddr to)
 {
-    u64 *entry;
+    u64 *entry = cpu_kernel_entry(from);
 
-    for (; from < to; from += FRAME_SIZE) {
-        entry = cpu_kernel_entry(from);
+    for (; from < to; from += FRAME_SIZE, entry++) {
         pmm_free(&pmm, ZONE_KERNEL, *entry & PTE_ADDRESS);
         *entry = 0;
         cpu_invlpg(from);
@@ -7778,19 +7786,21 @@ vaddr stack_alloc(void)
     u64 slot = 0;
     vaddr bottom, page;
     paddr frame;
+    u64 *entry;
 
     while (slot < THREADS_MAX && stacks.used[slot / 64] >> slot % 64 & 1)
         slot++;
     if (slot == THREADS_MAX)
         return 0;
     bottom = stack_slot(slot) + STACK_SLOT - STACK_SIZE;
-    for (page = bottom; page < bottom + STACK_SIZE; page += FRAME_SIZE) {
+    entry = cpu_kernel_entry(bottom);
+    for (page = bottom; page < bottom + STACK_SIZE; page += FRAME_SIZE, entry++) {
         frame = pmm_alloc(&pmm, ZONE_KERNEL, 'S');
         if (!frame) {
             stack_unmap(bottom, page);
             return 0;
         }
-        *cpu_kernel_entry(page) = frame | PTE_PRESENT | PTE_WRITE | PTE_NX;
+        *entry = frame | PTE_PRESENT | PTE_WRITE | PTE_NX;
     }
     stacks.used[slot / 64] |= 1UL << slot % 64;
     return bottom + STACK_SIZE;
