@@ -10911,10 +10911,13 @@ u32 screen_part(u32 value, u32 mask)
     return width >= 8 ? (value << (width - 8) << low) & mask : value >> (8 - width) << low;
 }
 
+// The sixteen colours of the PC's old text screen, except that its blue, in
+// which `ls` prints directories, can hardly be read on black.
+
 void screen_init_palette(void)
 {
     static const u32 colours[16] = {
-        0x000000, 0xaa0000, 0x00aa00, 0xaa5500, 0x0000aa, 0xaa00aa, 0x00aaaa, 0xaaaaaa,
+        0x000000, 0xaa0000, 0x00aa00, 0xaa5500, 0x4c5edd, 0xaa00aa, 0x00aaaa, 0xaaaaaa,
         0x555555, 0xff5555, 0x55ff55, 0xffff55, 0x5555ff, 0xff55ff, 0x55ffff, 0xffffff};
     const struct boot_framebuffer *b = &boot.info->screen;
     int i;
