@@ -11627,20 +11627,30 @@ void signal_deliver(struct process *p, struct trap_frame *f, int signal)
         a->handler = HANDLER_DEFAULT;
 }
 
+// The signal whose turn it is, 0 if there is none. It is not pending any
+// more.
+
+int signal_take(struct process *p)
+{
+    u64 ready = p->signals->pending & ~p->signals->blocked;
+    int signal;
+
+    if (!ready)
+        return 0;
+    signal = ready & signal_bit(SIGKILL) ? SIGKILL : (int)cpu_bsf(ready) + 1;
+    p->signals->pending &= ~signal_bit(signal);
+    return signal;
+}
+
 // Called before a return to ring 3 if the process has the flag `attention`.
 
 void signal_leave(struct trap_frame *f)
 {
     struct process *p = process_current();
-    u64 ready = p->signals->pending & ~p->signals->blocked;
-    int signal;
+    int signal = signal_take(p);
 
-    if (ready) {
-        signal = ready & signal_bit(SIGKILL) ? SIGKILL : (int)cpu_bsf(ready) + 1;
-        p->signals->pending &= ~signal_bit(signal);
-        if (signal_matters(p, signal))
-            signal_deliver(p, f, signal);
-    }
+    if (signal && signal_matters(p, signal))
+        signal_deliver(p, f, signal);
     signal_update(p);
 }
 
@@ -11733,22 +11743,28 @@ s64 sys_sigreturn(struct trap_frame *f)
 }
 
 // Waits for a signal with other ones blocked, which is the only way to do
-// so without missing it.
+// so without missing it. Which signal it is, the new mask decides; the
+// handler returns to the old one.
 
 s64 sys_sigsuspend(struct trap_frame *f)
 {
     struct process *p = process_current();
     struct wait_queue nobody = {NULL, NULL};
     u64 old = p->signals->blocked, mask;
+    int signal;
 
-    if (f->rsi != 8 || sys_copy_in(&mask, f->rdi, sizeof mask))
+    if (f->rsi != 8)
+        return -EINVAL;
+    if (sys_copy_in(&mask, f->rdi, sizeof mask))
         return -EFAULT;
     signal_set_blocked(p, mask);
     while (!p->program.attention)
         sched_sleep(&nobody, 0);
+    signal = signal_take(p);
+    p->signals->blocked = old;
     f->rax = (u64)-EINTR;
-    signal_leave(f);
-    p->signals->blocked |= old;
+    if (signal_matters(p, signal))
+        signal_deliver(p, f, signal);
     signal_update(p);
     return (s64)f->rax;
 }
