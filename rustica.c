@@ -12311,7 +12311,8 @@ s64 sys_execve(struct trap_frame *f)
 //
 // A parent asks for a child by its number, for any of a group, or for any
 // (-1). The status has the exit code in its second byte and the signal in
-// its first.
+// its first. A child's end also sends a signal, and a parent that is woken
+// by that looks for the child before it says that it was interrupted.
 
 #define WNOHANG 1
 
@@ -12347,6 +12348,7 @@ struct process *wait_find(const struct process *parent, s32 pid, bool *any)
 s64 sys_wait4(struct trap_frame *f)
 {
     struct process *parent = process_current(), *p;
+    int woken = 0;
     bool any;
     s32 status;
     u32 pid;
@@ -12356,8 +12358,9 @@ s64 sys_wait4(struct trap_frame *f)
             return -ECHILD;
         if (f->rdx & WNOHANG)
             return 0;
-        if (sched_sleep(&parent->waiters, 0) == -EINTR)
+        if (woken == -EINTR)
             return -EINTR;
+        woken = sched_sleep(&parent->waiters, 0);
     }
     status = p->exit_code << 8 | p->exit_signal;
     pid = p->pid;
