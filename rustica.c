@@ -8886,6 +8886,8 @@ s64 rd_write(struct node *n, u64 offset, vaddr from, u64 size)
     u64 before = node_size(n);
     int error;
 
+    if (!size)
+        return 0;
     if (offset > VMO_SIZE_MAX || size > VMO_SIZE_MAX - offset)
         return -EFBIG;
     error = rd_resize(n, offset + size > before ? offset + size : before);
