@@ -8721,6 +8721,7 @@ struct node {
     struct node *parent;         /* NULL: the root, or it has no name any more */
     struct node *children;       /* of a directory */
     struct node *next;           /* among its siblings */
+    u64 place;                   /* among them: who arrived later has a higher one */
     struct vmo *data;            /* of a file or a link; NULL: empty */
     bool own_data;               /* not a slice of the archive: may be written */
 };
@@ -8745,13 +8746,13 @@ struct file_system {
 struct vfs_state {
     struct node *root;
     struct file_system *systems;
-    u64 last_number;
+    u64 last_number, last_place;
 };
 
 void node_destroy(struct object *o);
 
 struct object_type node_type = {.name = "node", .destroy = node_destroy};
-struct vfs_state vfs;
+struct vfs_state vfs = {.last_place = 2}; /* 1 and 2 are `.` and `..` */
 
 // A new node with one reference, the caller's. NULL if there is no memory.
 
@@ -8799,6 +8800,7 @@ void node_attach(struct node *directory, struct node *n)
     *place = n;
     n->next = NULL;
     n->parent = directory;
+    n->place = ++vfs.last_place;
 }
 
 void node_detach(struct node *n)
@@ -9486,8 +9488,9 @@ int file_tell_status(struct object *o, struct file_status *status)
 }
 
 // Entries of a directory, packed one behind the other, as many as fit. The
-// position of an open directory counts entries; `.` and `..` are the first
-// two.
+// position of an open directory is the place of the entry that was told
+// last. It does not count entries, because programs remove what they have
+// just listed, and would then be told of every second one only.
 
 struct directory_entry {
     u64 number;
@@ -9507,59 +9510,49 @@ s64 file_list_entry(vaddr to, u64 room, u64 position, const struct node *n, cons
         return 0;
     memset(bytes, 0, length);
     e->number = n->number;
-    e->offset = (s64)position + 1;
+    e->offset = (s64)position;
     e->length = (u16)length;
     e->type = (u8)(n->mode >> 12);
     memcpy(e->name, name, strlen(name));
     return sys_copy_out(to, bytes, length) ? -EFAULT : (s64)length;
 }
 
-// The entry at a position, and under which name it appears; NULL behind the
-// last.
+// The entry behind a position, NULL if that was the last. With the entry at
+// that position, `last`, no search is needed.
 
-const struct node *file_nth(const struct node *directory, u64 position, const char **name)
+const struct node *file_after(const struct node *directory, u64 position,
+                              const struct node *last)
 {
     const struct node *n = directory->children;
 
-    *name = position == 0 ? "." : "..";
     if (position == 0)
         return directory;
     if (position == 1)
         return directory->parent ? directory->parent : directory;
-    for (position -= 2; n && position; position--)
+    if (position > 2 && last)
+        return last->next;
+    while (n && n->place <= position)
         n = n->next;
-    *name = n ? n->name : NULL;
     return n;
-}
-
-// The entry behind one, without counting again.
-
-const struct node *file_after(const struct node *directory, u64 position,
-                              const struct node *n, const char **name)
-{
-    if (position <= 2)
-        return file_nth(directory, position, name);
-    *name = n->next ? n->next->name : NULL;
-    return n->next;
 }
 
 s64 file_list(struct object *o, vaddr to, u64 size)
 {
     struct file *file = container_of(o, struct file, object);
-    const struct node *n;
-    const char *name;
-    u64 done = 0;
+    const struct node *n = NULL;
+    u64 done = 0, place;
     s64 length;
 
     if (!node_is(file->node, MODE_DIRECTORY))
         return -ENOTDIR;
-    for (n = file_nth(file->node, file->offset, &name); n;
-         n = file_after(file->node, file->offset, n, &name)) {
-        length = file_list_entry(to + done, size - done, file->offset, n, name);
+    while ((n = file_after(file->node, file->offset, n))) {
+        place = file->offset < 2 ? file->offset + 1 : n->place;
+        length = file_list_entry(to + done, size - done, place, n,
+                                 place == 1 ? "." : place == 2 ? ".." : n->name);
         if (length <= 0)
             return done ? (s64)done : length ? length : -EINVAL;
         done += (u64)length;
-        file->offset++;
+        file->offset = place;
     }
     return (s64)done;
 }
