@@ -9350,6 +9350,7 @@ int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow
             error = vfs_follow(w, w->node, at, true);
             if (error)
                 return error;
+            w->must_be_directory |= path[0] == '/';
         }
         if (last)
             return 0;
@@ -10007,7 +10008,7 @@ s64 vfs_make_at(u64 fd, vaddr name, u32 mode, const char *link)
         return error;
     if (w.node)
         return -EEXIST;
-    if (!vfs_has_name(w.directory))
+    if (!vfs_has_name(w.directory) || (w.must_be_directory && link))
         return -ENOENT;
     n = node_create(w.name, mode, &rd_operations);
     if (n && link)
@@ -10103,7 +10104,8 @@ s64 sys_unlinkat(struct trap_frame *f)
 }
 
 // Renaming replaces what had the new name, if it is of the same kind. A
-// directory cannot be moved into itself.
+// directory cannot be moved into itself, nor by a name that is none: who is
+// in `/tmp/a` must not lose `/tmp` by moving `..` away.
 
 bool vfs_is_inside(const struct node *n, const struct node *directory)
 {
@@ -10124,7 +10126,11 @@ int vfs_rename(struct node *n, struct walk *w)
         return 0;
     if (!vfs_has_name(w->directory))
         return -ENOENT;
-    if (!n->parent || vfs_is_inside(w->directory, n) || vfs_is_dots(w->name))
+    if (w->must_be_directory && !node_is(n, MODE_DIRECTORY))
+        return -ENOTDIR;
+    if (vfs_is_dots(w->name))
+        return -EBUSY;
+    if (!n->parent || vfs_is_inside(w->directory, n))
         return -EINVAL;
     if (w->node) {
         error = vfs_can_remove(w->node, node_is(n, MODE_DIRECTORY));
@@ -10156,9 +10162,13 @@ s64 vfs_rename_at(u64 old_fd, vaddr old, u64 new_fd, vaddr new)
     int error = sys_path(old_fd, old, path, &from);
 
     if (!error)
-        error = vfs_find(from, path, false, &n);
-    if (!error)
-        error = sys_path(new_fd, new, path, &from);
+        error = vfs_walk(&w, from, path, false);
+    if (error)
+        return error;
+    n = w.node;
+    if (!n || vfs_is_dots(w.name))
+        return n ? -EBUSY : -ENOENT;
+    error = sys_path(new_fd, new, path, &from);
     if (!error)
         error = vfs_walk(&w, from, path, false);
     return error ? error : vfs_rename(n, &w);
