@@ -7471,10 +7471,12 @@ int sys_prepare(struct program *p)
         object_get(&console_object);
         handle_add(p->handles, &console_object, RIGHTS_ALL, 0);
     }
+    cpu_wrmsr(MSR_FS_BASE, 0);
     return 0;
 }
 
-// And back.
+// And back. (Nothing here is about the processor: later this may be called
+// while another program is the one that runs.)
 
 void sys_clean(struct program *p)
 {
@@ -7482,7 +7484,6 @@ void sys_clean(struct program *p)
         handle_destroy_table(p->handles);
     if (p->break_memory)
         vmo_put(p->break_memory);
-    cpu_wrmsr(MSR_FS_BASE, 0);
 }
 
 struct system_call {
@@ -12376,13 +12377,14 @@ s64 sys_wait4(struct trap_frame *f)
 }
 
 // When a process ends, its parent is told by a signal, which most ignore. A
+// copy that has failed half-way has never run, and has no end to tell of. A
 // process that has never run under this chapter's rules has no signals.
 
 void proc_clean(struct program *program)
 {
     struct process *p = container_of(program, struct process, program);
 
-    if (p->parent)
+    if (p->parent && p == process_current())
         signal_send(p->parent, SIGCHLD);
     if (p->signals)
         heap_free(&heap, p->signals);
