@@ -8894,8 +8894,9 @@ s64 rd_write(struct node *n, u64 offset, vaddr from, u64 size)
     if (offset > VMO_SIZE_MAX || size > VMO_SIZE_MAX - offset)
         return -EFBIG;
     error = rd_resize(n, offset + size > before ? offset + size : before);
-    if (!error)
-        error = vmo_copy_in(n->data, offset, from, size);
+    if (error)
+        return error;
+    error = vmo_copy_in(n->data, offset, from, size);
     if (!error)
         return (s64)size;
     vmo_resize(n->data, before);
