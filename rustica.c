@@ -6887,6 +6887,7 @@ struct object console_object;
 #define MAP_FIXED 16
 #define MAP_ANONYMOUS 32
 #define MAPPING_SHARED 8         /* beside the rights: fork shares it; chapter 12 */
+#define MAPPING_READ_ONLY 16     /* likewise: nobody may make it writable */
 
 int sys_rights(u64 prot, u32 *rights)
 {
@@ -6974,7 +6975,18 @@ s64 sys_munmap(struct trap_frame *f)
     return as_unmap(&user.current->space, f->rdi, size);
 }
 
-// Changing rights. Both writing and executing is refused, as everywhere.
+// Changing rights. Both writing and executing is refused, as everywhere,
+// and writing where the handle did not allow it when the mapping was made.
+
+bool sys_may_write(const struct as *space, vaddr start, vaddr end)
+{
+    const struct mapping *m;
+
+    for (m = space->mappings; m && m->start < end; m = m->next)
+        if (m->end > start && m->rights & MAPPING_READ_ONLY)
+            return false;
+    return true;
+}
 
 s64 sys_mprotect(struct trap_frame *f)
 {
@@ -6990,6 +7002,8 @@ s64 sys_mprotect(struct trap_frame *f)
         return 0;
     if (!as_is_range(f->rdi, size))
         return -ENOMEM;
+    if (rights & PF_W && !sys_may_write(&user.current->space, f->rdi, f->rdi + size))
+        return -EACCES;
     return as_protect(&user.current->space, f->rdi, size, rights);
 }
 
@@ -7419,7 +7433,7 @@ s64 sys_vmo_size(struct trap_frame *f)
 }
 
 // Arguments: handle, offset, size, protection. Returns the address. To map
-// a VMO writable takes the right to write it.
+// a VMO writable takes the right to write it, also later, by `mprotect`.
 
 s64 sys_vmo_map(struct trap_frame *f)
 {
@@ -7427,9 +7441,10 @@ s64 sys_vmo_map(struct trap_frame *f)
     struct vmo *v = sys_vmo(f->rdi, need);
     s64 error = sys_rights(f->r10, &rights);
 
-    if (!v)
-        return -EBADF;
-    return error ? error : sys_map(0, f->rdx, rights | MAPPING_SHARED, false, v, f->rsi);
+    if (!v || error)
+        return v ? error : -EBADF;
+    rights |= MAPPING_SHARED | (sys_handle(f->rdi, RIGHT_WRITE) ? 0 : MAPPING_READ_ONLY);
+    return sys_map(0, f->rdx, rights, false, v, f->rsi);
 }
 
 s64 sys_handle_duplicate(struct trap_frame *f)

@@ -74,7 +74,7 @@ void try_time(void)
 
 void try_vmo(void)
 {
-    long vmo = syscall3(SYS_VMO_CREATE, 1 << 20, 0, 0), clone, weak;
+    long vmo = syscall3(SYS_VMO_CREATE, 1 << 20, 0, 0), clone, weak, map;
     long original = 1, copy = 2;
 
     if (vmo < 0) {
@@ -88,9 +88,11 @@ void try_vmo(void)
     syscall6(SYS_VMO_READ, clone, 5000, (long)&copy, 8, 0, 0);
     report("a clone is a different thing", original != copy);
     report("its size", syscall3(SYS_VMO_SIZE, clone, 0, 0));
-    weak = syscall3(SYS_HANDLE_DUPLICATE, vmo, 1, 0);
+    weak = syscall3(SYS_HANDLE_DUPLICATE, vmo, 5, 0);
+    map = syscall6(SYS_VMO_MAP, weak, 0, 4096, 1, 0, 0);
     report("write by a handle that may only read",
            syscall6(SYS_VMO_WRITE, weak, 0, (long)big, 1, 0, 0));
+    report("map it, and make that writable", syscall3(SYS_MPROTECT, map, 4096, 3));
     report("duplicate a handle that may not be", syscall3(SYS_HANDLE_DUPLICATE, weak, 1, 0));
     report("close it", syscall3(SYS_HANDLE_CLOSE, weak, 0, 0));
     report("use it once more", syscall3(SYS_VMO_SIZE, weak, 0, 0));
