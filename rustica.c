@@ -12487,14 +12487,16 @@ s64 pipe_read(struct object *o, vaddr to, u64 size)
         if (sys_copy_out(to + done, p->byte + p->read % PIPE_SIZE, part))
             return done ? (s64)done : -EFAULT;
         p->read += part;
+        sched_wake(&p->waiters);
     }
-    sched_wake(&p->waiters);
     return (s64)size;
 }
 
-// Writing puts in everything, waiting for room as often as it takes. If
-// nobody will ever read it, the writer gets a signal which by default is
-// the end of it; this is how `yes | head` comes to an end.
+// Writing puts in everything, waiting for room as often as it takes. What
+// fits into the ring as a whole waits until there is room for the whole: if
+// several write lines to one pipe, each arrives in one piece. If nobody
+// will ever read it, the writer gets a signal which by default is the end
+// of it; this is how `yes | head` comes to an end.
 
 s64 pipe_write(struct object *o, vaddr from, u64 size)
 {
@@ -12504,10 +12506,10 @@ s64 pipe_write(struct object *o, vaddr from, u64 size)
     while (done < size) {
         if (p->reader_gone) {
             signal_send(process_current(), SIGPIPE);
-            return -EPIPE;
+            return done ? (s64)done : -EPIPE;
         }
         part = PIPE_SIZE - (p->written - p->read);
-        if (!part) {
+        if (!part || (size <= PIPE_SIZE && part < size - done)) {
             if (sched_sleep(&p->waiters, 0) == -EINTR)
                 return done ? (s64)done : -EINTR;
             continue;
