@@ -11906,6 +11906,7 @@ int proc_copy_memory(struct program *to, struct program *from)
     }
     to->break_start = from->break_start;
     to->break_end = from->break_end;
+    to->complained = from->complained;
     for (m = from->space.mappings, copy = to->space.mappings; m; m = m->next, copy = copy->next)
         if (m->vmo == from->break_memory && !to->break_memory) {
             to->break_memory = copy->vmo;
@@ -12698,6 +12699,7 @@ s64 sys_sysinfo(struct trap_frame *f)
         .uptime = (s64)(time_now() / 1000000000),
         .total = (pmm.states[FRAME_FREE] + pmm.states[FRAME_USED]) << FRAME_SHIFT,
         .free = pmm.states[FRAME_FREE] << FRAME_SHIFT,
+        .buffers = (heap.frames << FRAME_SHIFT) - heap.bytes, /* the heap holds it, unused */
         .processes = (u16)process_type.live, .unit = 1};
 
     return sys_copy_out(f->rdi, &info, sizeof info);
