@@ -13,6 +13,7 @@
 ##                  hint, `make gdb HUNT=heap-hang` debugs it; without a name, a list
 ## make image     a disk image of it, build/rustica.img, which dd puts on a stick
 ## make test      run all tests; T=lint only those with "lint" in their names
+## make test-long the tests that have no natural end (fuzzing, bombs), for a night
 ## make bench     measure how long it takes from an edit to the prompt, and what the
 ##                  kernel's services cost, beside Linux (only that: make bench-speed)
 ## make golden    accept what the chapters print now as what they should print
@@ -65,7 +66,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all run loop snapshot bench bench-speed image test golden where book setup doctor clean help
-.PHONY: tools emulator
+.PHONY: tools emulator test-long
 .PHONY: gdb gdb-server gdb-machine gdb-tell gdb-wait hunt hunt-tree
 all:
 
@@ -490,6 +491,9 @@ T =
 test: | tools
 	@$(call require,python3)
 	@python3 tests/run.py $(T)
+
+test-long:
+	@RUSTICA_LONG=$${RUSTICA_LONG:-500} $(MAKE) test T=abuse/
 
 golden: | tools
 	@$(call require,python3)

@@ -9554,6 +9554,8 @@ const struct node *file_after(const struct node *directory, u64 position,
     return n;
 }
 
+// The first two have no places of their own: every directory has them.
+
 s64 file_list(struct object *o, vaddr to, u64 size)
 {
     struct file *file = container_of(o, struct file, object);

@@ -7,7 +7,8 @@
 
 A test is a function that is given a Test and raises Failed, or any other
 exception. What it did is kept in build/test/NAME/. As many tests run at a time as
-there are processors. RUSTICA_SLOW=3 allows everything three times the time.
+there are processors. RUSTICA_SLOW=3 allows everything three times the time, and with
+RUSTICA_LONG=3 the tests that go on as long as one likes do so for three times as long.
 """
 
 import concurrent.futures
@@ -31,7 +32,8 @@ import session
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 OUT = ROOT / "build" / "test"
-LIMIT = 120 * float(os.environ.get("RUSTICA_SLOW", "1"))
+LONG = float(os.environ.get("RUSTICA_LONG", "1"))
+LIMIT = 120 * float(os.environ.get("RUSTICA_SLOW", "1")) * max(LONG, 1)
 COMPILERS = ["gcc", "tcc"]
 
 # The tests call make as a user would, not as children of the make that runs them.
@@ -375,6 +377,39 @@ def shell(t):
 
 
 add("session/shell", shell)
+
+
+# ---- Abuse -------------------------------------------------------------------
+
+def abuse(commands, t, **variables):
+    """Whatever programs do, the shell answers afterwards, and no memory is missing."""
+    typed = t.dir / "typed"
+    typed.write_text("".join(f"free\n{command}\n" for command in commands) + "free; echo alive\n")
+    text = t.boot(stdin=typed, **variables)
+    t.expect(r"^alive$", text)
+    used = re.findall(r"^ +\d+ +(\d+) +\d+$", text, re.M)
+    t.check(len(used) == len(commands) + 1 and len(set(used)) == 1,
+            f"expected the same memory in use before and after each, got {' '.join(used)} KiB")
+
+
+def fuzz(cc, t):
+    """System calls by chance: from the same seed on, other ones with each further round."""
+    rounds = range(1, 1 + round(4 * LONG))
+    abuse([f"fuzz {seed} 25000; rm -r /tmp/fuzz" for seed in rounds], t, CC=cc)
+    for seed in rounds:
+        t.expect(f"^fuzz: 25000 calls from seed {seed},", (t.dir / "debug.log").read_text())
+
+
+def bombs(t, **variables):
+    """Programs that take all there is of something, on small and on larger machines."""
+    abuse(["bomb"] * round(LONG), t, COLD=1, **variables)
+
+
+for cc in COMPILERS:
+    add(f"abuse/fuzz-{cc}", fuzz, cc)
+add("abuse/bombs-96M-tcc", bombs, MEM="96M", CC="tcc", OPT="pmm=bitmap")
+add("abuse/bombs-128M", bombs, OPT="pmm=array")
+add("abuse/bombs-512M", bombs, MEM="512M", OPT="pmm=bitmap")
 
 
 # ---- The loop: build, wake up, look ------------------------------------------

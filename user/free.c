@@ -24,7 +24,7 @@ int main(void)
     if (error)
         return complain("free: %s", reason(error));
     say("%12s %12s %12s\n", "total", "used", "free");
-    say("%12lu %12lu %12lu\n", info.total * unit / KIB, (info.total - info.free - info.buffers) * unit / KIB,
-        info.free * unit / KIB);
+    say("%12lu %12lu %12lu\n", info.total * unit / KIB,
+        (info.total - info.free - info.buffers) * unit / KIB, info.free * unit / KIB);
     return done(0);
 }

@@ -1,0 +1,229 @@
+// ## fuzz {#user-fuzz}
+//
+// Makes system calls that no sensible program makes: `fuzz 7 200000` makes
+// two hundred thousand, chosen by chance from the seed 7. Whatever they do
+// to the program that makes them, the kernel must go on, and when all is
+// over nothing may be missing. What it has found in a kernel, the same seed
+// finds again.
+
+#include "libc.h"
+
+#define CROWD 4                 /* workers at a time */
+#define CALLS 500               /* that each makes, if it lives so long */
+#define PATIENCE 20000000       /* nanoseconds; then it is taken for asleep */
+
+// Each call with what it takes: a descriptor, a place in memory, a length,
+// the name of a file, a number, flags, a list of words, a process. What
+// would end more than ourselves (reboot, a signal to everybody) is not
+// here.
+
+static const struct {
+    u16 number;
+    const char *takes;
+} calls[] = {
+    {0, "dml"}, {1, "dml"}, {2, "ffn"}, {2, "fbn"}, {3, "d"}, {4, "fm"}, {5, "dm"}, {6, "fm"},
+    {8, "dnn"}, {9, "mlbbdn"}, {9, "mlbbdn"}, {10, "mlb"}, {11, "ml"}, {12, "m"}, {13, "nmm8"},
+    {14, "nmm8"}, {16, "dnm"}, {17, "dmln"}, {18, "dmln"}, {19, "dmn"}, {20, "dmn"}, {21, "fb"},
+    {22, "m"}, {24, ""}, {32, "d"}, {33, "dd"}, {34, ""}, {35, "mm"}, {39, ""}, {56, "nm"},
+    {57, ""}, {58, ""}, {59, "eww"}, {61, "pmb"}, {62, "pn"}, {63, "m"}, {72, "dnn"},
+    {77, "dl"}, {79, "ml"}, {80, "f"}, {81, "d"}, {82, "ff"}, {83, "fn"}, {84, "f"},
+    {85, "fn"}, {87, "f"}, {88, "ff"}, {89, "fml"}, {90, "fn"}, {96, "mm"}, {99, "m"},
+    {102, ""}, {103, "nml"}, {110, ""}, {111, ""}, {121, "p"}, {130, "m8"}, {158, "nm"},
+    {217, "dml"}, {228, "nm"}, {230, "nbmm"}, {257, "dfbn"}, {258, "dfn"}, {262, "dfmb"},
+    {263, "dfb"}, {264, "dfdf"}, {267, "dfml"}, {269, "dfb"}, {292, "ddb"}, {293, "mb"},
+    {318, "ml"}, {0x1000, "l"}, {0x1001, "dlml"}, {0x1002, "dlml"}, {0x1003, "dll"},
+    {0x1004, "d"}, {0x1005, "dllb"}, {0x1006, "db"}, {0x1007, "d"}, {0x1008, "nm"},
+};
+
+// Places: nowhere, ours, not ours, the kernel's, none at all. Some lie so
+// that what begins there ends somewhere else.
+
+static u8 area[3 * 4096] __attribute__((aligned(4096)));
+
+static const u64 places[] = {
+    0, 1, 0x10000, 0x400000, (u64)area, (u64)area + 4096 - 4, (u64)area + sizeof area - 8,
+    0x7ffffffff000 - 1, 0x7ffffffff000, 0x7fffff7ff000 - 8, 0x7fffff7ff000, 0x7ffff0000000,
+    0x0000800000000000, 0xffff7fffffffffff, 0xffff800000000000, 0xffff800000001000,
+    0xffffffff80000000, 0xffffffff80001000, 0xffffffffc0010000, 0xffffffffe0000000, ~0UL, ~7UL,
+    0x500000, 0x600000, 0x200000000000};
+
+static const u64 lengths[] = {
+    0, 1, 7, 8, 4095, 4096, 4097, 8192, 65536, 1UL << 31, 1UL << 32, 1UL << 40, 1UL << 46,
+    1UL << 47, 1UL << 63, ~0UL, ~0UL << 12};
+
+static const char *const names[] = {
+    "a", "b", "a/b", "b/a/", "./a", "a/../b", "link", "", ".", "/nothing/x", "a/b/a/b/a/b",
+    "link/link/link", "a/..", "/dev/zero/x"};
+
+static u64 chance;
+
+u64 random(void)
+{
+    chance ^= chance << 13, chance ^= chance >> 7, chance ^= chance << 17;
+    return chance;
+}
+
+u64 number(void)
+{
+    return random() % 4 ? random() % 70 : random() % 2 ? -(random() % 9) : 1UL << random() % 64;
+}
+
+#define any(list) list[random() % array_count(list)]
+
+// One argument of the kind. A place is most often a good one, or no call
+// would get further than to its first pointer; the bytes there are a mess.
+
+u64 argument(char kind)
+{
+    u64 i;
+
+    switch (kind) {
+    case 'd': return random() % 8 ? random() % 16 : number();
+    case 'f':
+        return random() % 16 ? (u64)any(names) : any(places);
+    case 'e': return random() % 4 ? (u64)any(names) : (u64)"/bin/true";
+    case 'l': return random() % 2 ? random() % 9000 : any(lengths);
+    case 'b': return random() % 4 ? 1UL << random() % 12 | random() % 64 : number();
+    case 'p': return random() % 2 ? 0 : random() % 2 ? -2 - random() % 2 * 0x7ffffffe : 99999999;
+    case 'w': return random() % 4 ? (u64)(area + 8) : any(places);
+    case '8': return random() % 8 ? 8 : number();
+    case 'm':
+        for (i = 0; i < 8; i++)
+            ((u64 *)area)[random() % 64] = random() % 3 ? number() : any(places);
+        return random() % 2 ? (u64)area + random() % 4096 : any(places);
+    }
+    return number();
+}
+
+// A signal's frame that no signal has made: whoever forges it says where to
+// go on, and in what state.
+
+void forge_frame(void)
+{
+    u64 *word = (u64 *)area;
+    u64 i;
+
+    for (i = 0; i < sizeof area / 8; i++)
+        word[i] = random() % 2 ? random() : any(places);
+    __asm__ volatile("movq %0, %%rsp\n movl $15, %%eax\n syscall\n ud2" : : "r"(area + 64));
+}
+
+// A call, and with a little luck the next one. A copy of us goes its own
+// way, and makes no further copies.
+
+bool is_fork(u64 number)
+{
+    return number >= 56 && number <= 58;
+}
+
+void make_call(void)
+{
+    static bool copy;
+    u64 which = random() % array_count(calls), i, a[6] = {0}, number = calls[which].number;
+    const char *takes = calls[which].takes;
+    long result;
+
+    if (copy && is_fork(number))
+        return;
+    for (i = 0; i < 6; i++)
+        a[i] = i < length(takes) ? argument(takes[i]) : random() % 2;
+    if (random() % 32 == 0)
+        number |= 1UL << (16 + random() % 48);
+    result = syscall6((long)number, (long)a[0], (long)a[1], (long)a[2], (long)a[3], (long)a[4],
+                      (long)a[5]);
+    if (is_fork(number) && result == 0)
+        copy = true, chance ^= (u64)getpid() << 20;
+}
+
+// A program that has made itself impossible faults, and that is quiet.
+
+void give_up(int signal)
+{
+    exit(signal);
+}
+
+extern u8 back[];
+__asm__("back:\n movl $15, %eax\n syscall\n");
+
+// What the calls will find, so that some of them succeed: a few descriptors
+// of each kind, a file or two, a circle of links.
+
+void prepare(void)
+{
+    static const u64 on_fault[4] = {(u64)give_up, 0x04000000, (u64)back, 0};
+    static const int faults[] = {4, 5, 7, 8, 11, 13};
+    int ends[2], fd;
+    u64 i;
+
+    syscall3(109, 0, 0, 0);     /* setpgid: we die together */
+    for (i = 0; i < array_count(faults); i++)
+        syscall6(13, faults[i], (long)on_fault, 0, 8, 0, 0);
+    for (fd = 0; fd < 3; fd++)
+        dup2((int)open("/dev/null", O_RDWR, 0), fd);
+    for (fd = 3; fd < 20; fd++)
+        close(fd);
+    open("/dev/zero", O_RDWR, 0);
+    open(".", O_RDONLY, 0);
+    open("a", O_RDWR | O_CREAT, 0755);
+    pipe(ends);
+    syscall3(SYS_VMO_CREATE, 70000, 0, 0);
+    syscall3(88, (long)"link", (long)"link", 0); /* symlink */
+}
+
+// A worker. How many calls there were in all is counted in memory that all
+// of them share, while they have it.
+
+void work(u64 seed, volatile u64 *count)
+{
+    int i;
+
+    chance = seed * 0x9e3779b97f4a7c15UL | 1;
+    for (i = 0; i < 20; i++)
+        random();
+    prepare();
+    for (i = 0; i < CALLS; i++) {
+        *count += 1;
+        if (random() % 1000 == 0)
+            forge_frame();
+        make_call();
+    }
+    exit(0);
+}
+
+// Starts some workers, and ends those that have fallen asleep.
+
+void one_round(u64 seed, volatile u64 *count)
+{
+    long pid[CROWD], i, left = CROWD, waited, moment[2] = {0, 2000000};
+
+    for (i = 0; i < CROWD; i++) {
+        pid[i] = fork();
+        if (!pid[i])
+            work(seed * CROWD + (u64)i, count);
+    }
+    for (waited = 0; left && waited < PATIENCE; waited += moment[1]) {
+        while (left && wait4(-1, NULL, 1) > 0)
+            left--;
+        nanosleep(moment, NULL);
+    }
+    for (i = 0; i < CROWD; i++)
+        kill(-pid[i], 9);
+    while (wait4(-1, NULL, 0) > 0)
+        ;
+}
+
+int main(int argc, char **argv)
+{
+    u64 seed = argc > 1 ? (u64)number_from(argv[1], 1 << 30) : 1, round = 0;
+    u64 wanted = argc > 2 ? (u64)number_from(argv[2], 1 << 30) : 10000;
+    volatile u64 *count = (void *)syscall6(SYS_MMAP, 0, 4096, 3, 0x21, -1, 0);
+
+    mkdir("/tmp/fuzz", 0755);
+    if (chdir("/tmp/fuzz"))
+        return complain("fuzz: no place to work at");
+    syscall3(511, 0, 0, 0);     /* the kernel's complaint about the unknown, once */
+    while (*count < wanted)
+        one_round(seed << 32 | round++, count);
+    say("fuzz: %lu calls from seed %lu, in %lu rounds\n", wanted, seed, round);
+    return done(0);
+}
