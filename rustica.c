@@ -3745,6 +3745,7 @@ struct vmo {
     struct vmo *parent;  /* a slice: the VMO whose pages these are */
     u64 first;           /* a slice: its page 0 is this page of the parent */
     void *mappings;      /* who maps it; first used in chapter 7 */
+    struct vmo *copy;    /* while a process is copied: its clone; chapter 12 */
 };
 
 struct vmo_state {
@@ -11844,39 +11845,34 @@ s64 sys_kill(struct trap_frame *f)
 
 // ## A copy of a process {#proc-fork}
 //
-// The memory. VMOs that are mapped several times must be cloned once. The
-// two lists of mappings have the same order, so what an earlier mapping of
-// the same VMO became is found by walking both.
+// The memory. VMOs that are mapped several times must be cloned once, so a
+// VMO remembers its clone for as long as this takes. (To look for it in the
+// list of the new mappings takes minutes, in a process that has very many.)
 
-struct vmo *proc_clone_vmo(struct as *to, struct as *from, struct mapping *m)
+struct vmo *proc_clone_vmo(struct mapping *m)
 {
-    struct mapping *a, *b;
+    struct vmo *v = m->vmo;
 
-    for (a = from->mappings, b = to->mappings; b; a = a->next, b = b->next) {
-        if (a->vmo == m->vmo && (a->rights & MAPPING_SHARED) == (m->rights & MAPPING_SHARED)) {
-            vmo_get(b->vmo);
-            return b->vmo;
-        }
+    if (!(m->rights & MAPPING_SHARED)) {
+        if (!v->copy)
+            return v->copy = vmo_clone(v, 0, v->size);
+        v = v->copy;
     }
-    if (m->rights & MAPPING_SHARED) {
-        vmo_get(m->vmo);
-        return m->vmo;
-    }
-    return vmo_clone(m->vmo, 0, m->vmo->size);
+    vmo_get(v);
+    return v;
 }
 
 // (The list is built in ascending order, so each new mapping goes to its
-// end. It is not merged with the one before it, or the lists would not
-// match: that is why this does not use `as_map()`.)
+// end, which `as_map()` would have to look for.)
 
-int proc_copy_mapping(struct as *to, struct mapping ***end, struct as *from, struct mapping *m)
+int proc_copy_mapping(struct as *to, struct mapping ***end, struct mapping *m)
 {
     struct mapping *copy = heap_alloc(&heap, sizeof *copy);
 
     if (!copy)
         return -ENOMEM;
     *copy = *m;
-    copy->vmo = proc_clone_vmo(to, from, m);
+    copy->vmo = proc_clone_vmo(m);
     if (!copy->vmo) {
         heap_free(&heap, copy);
         return -ENOMEM;
@@ -11890,18 +11886,25 @@ int proc_copy_mapping(struct as *to, struct mapping ***end, struct as *from, str
     return 0;
 }
 
-// The whole list, and then the place of the heap, which one of the copies
-// holds.
+// The whole list, and the heap, which is one of the copies, if it is mapped
+// at all.
 
 int proc_copy_memory(struct program *to, struct program *from)
 {
-    struct mapping *m, *copy, **end = &to->space.mappings;
+    struct mapping *m, **end = &to->space.mappings;
+    struct vmo *grown = from->break_memory;
     int error = as_create(&to->space);
 
     if (error)
         return error;
     for (m = from->space.mappings; m && !error; m = m->next)
-        error = proc_copy_mapping(&to->space, &end, &from->space, m);
+        error = proc_copy_mapping(&to->space, &end, m);
+    if (!error && grown && grown->copy) {
+        to->break_memory = grown->copy;
+        vmo_get(grown->copy);
+    }
+    for (m = from->space.mappings; m; m = m->next)
+        m->vmo->copy = NULL;
     if (error) {
         as_destroy(&to->space);
         return error;
@@ -11909,11 +11912,6 @@ int proc_copy_memory(struct program *to, struct program *from)
     to->break_start = from->break_start;
     to->break_end = from->break_end;
     to->complained = from->complained;
-    for (m = from->space.mappings, copy = to->space.mappings; m; m = m->next, copy = copy->next)
-        if (m->vmo == from->break_memory && !to->break_memory) {
-            to->break_memory = copy->vmo;
-            vmo_get(copy->vmo);
-        }
     return 0;
 }
 
