@@ -267,3 +267,12 @@ def rustica(t, root, cc):
     got = text[text.index("== "):]
     end = got.rindex("== status")
     t.same_text(plain(wanted), plain(got[:got.index("\n", end) + 1]))
+
+
+@test
+def edges(t, root, cc):
+    """Corner cases of system calls: Linux is the oracle."""
+    _, wanted, _ = run(t, [root / "bin/edges"], "", playground(t))
+    (t.dir / "input").write_text("cd /tmp; edges\n")
+    text = t.boot(CC=cc, stdin=t.dir / "input")
+    t.same_text(wanted, text[text.index("waiting for a signal"):])

@@ -1,0 +1,128 @@
+// ## edges {#user-edges}
+//
+// Questions at the edges of system calls, where a kernel may be wrong for
+// years before a program notices. Each line is a question and an answer;
+// Linux must give the same.
+
+#include "libc.h"
+
+#define CROWD 4
+#define LINES 20
+#define LINE 1500
+
+static volatile int calls;
+static char line[LINE];
+
+void count_call(int signal)
+{
+    calls += signal > 0;
+}
+
+extern u8 back[];
+__asm__("back:\n movl $15, %eax\n syscall\n");
+
+void handle(int signal, void (*handler)(int))
+{
+    const u64 action[4] = {(u64)handler, 0x04000000, (u64)back, 0};
+
+    syscall6(13, signal, (long)action, 0, 8, 0, 0);
+}
+
+// Setting the mask of blocked signals returns the old one.
+
+u64 set_mask(u64 mask)
+{
+    u64 old = 0;
+
+    syscall6(14, 2, (long)&mask, (long)&old, 8, 0, 0);
+    return old;
+}
+
+void ask_signals(void)
+{
+    const u64 none = 0;
+    long pid, found;
+    s64 moment[2] = {0, 20000000};
+
+    handle(10, count_call);
+    set_mask(1 << 9);
+    kill(getpid(), 10);
+    say("waiting for a signal: %ld", syscall3(130, (long)&none, 8, 0));
+    say(", handled %d, still blocked %lu\n", calls, set_mask(0));
+    handle(17, count_call);
+    pid = fork();
+    if (!pid) {
+        nanosleep(moment, NULL);
+        exit(0);
+    }
+    found = wait4(pid, NULL, 0);
+    handle(17, NULL);
+    say("a child whose end is also a signal is found: %d\n", found == pid);
+}
+
+// The lines of several programs in one pipe, in pieces of other sizes. Does
+// one begin before another has ended?
+
+void ask_pipe(void)
+{
+    long i, j, n, got = 0, broken = 0;
+    char text[333], letter = 0;
+    int ends[2];
+
+    pipe(ends);
+    for (i = 0; i < CROWD; i++) {
+        if (fork())
+            continue;
+        memset(line, 'a' + (int)i, LINE);
+        for (j = 0; j < LINES; j++)
+            write(ends[1], line, LINE), syscall3(24, 0, 0, 0);
+        exit(0);
+    }
+    close(ends[1]);
+    while ((n = read(ends[0], text, sizeof text)) > 0)
+        for (i = 0; i < n; i++) {
+            broken += got++ % LINE && text[i] != letter;
+            letter = text[i];
+        }
+    say("%ld bytes, broken lines: %ld\n", got, broken);
+    close(ends[0]);
+    while (wait4(-1, NULL, 0) > 0)
+        ;
+}
+
+// Removes what it is told of, while it is told.
+
+void ask_files(void)
+{
+    char name[] = "edges/a", list[128];
+    struct file_info info;
+    struct dir_entry *e;
+    long fd, size, at;
+
+    mkdir("edges", 0755);
+    for (; name[6] <= 'z'; name[6]++)
+        close((int)open(name, O_CREAT | O_WRONLY, 0644));
+    chdir("edges");
+    fd = open("a", O_WRONLY, 0);
+    say("nothing written far behind the end: %ld", syscall6(18, fd, (long)line, 0, 5000, 0, 0));
+    say(", size %ld\n", fstat((int)fd, &info) ? -1 : info.size);
+    say("a file becomes b/: %ld, and .. a: %ld\n", rename("a", "new/"), rename("..", "a"));
+    close((int)fd);
+    fd = open(".", O_RDONLY, 0);
+    while ((size = getdents((int)fd, list, sizeof list)) > 0)
+        for (at = 0; at < size; at += e->size) {
+            e = (struct dir_entry *)(list + at);
+            unlink(e->name);
+        }
+    close((int)fd);
+    chdir("..");
+    say("all files are gone: %ld\n", rmdir("edges"));
+}
+
+int main(void)
+{
+    ask_signals();
+    ask_pipe();
+    ask_files();
+    return done(0);
+}
