@@ -6387,23 +6387,36 @@ void ch07_main(void)
 // program can give away a part of what it may do, and nobody can give away
 // what he does not have.
 //
+//     number   7 << 16 | 3
+//                |       |     handle table of one program
+//                |       |     0 | console          read, write | gen. 1
+//                |       |     1 | console          read, write | gen. 1
+//                |       |     2 |                              | gen. 4
+//                |       '---> 3 | VMO                     read | gen. 7
+//                '------------------- must be the same -------------'
+//
 // When a handle is closed its number becomes free and will be used again. A
 // program that still believes in the old meaning would then act on the
 // wrong object. Therefore each entry has a **generation**, which changes
 // when it is closed, and the number of a handle contains it: `generation <<
 // 16 | index`. File descriptors of the Unix kind must be small numbers that
 // are used again at once; programs rely on that. For them the generation is
-// left away, and with it the protection.
+// left out, and with it the protection. So an entry has two names, the bare
+// index for the calls of Unix and the whole number for ours; a generation
+// is never 0, so that they cannot be confused.
 //
 // A pointer from a program is a claim. **Copying** between the program's
 // memory and ours is done by two functions which touch nothing outside the
 // lower half, and which survive if nothing is mapped there.
 //
 // The invariants: *rights only shrink; an object lives as long as an entry
-// refers to it; no function outside of the two touches a program's memory.*
+// refers to it; no function outside of the two uses a program's address.*
 //
 // **Shortcomings.** The console can be written to but has nothing to say:
-// reading from it finds the end of the file at once, until Chapter 11.
+// reading from it finds the end of the file at once, until [Chapter
+// 11](#ch-console). A handle cannot be given to another program, since
+// there is none yet; [channels](#ex-sys-channel) are left to you. Time is
+// right only if the processor's counter runs at one speed.
 //
 // ## State {#sys-state}
 
@@ -6428,7 +6441,10 @@ struct sys_state sys = {.copy = sys_copy_plain, .pause = sys_pause_never};
 // `iretq` checks everything and takes its time. For the way back from a
 // system call there is `sysretq` (SDM 2B), which takes RIP from `rcx` and
 // the flags from `r11`, where `syscall` had put them. It can be used if
-// they have not changed since.
+// they have not changed since. It also destroys what a program had in these
+// two registers, so a call that wants to restore all of them, as the one of
+// [Chapter 12](#signal-calls) does, changes the frame's vector and is sent
+// the slow way.
 //
 // It has a trap that has cost most operating systems a security hole
 // (CVE-2012-0217). If `rcx` is not a canonical address, Intel's processors
@@ -6438,7 +6454,9 @@ struct sys_state sys = {.copy = sys_copy_plain, .pause = sys_pause_never};
 // bytes below the hole in the address space: the return address is the
 // first byte of the hole. We never map the last page. And we look at it
 // again here, because two locks are better than one when the burglar
-// chooses the night.
+// chooses the night. (And the processor is on the program's stack for one
+// instruction. Interrupts are off, and the two that come all the same, NMI
+// and machine check, have [stacks of their own](#boot-segments).)
 
 bool sys_dispatch(struct trap_frame *f)
 {
@@ -6477,7 +6495,9 @@ __asm__(".text\n"
 //
 // With SMAP even ring 0 may not touch a program's pages. `stac` lifts that,
 // `clac` restores it; both are needed only here. Processors without SMAP do
-// not know these instructions, so there are two entries.
+// not know these instructions, so there are two entries. When the copy
+// fails halfway, the routine's `ret` still leads to the `clac`: that is why
+// the one calls the other.
 
 u64 sys_copy_smap(void *to, const void *from, u64 size);
 extern u8 sys_copy_start[], sys_copy_end[], sys_copy_failed[];
@@ -6933,8 +6953,10 @@ s64 sys_map(vaddr at, u64 size, u32 rights, bool fixed, struct vmo *v, u64 offse
         at = as_find_gap(space, size);
         if (!at)
             return -ENOMEM;
-    } else if (as_unmap(space, at, size)) {
-        return -EINVAL;
+    } else {
+        error = as_unmap(space, at, size);
+        if (error)
+            return error;
     }
     error = as_map(space, at, size, rights, v, offset);
     return error ? error : (s64)at;
@@ -7050,11 +7072,14 @@ s64 sys_brk(struct trap_frame *f)
 // ## Time {#sys-time}
 //
 // The processor counts its cycles, and `rdtsc` reads the counter in no
-// time. How many make a second, it does not say. We measure it once against
-// a clock of known speed: the timer of ACPI's power management, which ticks
-// 3,579,545 times a second (ACPI 6.5, 4.8.3.3), or where there is none,
-// channel 2 of the PC's old timer chip with 1,193,182. A quarter of a
-// millisecond gives nearly three good digits.
+// time. (Since about 2008 these are the cycles of a clock that keeps its
+// speed, whatever the processor does to save power; SDM 3B, "Invariant
+// TSC". On older ones our clock is wrong.) How many make a second, it does
+// not say. We measure it once against a clock of known speed: the timer of
+// ACPI's power management, which ticks 3,579,545 times a second (ACPI 6.5,
+// 4.8.3.3), or where there is none, channel 2 of the PC's old timer chip
+// with 1,193,182. A quarter of a millisecond gives nearly three good
+// digits.
 
 u64 cpu_rdtsc(void)
 {
@@ -7112,7 +7137,9 @@ u64 time_measure_pit(void)
 // The date comes from the battery-backed clock: a register is chosen by
 // port 0x70 and read by port 0x71. Digits are in pairs of four bits, unless
 // a flag says otherwise. While the chip is counting on (register 10, bit 7)
-// its registers make no sense. Two readings that agree are believed.
+// its registers make no sense. Two readings that agree are believed. (That
+// hours count to 24 and that the clock shows UTC is a convention, which
+// firmware keeps and we do not check.)
 
 u8 rtc_read(u8 index)
 {
@@ -7178,6 +7205,10 @@ u64 time_now(void)
            cycles % sys.tsc_per_second * 1000000000 / sys.tsc_per_second;
 }
 
+// Linux numbers its clocks. Two tell what a process or a thread has used
+// (2, 3), which we decline; of the rest, number 5 is a coarser form of the
+// date, and all others have begun at some moment of no importance.
+
 struct timespec {
     s64 seconds, nanoseconds;
 };
@@ -7200,7 +7231,8 @@ s64 sys_clock_gettime(struct trap_frame *f)
 }
 
 // Until there is somebody else who could run meanwhile, sleeping is
-// waiting.
+// waiting. The duration is cut off at some centuries, so that a sum with
+// the present time cannot overflow.
 
 s64 sys_read_time(vaddr from, u64 *nanoseconds)
 {
@@ -7215,22 +7247,34 @@ s64 sys_read_time(vaddr from, u64 *nanoseconds)
     return 0;
 }
 
-s64 sys_clock_nanosleep(struct trap_frame *f)
+// The end of the sleep on our own clock. The flag 1 (`TIMER_ABSTIME`) says
+// that it is given as a moment, not as a duration; moments before the boot
+// are the boot.
+
+s64 sys_read_end(struct trap_frame *f, u64 *until)
 {
-    u64 until, now = time_now();
-    s64 error = sys_read_time(f->rdx, &until);
+    u64 boot_time = (u64)sys.boot_seconds * 1000000000;
+    s64 error = sys_read_time(f->rdx, until);
 
     if (error)
         return error;
     if (f->rdi >= CLOCKS)
         return -EINVAL;
     if (!(f->rsi & 1))
-        until += now;
+        *until += time_now();
     else if (f->rdi == CLOCK_REALTIME)
-        until -= (u64)sys.boot_seconds * 1000000000;
-    while (time_now() < until)
-        cpu_pause();
+        *until = *until > boot_time ? *until - boot_time : 0;
     return 0;
+}
+
+s64 sys_clock_nanosleep(struct trap_frame *f)
+{
+    u64 until;
+    s64 error = sys_read_end(f, &until);
+
+    while (!error && time_now() < until)
+        cpu_pause();
+    return error;
 }
 
 // ## Chance {#sys-random}
@@ -7239,7 +7283,8 @@ s64 sys_clock_nanosleep(struct trap_frame *f)
 // instruction for them. Without it we stir the cycle counter into a
 // generator (xoshiro256**, by Blackman and Vigna), which is good enough for
 // a hash table and not for a secret; a kernel for more than teaching would
-// say no here.
+// say no here. (The instruction may decline, and its result is then 0. As
+// it is only mixed in, that does no harm.)
 
 bool cpu_has_rdrand(void)
 {
@@ -7259,7 +7304,8 @@ u64 rotate_left(u64 x, int n)
     return x << n | x >> (64 - n);
 }
 
-// The generator, its first state, and the call.
+// The generator, its first state, and the call. The state must not be all
+// zeros, or nothing else ever comes out; hence the 1.
 
 u64 random_next(void)
 {
@@ -7374,9 +7420,9 @@ int vmo_copy_out(struct vmo *v, u64 offset, vaddr to, u64 size)
 }
 
 // (A page of the target may be a page of this very VMO, and copying to it
-// may make it change its frame. We have then read from the old one, which
-// nobody has freed under us: the frame belongs to the VMO until the copy is
-// complete.)
+// may make it change its frame while we read from the old one. Nobody frees
+// that under us: a page changes its frame only if somebody else refers to
+// the old one as well.) In the other direction:
 
 int vmo_copy_in(struct vmo *v, u64 offset, vaddr from, u64 size)
 {
@@ -7591,14 +7637,16 @@ void ch08_main(void)
 // ::: {#ex-sys-toctou .exercise level=2}
 // `sys_transfer_pieces()` reads each piece's description when it needs it.
 // Suppose two threads shared the memory. What could the second one change
-// between the check and the use, and why does it not matter here? *Name the
-// line that would make it matter.*
+// between the check and the use, and why does it not matter here? *Change
+// the function so that it does matter, and say what the second thread
+// gains.*
 // :::
 //
 // ::: {#ex-sys-exact .exercise level=2}
 // Make `sys_copy_plain()` return the exact number of bytes not copied, in
-// both loops. *A test that lets the copy run into an unmapped page at each
-// of sixteen offsets.*
+// both loops, and let `console_write()` write what could be copied before
+// it gives up. *A program writes 100 bytes, of which only the first 1, 2
+// and so on to 16 are mapped, and is told 1, 2 and so on.*
 // :::
 //
 // ::: {#ex-sys-channel .exercise level=3}
@@ -8476,18 +8524,10 @@ s64 sched_nanosleep(u64 until, vaddr rest, bool absolute)
 
 s64 sched_clock_nanosleep(struct trap_frame *f)
 {
-    u64 until, boot_time = (u64)sys.boot_seconds * 1000000000;
-    s64 error = sys_read_time(f->rdx, &until);
+    u64 until;
+    s64 error = sys_read_end(f, &until);
 
-    if (error)
-        return error;
-    if (f->rdi >= CLOCKS)
-        return -EINVAL;
-    if (!(f->rsi & 1))
-        until += time_now();
-    else if (f->rdi == CLOCK_REALTIME)
-        until = until > boot_time ? until - boot_time : 0;
-    return sched_nanosleep(until, f->r10, f->rsi & 1);
+    return error ? error : sched_nanosleep(until, f->r10, f->rsi & 1);
 }
 
 // The old call, always relative.
