@@ -7708,9 +7708,14 @@ void ch08_main(void)
 // to the end. That is all there is to fairness: *of n threads that want to
 // compute, each gets the n-th part.*
 //
+// The invariants: *a thread runs, or stands in exactly one queue, or has
+// ended; what the kernel does between two calls of `sched_schedule()` is
+// atomic; a stack is freed by somebody who stands on another one.*
+//
 // **Shortcomings.** One processor. No priorities: a program that waits much
 // is not preferred to one that computes. What the kernel does in one go
-// delays everybody; the longest is to copy a large process.
+// delays everybody; the longest is to copy a large process. And the timer
+// ticks a hundred times a second even while there is nothing to do.
 //
 // ## State {#sched-state}
 
@@ -7934,6 +7939,18 @@ void timed_remove(struct thread *t)
 // The registers that a C function may change have been saved by whoever
 // called us; six remain, and the stack pointer. The last instruction,
 // `ret`, returns to where the *other* thread once called this.
+//
+//     stack of A, which leaves            stack of B, which comes
+//
+//     | trap frame: A in ring 3   |       | trap frame: B in ring 3   |
+//     | C functions, such as      |       | C functions, such as      |
+//     |   sys_read ... tty_read   |       |   sched_timer             |
+//     | sched_schedule()          |       | sched_schedule()          |
+//     | return address            |       | return address            |
+//     | rbp rbx r12 r13 r14 r15   |       | rbp rbx r12 r13 r14 r15   |
+//     '--- A's stack_pointer <- rsp       rsp <- B's stack_pointer ---'
+//
+// Flags need not be saved: interrupts are off on both sides.
 
 void sched_switch(u64 *save, u64 load);
 
@@ -7961,8 +7978,9 @@ __asm__(".globl thread_begin\n"
         "    jmp trap_return\n");
 
 // Around that, what belongs to a process: address space, vector registers,
-// FS, and the stack for its next trap. The kernel's own thread needs none
-// of these and leaves them as they are.
+// FS, and the stack for its next trap. (The kernel is compiled not to use
+// vector registers, so until here they hold what the program left in them.)
+// The kernel's own thread needs none of these and leaves them as they are.
 
 void cpu_fxsave(struct fpu_state *s)
 {
@@ -8111,10 +8129,10 @@ void sched_wake(struct wait_queue *q)
 // ## The timer {#sched-timer}
 //
 // Each processor has a timer in its *local APIC* (SDM 3A, 10.5.4), which
-// counts down at an unknown speed and then raises an interrupt. Its
-// registers are in memory, at a physical address that a model-specific
-// register tells. We let it run for a quarter of a millisecond to learn its
-// speed.
+// counts down once, at an unknown speed, and then raises an interrupt; for
+// the next one we must ask again. Its registers are in memory, at a
+// physical address that a model-specific register tells. We let it run for
+// a quarter of a millisecond to learn its speed.
 
 #define DEVICES 0xffffffffe0000000UL
 #define MSR_APIC_BASE 0x1b
@@ -8174,8 +8192,9 @@ void apic_init(void)
 // the interrupts of fifteen devices, and channel 0 of the timer chip is the
 // first of them. The firmware has left the chips in a state unknown to us.
 // We set them up to use vectors 32 to 47 and to keep quiet; who wants an
-// interrupt unmasks it. Without an APIC the timer chip ticks a hundred
-// times a second.
+// interrupt unmasks it. Where there is an APIC they reach the processor
+// through it, over a wire that the firmware has left connected (SDM 3A,
+// 10.5.1). Without an APIC the timer chip ticks a hundred times a second.
 
 #define PIC_VECTOR 32
 #define PIT_TICKS_PER_SECOND 100
@@ -8278,6 +8297,10 @@ void sched_timer(struct trap_frame *f)
         sys.leave(f);
 }
 
+// An interrupt that nobody has asked for is acknowledged and forgotten. The
+// APIC's *spurious* one, which comes when another was withdrawn at the last
+// moment, must not be acknowledged (SDM 3A, 10.9).
+
 void sched_ignore(struct trap_frame *f)
 {
     if (f->vector != VECTOR_SPURIOUS)
@@ -8287,7 +8310,7 @@ void sched_ignore(struct trap_frame *f)
 // ## Processes {#sched-process}
 //
 // A process begins with nothing but a number, a thread and a kernel stack.
-// NULL if there is no room for it.
+// First the thread, with its stack; NULL if there is no room for it.
 
 struct thread *thread_create(struct process *p)
 {
@@ -8306,8 +8329,9 @@ struct thread *thread_create(struct process *p)
     return t;
 }
 
-// The process, with its thread, which is not ready to run yet. It is the
-// caller's who started it to ask for its end.
+// The process, with its thread, which is not ready to run yet. The
+// reference that it begins with stands for the question how it has ended:
+// who asks that, gives it up.
 
 struct process *process_create(struct process *parent, const char *name)
 {
@@ -8330,7 +8354,7 @@ struct process *process_create(struct process *parent, const char *name)
     return p;
 }
 
-// Which process is running, and which has this number; NULL if none.
+// Which process is running; NULL if it is the kernel's own thread.
 
 struct process *process_current(void)
 {
@@ -8556,6 +8580,10 @@ const struct system_call sched_calls[] = {
     {158, sched_arch_prctl}, {186, sys_getpid}, {230, sched_clock_nanosleep}};
 
 // ## Setting up {#sched-init}
+//
+// The kernel now has a thread: what has been running since boot. All
+// vectors of the old chips get a handler before the timer is started, for
+// the first interrupt comes as soon as something enters ring 3, or waits.
 
 void ch09_init(void)
 {
@@ -8676,14 +8704,16 @@ void ch09_main(void)
 //
 // ::: {#ex-sched-slice .exercise level=1}
 // Set the time slice to one second and to 100 microseconds. What changes in
-// the output, and what in `sched.switches`? *Explain the second from the
-// first.*
+// the output, and what in `sched.switches`? *You are done when you can
+// predict, before you look, the number of switches for 1 millisecond to
+// within a tenth.*
 // :::
 //
 // ::: {#ex-sched-lost .exercise level=2}
 // Switch interrupts on at the beginning of `sched_sleep()`. Construct the
 // lost wakeup: which interrupt, between which two lines? *Show it in the
-// debugger by setting a breakpoint there and letting the timer fire.*
+// debugger, by a breakpoint there: the timer fires, and the sleeper stays
+// asleep.*
 // :::
 //
 // ::: {#ex-sched-lottery .exercise level=2}
