@@ -8772,9 +8772,10 @@ void ch09_main(void)
 // writes to a file, the slice is replaced by a clone, which copies only
 // pages that are written. Chapter 5 is still paying.
 //
-// The archive comes from a build that we trust; still it is checked
-// completely before anything is made of it, because one day it will come
-// from elsewhere.
+// The archive comes from a build that we trust; still it is checked before
+// anything is made of it, because one day it will come from elsewhere. What
+// the check cannot see, two entries for one place, is settled by whoever
+// came first.
 //
 // The invariants: *a node lives as long as it has a name or is open; every
 // node but the root has a parent that is a directory; names in a directory
@@ -8782,7 +8783,9 @@ void ch09_main(void)
 //
 // **Shortcomings.** What is written is gone when the power is. Everybody is
 // user 0 and may do everything: permission bits are kept and shown, and
-// only the right to execute is looked at.
+// only the right to execute is looked at. Directories are lists, so finding
+// a name takes as long as there are names; and as the position in one
+// counts entries, whoever removes some while listing misses others.
 //
 // ## Nodes {#vfs-node}
 //
@@ -8996,7 +8999,8 @@ const struct node_operations rd_operations = {
 //
 // A tar archive is a sequence of blocks of 512 bytes. A file is a header
 // block and the contents, filled up to whole blocks; two blocks of zeros
-// end the archive (POSIX.1-2017, `pax`, "ustar Interchange Format").
+// end the archive (POSIX.1-2017, `pax`, "ustar Interchange Format"). We
+// stop at the first.
 // Numbers are written in octal digits, as text. The header has a checksum:
 // the sum of its bytes, with the checksum itself counted as blanks.
 
@@ -9016,7 +9020,8 @@ enum rd_reason {
 const char *const rd_reasons[RD_REASONS] = {
     "accepted", "ends without an end mark", "an entry without the mark \"ustar\"",
     "a header with a wrong checksum", "a number that is none",
-    "a file that is longer than the archive", "a name that is empty, too long or has .. in it",
+    "a file that is longer than the archive",
+    "a name that is too long, or a part of it empty, . or ..",
     "an entry of a kind that we do not know"};
 
 // Octal digits, ended by a blank or a zero byte. Returns false for anything
@@ -9067,12 +9072,16 @@ struct tar_entry {
 
 bool tar_path_is_safe(const char *p)
 {
-    if (!*p)
-        return false;
-    for (; *p; p++)
-        if (p[0] == '.' && p[1] == '.' && (p[2] == '/' || !p[2]))
+    u64 n;
+
+    for (;; p += n + 1) {
+        for (n = 0; p[n] && p[n] != '/'; n++)
+            ;
+        if (n == 0 || (n == 1 && p[0] == '.') || (n == 2 && p[0] == '.' && p[1] == '.'))
             return false;
-    return true;
+        if (!p[n])
+            return true;
+    }
 }
 
 bool tar_name(const struct tar_header *h, struct tar_entry *e)
@@ -9088,11 +9097,10 @@ bool tar_name(const struct tar_header *h, struct tar_entry *e)
         p += p[1] ? 2 : 1;
     snprintf(e->path, sizeof e->path, "%s", p);
     snprintf(e->link, sizeof e->link, "%.*s", 100, h->link);
-    return length < NAME_SIZE && (p != path || tar_path_is_safe(p));
+    return length < NAME_SIZE && ((p != path && !*p) || tar_path_is_safe(p));
 }
 
-// Reads the entry at `*at`, checks it and moves `*at` behind it. At the end
-// mark the entry's type is 0.
+// The end mark; and the numbers of what is none.
 
 bool tar_is_zero(const struct tar_header *h)
 {
@@ -9114,7 +9122,9 @@ enum rd_reason tar_read_numbers(const struct tar_header *h, struct tar_entry *e)
     return RD_OK;
 }
 
-// Files, links and directories are all we know: types 0, 2 and 5.
+// Reads the entry at `*at`, checks it and moves `*at` behind it. At the end
+// mark the entry's type is 0. Files, links and directories are all we know:
+// types 0, 2 and 5.
 
 enum rd_reason tar_next(struct vmo *archive, u64 *at, struct tar_entry *e)
 {
@@ -9206,7 +9216,8 @@ struct vmo *rd_link_text(const char *text)
     return v;
 }
 
-// An entry becomes a node, at the place that its path says.
+// An entry becomes a node, at the place that its path says. If that is
+// taken, or what should be a directory on the way is none, it is left out.
 
 void rd_add(struct vmo *archive, struct node *root, struct tar_entry *e)
 {
@@ -9219,9 +9230,13 @@ void rd_add(struct vmo *archive, struct node *root, struct tar_entry *e)
             continue;
         *p = 0;
         at = rd_make_directory(at, name);
+        if (!node_is(at, MODE_DIRECTORY))
+            return;
         name = p + 1;
     }
-    if (!*name || string_equal(name, ".pad"))
+    n = rd_find(at, name);
+    if (!*name || string_equal(name, ".pad") ||
+        (n && (type != MODE_DIRECTORY || !node_is(n, MODE_DIRECTORY))))
         return;
     n = type == MODE_DIRECTORY ? rd_make_directory(at, name)
                                : node_create(name, type, &rd_operations);
@@ -9336,8 +9351,8 @@ int dev_mount(struct node *at)
 //
 // A path is followed from left to right, from the root if it begins with a
 // slash, else from the process's directory. Symbolic links in the middle
-// are followed always, one at the end only if the caller wants it; forty in
-// all, for links can form circles.
+// are followed always, one at the end only if the caller wants it or a
+// slash comes behind it; forty in all, for links can form circles.
 //
 // Those who create or remove something need the directory and the last
 // name, whether or not there is anything by that name. So the walk reports
@@ -9478,6 +9493,9 @@ int vfs_find(struct node *from, const char *path, bool follow, struct node **nod
 }
 
 // ## Open files {#vfs-file}
+//
+// How a file is opened is said by flags, with Linux's values. Two bits are
+// not flags but a number: 0 to read, 1 to write, 2 for both.
 
 #define O_WRITE_ONLY 1
 #define O_READ_WRITE 2
@@ -9555,7 +9573,7 @@ struct file_status {
     u32 mode, uid, gid, pad;
     u64 device_number;
     s64 size, block_size, blocks;
-    struct timespec access, change, creation;
+    struct timespec access, modification, change; /* of contents, of this */
     u64 reserved[3];
 };
 
@@ -9567,7 +9585,7 @@ void node_status(const struct node *n, struct file_status *status)
         .device = 1, .number = n->number, .links = 1, .mode = n->mode,
         .device_number = n->device, .size = (s64)node_size(n), .block_size = FRAME_SIZE,
         .blocks = n->data ? (s64)(align_up(n->data->size, FRAME_SIZE) / 512) : 0,
-        .access = time, .change = time, .creation = time};
+        .access = time, .modification = time, .change = time};
 }
 
 int file_tell_status(struct object *o, struct file_status *status)
@@ -10134,9 +10152,6 @@ s64 sys_symlink(struct trap_frame *f)
     return *text ? vfs_make_at((u64)AT_FDCWD, f->rsi, MODE_LINK | 0777, text) : -ENOENT;
 }
 
-// Removing: a directory must be empty, and it takes the right call for each
-// kind.
-
 // The names `.` and `..` are not entries and can be neither removed nor
 // replaced.
 
@@ -10144,6 +10159,9 @@ bool vfs_is_dots(const char *name)
 {
     return string_equal(name, ".") || string_equal(name, "..");
 }
+
+// Removing: a directory must be empty, and it takes the right call for each
+// kind.
 
 int vfs_can_remove(const struct node *n, bool directory)
 {
@@ -10156,7 +10174,7 @@ int vfs_can_remove(const struct node *n, bool directory)
     return n->parent ? 0 : -EBUSY;
 }
 
-// What has been removed keeps its contents until it is closed everywhere.
+// The two calls for it, and the one that is both.
 
 s64 vfs_remove_at(u64 fd, vaddr name, bool directory)
 {
@@ -10449,9 +10467,9 @@ void ch10_main(void)
 // :::
 //
 // ::: {#ex-rd-circle .exercise level=1}
-// Make two symbolic links that point to each other and open one. Then raise
-// `LINKS_MAX` to a million. What gives way? *Name the guard page that saves
-// us.*
+// Put two symbolic links that point to each other into the folder
+// `user/root` and let the chapter `cat` one. Then raise `LINKS_MAX` to a
+// million. What gives way? *Name the guard page that saves us.*
 // :::
 //
 // ::: {#ex-rd-hash .exercise level=2}
@@ -10511,9 +10529,18 @@ void ch10_main(void)
 // the latest a hundredth of a second later.*
 //
 // **Shortcomings.** One terminal for everybody. The keyboard is American.
-// Letters beyond ASCII are not shown.
+// Letters beyond ASCII are not shown, and count as several when they are
+// erased. Of the terminal's many sequences we know some thirty.
 //
 // ## The tty {#tty-state}
+//
+// The names are those of POSIX (XBD 11), the values Linux's. A termios has
+// four words of flags, for input, output, control of the line, and what is
+// "local", that is, between keyboard and program; and an array with the
+// keys that have a meaning, by the indices below. So `ICRNL` turns the
+// Enter key's carriage return into a newline, `ICANON` is the canonical
+// mode, and `ISIG` lets ^C be a signal. Flags that we do not look at are
+// kept for whoever asks.
 
 #define TTY_SIZE 4096
 #define TTY_END 0x100            /* in the buffer: an end of file was typed here */
@@ -10581,7 +10608,9 @@ bool tty_has(u32 flag)
 //
 // Echoing. Control characters are shown as ^ and a letter, so that you see
 // that you have pressed one. What is erased on the screen must be as wide
-// as it was shown.
+// as it was shown, so a tab, whose width depends on its place, is shown as
+// ^I. When the serial line is fed by a program (option `pipe`) nobody looks
+// at an echo, and it is left out.
 
 void tty_print(const char *text)
 {
@@ -10593,7 +10622,7 @@ void tty_echo(u8 c)
 {
     if (!tty_has(ECHO) || boot.pipe)
         return;
-    if (c >= ' ' || c == '\n' || c == '\t') {
+    if (c >= ' ' || c == '\n') {
         if (c != 127)
             boot_put_consoles((char)c);
     } else if (tty_has(ECHOCTL)) {
@@ -10660,7 +10689,6 @@ bool tty_interrupt(u8 c)
     if (!signal || !tty_has(ISIG) || boot.pipe)
         return false;
     tty_echo(c);
-    tty_print("\n");
     tty.read = tty.ready = tty.end;
     tty.signal(tty.group, signal);
     return true;
@@ -10920,9 +10948,9 @@ void keyboard_interrupt(struct trap_frame *f)
         keyboard_key(cpu_inb(KEYBOARD_DATA));
 }
 
-// The controller is asked to interrupt, and to translate to these codes
-// (bits 0 and 6 of its configuration). A machine without one reads as all
-// ones.
+// The controller is asked to interrupt, to translate to these codes, and to
+// let the keyboard talk (bits 0, 6 and, cleared, 4 of its configuration). A
+// machine without one reads as all ones.
 
 bool keyboard_wait(u8 bit, u8 value)
 {
@@ -11269,7 +11297,9 @@ void screen_command(char c)
     }
 }
 
-// The sequences are taken apart one byte at a time.
+// The sequences are taken apart one byte at a time. The state says how far
+// we are: behind ESC (1), or behind `ESC [` (2), where a question mark, the
+// parameters and the final letter may come.
 
 void screen_escape(char c)
 {
@@ -11532,9 +11562,24 @@ void ch11_main(void)
 // its status.*
 //
 // **Shortcomings.** No job control: a program cannot be stopped and
-// continued. `vfork` is `fork`. Signals do not queue, as in the old days.
+// continued. `vfork` is `fork`. Signals do not queue, as in the old days,
+// and the third argument of a handler is not laid out as Linux does it.
+// `fork` compares each mapping with those before it, which is slow for a
+// process with thousands.
 //
 // ## Signals {#signal-state}
+//
+// For each signal a process has an *action*: the default one, none, or a
+// handler. A signal that was sent and not yet looked at is *pending*; one
+// that is *blocked* stays so until it is not. Both are sets, one bit for
+// each signal, so sending twice is the same as sending once.
+//
+// Processes form *groups*, known by a number, that of a process which was
+// its first. A shell makes a group of each pipeline, and the terminal sends
+// ^C to one group: so it ends all parts of the pipeline, and not the shell.
+//
+// Numbers and flags are Linux's. Most are here because their default is to
+// do nothing, and somebody has to know that.
 
 #define SIGHUP 1
 #define SIGUSR1 10
@@ -11584,6 +11629,7 @@ bool signal_ignored_by_default(int signal)
 }
 
 // Would it do anything? Process 1 is spared whatever it has not asked for.
+// (Signals that should stop a process are ignored, as we cannot stop any.)
 
 bool signal_matters(const struct process *p, int signal)
 {
@@ -11645,6 +11691,15 @@ void signal_from_tty(u32 group, int signal)
 // address; and the return address that the handler finds leads to a few
 // instructions of the program which make the system call `rt_sigreturn`.
 // That puts everything back.
+//
+//     the program's stack
+//
+//     | what the program had there             |  high
+//     | 128 bytes that it may be using         |
+//     | vector registers; blocked signals      |
+//     | trap frame: the interrupted state      |
+//     | siginfo                                |
+//     | return address: the program's restorer |  <- rsp in the handler
 
 struct signal_frame {
     vaddr restorer;
@@ -11655,7 +11710,7 @@ struct signal_frame {
 };
 
 #define FLAGS_USER 0xcd5UL       /* the flags that a program may change */
-#define FLAGS_FIXED 0x202UL
+#define FLAGS_FIXED 0x202UL      /* one that is always set, and interrupts on */
 
 // 0, or -EFAULT if there is no place on the stack, or the handler is at an
 // address that no program has: `iretq` would raise its exception in ring 0.
@@ -11738,6 +11793,8 @@ int signal_take(struct process *p)
 }
 
 // Called before a return to ring 3 if the process has the flag `attention`.
+// It takes one signal; if there are more, the flag stays, and the next
+// comes with the next entry into the kernel.
 
 void signal_leave(struct trap_frame *f)
 {
@@ -11765,6 +11822,9 @@ bool signal_catch(struct trap_frame *f, int signal)
 }
 
 // ## The system calls for it {#signal-calls}
+//
+// Asking for an action and setting one. The number 8, here and below, is
+// the size of a set of signals, which Linux wants to hear each time.
 
 s64 sys_sigaction(struct trap_frame *f)
 {
@@ -11863,6 +11923,8 @@ s64 sys_sigsuspend(struct trap_frame *f)
     signal_update(p);
     return (s64)f->rax;
 }
+
+// To wait for any signal at all:
 
 s64 sys_pause(struct trap_frame *f)
 {
@@ -12498,6 +12560,12 @@ int proc_prepare(struct program *program)
 }
 
 // ## Pipes {#proc-pipe}
+//
+// The ends are two objects, because handles keep objects alive and each end
+// has a life of its own; they lie in one structure, because there is one
+// ring. It has as many bytes as POSIX wants to be written in one piece
+// (`PIPE_BUF`): what is not longer than that is never mixed with what
+// others write.
 
 #define PIPE_SIZE 4096
 
@@ -12676,7 +12744,8 @@ s64 proc_dup(u64 fd, u32 from, bool close_on_exec)
     return index;
 }
 
-// Closing the old one comes first, and cannot fail.
+// Closing the old one comes first, and cannot fail. The lowest free number
+// from `to` on is then `to`.
 
 s64 proc_dup_to(u64 fd, u64 to, bool close_on_exec)
 {
@@ -12874,8 +12943,9 @@ s64 sys_gettimeofday(struct trap_frame *f)
     return f->rdi ? sys_copy_out(f->rdi, t, sizeof t) : 0;
 }
 
-// Switching off, and starting again: by the keyboard controller, which
-// since 1984 has had a wire to the processor's reset.
+// Switching off, and starting again: by a register of the chipset, or by
+// the keyboard controller, which since 1984 has had a wire to the
+// processor's reset.
 
 #define REBOOT_MAGIC 0xfee1dead
 #define REBOOT_POWER_OFF 0x4321fedc

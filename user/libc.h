@@ -3,7 +3,7 @@
 // What the programs of the last chapter share, and no more than
 // that. It differs from the library you know in one respect: there is no
 // `errno`. A system call returns its error as a negative number, and so
-// does each of these functions. All of them are `static inline`, so a
+// does each of these functions. Nearly all are `static inline`, so a
 // program contains only those that it calls.
 
 #ifndef LIBC_H
@@ -46,7 +46,8 @@ void *memmove(void *to, const void *from, u64 n)
 // ## System calls by name {#libc-calls}
 //
 // `O_` and the other constants are Linux's too. A path longer than
-// `PATH_MAX`, its last byte included, is refused by every call.
+// `PATH_MAX`, its last byte included, is refused by every call; on Rustica
+// that begins with a quarter of it.
 
 #define PATH_MAX 4096
 
