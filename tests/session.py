@@ -70,6 +70,8 @@ def editing(t):
     t.type("echo one\r", r"\none\n", PROMPT)
     t.type("\033[A\033[A\r", r"\nhello worold\n", PROMPT)
     t.type("nonsense\025echo kept\r", r"\nkept\n", PROMPT)
+    t.type("ec\tcompleted | c\t", r"\n.*cat .*cp .*\n\$ echo completed \| c")
+    t.type("at /et\tmo\t\r", r"\nThis is Rustica", PROMPT)
 
 
 def interrupting(t):

@@ -663,7 +663,9 @@ void history_add(void)
 }
 
 // What each key does. Only those that end the line return something other
-// than 0.
+// than 0. What Tab does is told [later](#sh-completion).
+
+void edit_complete(void);
 
 int edit_press(int key)
 {
@@ -695,6 +697,8 @@ int edit_press(int key)
         edit_delete(0, at);
     else if (key == CONTROL('W'))
         edit_delete(edit_word_start(), at);
+    else if (key == '\t')
+        edit_complete();
     else if (key >= ' ' && key < 256)
         edit_insert((char)key);
     return 0;
@@ -2781,6 +2785,107 @@ int builtin_help(int count, char **words)
         say("%s %s\n", builtins[i].name, builtins[i].usage);
     say("All other commands are programs: ls /bin shows them.\n");
     return 0;
+}
+
+// ## Completion {#sh-completion}
+//
+// The Tab key continues the word before the cursor, as far as there is only
+// one way to go on. A word that is to be a command, and has no slash, may
+// become one of our own commands or a program in `$PATH`; any other, a
+// file. Both are questions about a [pattern](#sh-patterns): the word with a
+// star behind it. (What follows a `do` or a `then` we take for a file.)
+
+struct word *complete_word(const char *word, bool command)
+{
+    const char *at = command ? variable_get("PATH") : "";
+    struct word *first = NULL, **end = &first, *w;
+    char *path = keep(PATH_MAX);
+    u64 i;
+
+    for (i = 0; command && i < array_count(builtins); i++)
+        if (starts(builtins[i].name, word))
+            end = word_add(end, keep_text(builtins[i].name, length(builtins[i].name)));
+    for (; at; at = *at ? at + 1 : NULL) {
+        struct text pattern = {0};
+
+        while (*at && *at != ':')
+            text_byte(&pattern, *at++);
+        text_add(&pattern, command ? "/" : "");
+        text_add(&pattern, word);
+        text_add(&pattern, "*");
+        *path = 0;
+        glob(path, text_end(&pattern), &end);
+    }
+    for (w = command ? first : NULL; w; w = w->next)
+        w->text = last_part(w->text);
+    return first;
+}
+
+// If there is nothing to add, the possibilities are listed, each once; then
+// the line is drawn again below.
+
+void complete_list(struct word *first)
+{
+    struct word *w, *same;
+    int at = editor.at;
+
+    edit_move(editor.size);
+    sink_byte(&editor.screen, '\n');
+    for (w = first; w; w = w->next) {
+        for (same = first; !equal(same->text, w->text);)
+            same = same->next;
+        if (same == w) {
+            sink_field(&editor.screen, last_part(w->text), length(last_part(w->text)), 0);
+            sink_field(&editor.screen, "  ", 2, 0);
+        }
+    }
+    sink_byte(&editor.screen, '\n');
+    editor.row = 0;
+    editor.at = at;
+    edit_draw();
+}
+
+// How much the possibilities have in common, and whether they are one. A
+// word with quotes, variables or patterns in it is not as it will be, and
+// is left alone; so is one that is a different text as a path (`//bin`).
+
+void edit_complete(void)
+{
+    static const char ends[] = " \t|&;<>()=", special[] = "\\\"'$`*?[";
+    struct mark mark = keep_mark();
+    int start = editor.at, before;
+    struct word *first, *w;
+    u64 i, typed, shared;
+    bool several = false, plain = true, command;
+    char *word;
+
+    while (start > 0 && !find(ends, editor.line[start - 1]))
+        start--;
+    for (before = start; before > 0 && editor.line[before - 1] == ' ';)
+        before--;
+    typed = (u64)(editor.at - start);
+    word = keep_text(editor.line + start, typed);
+    for (i = 0; i < typed; i++)
+        plain = plain && !find(special, word[i]);
+    command = !find(word, '/') && (!before || find("|&;(", editor.line[before - 1]));
+    first = plain ? complete_word(word, command) : NULL;
+    shared = first && starts(first->text, word) ? length(first->text) : 0;
+    for (w = first; w; w = w->next) {
+        several = several || !equal(w->text, first->text);
+        for (i = 0; i < shared && w->text[i] == first->text[i];)
+            i++;
+        shared = i;
+    }
+    if (several && shared == typed)
+        complete_list(first);
+    for (i = typed; i < shared; i++) {
+        if (find(ends, first->text[i]) || find(special, first->text[i]))
+            edit_insert('\\');
+        edit_insert(first->text[i]);
+    }
+    if (shared && !several)
+        edit_insert(!command && is_directory(first->text) ? '/' : ' ');
+    keep_cut(mark);
 }
 
 // ## Running what was parsed {#sh-execution}
