@@ -10350,7 +10350,7 @@ s64 sys_utimensat(struct trap_frame *f)
 s64 sys_umask(struct trap_frame *f)
 {
     (void)f;
-    return 022;                  /* shown, and ignored like all permissions */
+    return 0;                    /* nothing is taken away: nobody asks for permissions */
 }
 
 // The numbers:
@@ -11034,9 +11034,9 @@ struct screen_state {
     u32 x, y, saved_x, saved_y;  /* the cursor */
     u32 top, bottom;             /* the rows that scroll: top <= row < bottom */
     u8 colour;
-    bool bright, reverse, hidden, dirty;
+    bool reverse, hidden, dirty;
     int state;                   /* of an escape sequence: 0 none, 1 ESC, 2 ESC [ */
-    bool question;
+    bool question;               /* as in ESC [ ? 25 l */
     u32 parameter[8], parameters;
     u32 shown_x, shown_y;        /* where the cursor is drawn */
     u32 palette[16];
