@@ -6441,10 +6441,10 @@ struct sys_state sys = {.copy = sys_copy_plain, .pause = sys_pause_never};
 // `iretq` checks everything and takes its time. For the way back from a
 // system call there is `sysretq` (SDM 2B), which takes RIP from `rcx` and
 // the flags from `r11`, where `syscall` had put them. It can be used if
-// they have not changed since. It also destroys what a program had in these
-// two registers, so a call that wants to restore all of them, as the one of
-// [Chapter 12](#signal-calls) does, changes the frame's vector and is sent
-// the slow way.
+// they have not changed since, and the program then finds in these two
+// registers what it expects there. A call that returns to another place or
+// with other flags, as one of [Chapter 12](#signal-calls) does, is sent the
+// slow way by the same test.
 //
 // It has a trap that has cost most operating systems a security hole
 // (CVE-2012-0217). If `rcx` is not a canonical address, Intel's processors
@@ -7078,7 +7078,7 @@ s64 sys_brk(struct trap_frame *f)
 // not say. We measure it once against a clock of known speed: the timer of
 // ACPI's power management, which ticks 3,579,545 times a second (ACPI 6.5,
 // 4.8.3.3), or where there is none, channel 2 of the PC's old timer chip
-// with 1,193,182. A quarter of a millisecond gives nearly three good
+// with 1,193,182. An eighth of a millisecond gives more than two good
 // digits.
 
 u64 cpu_rdtsc(void)
@@ -7093,7 +7093,7 @@ u32 cpu_inl(u16 port) { u32 v; __asm__ volatile("inl %w1, %0" : "=a"(v) : "Nd"(p
 
 #define ACPI_TIMER_HZ 3579545UL
 #define PIT_HZ 1193182UL
-#define CALIBRATION_PER_SECOND 4000
+#define CALIBRATION_PER_SECOND 8000
 
 u16 time_acpi_port(void)
 {
@@ -7119,11 +7119,12 @@ u64 time_measure_acpi(u16 port)
     return (cpu_rdtsc() - start) * ACPI_TIMER_HZ / (now ? now : 1);
 }
 
-u64 time_measure_pit(void)
+u64 time_measure_pit(u16 port)
 {
     u32 count = PIT_HZ / CALIBRATION_PER_SECOND;
     u64 start, patience = 10000000;
 
+    (void)port;
     cpu_outb(0x61, (cpu_inb(0x61) & 0xfc) | 1);  /* gate on, speaker off */
     cpu_outb(0x43, 0xb0);                        /* channel 2, count down once */
     cpu_outb(0x42, (u8)count);
@@ -7132,6 +7133,19 @@ u64 time_measure_pit(void)
     while (!(cpu_inb(0x61) & 0x20) && --patience)
         ;
     return (cpu_rdtsc() - start) * CALIBRATION_PER_SECOND;
+}
+
+// An emulated processor can be stopped at any time, even between looking at
+// one clock and looking at the other. So we measure three times and believe
+// the middle one. What the measuring function does with the port is its own
+// business.
+
+u64 time_middle(u64 (*measure)(u16 port), u16 port)
+{
+    u64 a = measure(port), b = measure(port), c = measure(port);
+    u64 low = a < b ? a : b, high = a < b ? b : a;
+
+    return c < low ? low : c > high ? high : c;
 }
 
 // The date comes from the battery-backed clock: a register is chosen by
@@ -7185,7 +7199,7 @@ void time_init(void)
     struct date a, b;
     u16 port = time_acpi_port();
 
-    sys.tsc_per_second = port ? time_measure_acpi(port) : time_measure_pit();
+    sys.tsc_per_second = time_middle(port ? time_measure_acpi : time_measure_pit, port);
     do {
         a = rtc_read_date();
         b = rtc_read_date();
@@ -7974,7 +7988,8 @@ extern u8 thread_begin[];
 
 __asm__(".globl thread_begin\n"
         "thread_begin:\n"
-        "    call sched_bury\n"
+        "    movq %rsp, %rdi\n"
+        "    call sched_begin\n"
         "    jmp trap_return\n");
 
 // Around that, what belongs to a process: address space, vector registers,
@@ -8014,6 +8029,18 @@ void sched_bury(void)
     stack_free(t->stack_top);
     sched.threads--;
     heap_free(&heap, t);
+}
+
+// A thread's first way to ring 3 is like any other: what wants its
+// attention comes first. (Otherwise a family that forks without end cannot
+// be killed. Each child would get as far as to make a child of its own, to
+// which the signal was not sent.)
+
+void sched_begin(struct trap_frame *f)
+{
+    sched_bury();
+    if (user.current->attention)
+        sys.leave(f);
 }
 
 void sched_account(struct thread *t)
@@ -8132,7 +8159,7 @@ void sched_wake(struct wait_queue *q)
 // counts down once, at an unknown speed, and then raises an interrupt; for
 // the next one we must ask again. Its registers are in memory, at a
 // physical address that a model-specific register tells. We let it run for
-// a quarter of a millisecond to learn its speed.
+// a moment, three times again, to learn its speed.
 
 #define DEVICES 0xffffffffe0000000UL
 #define MSR_APIC_BASE 0x1b
@@ -8167,22 +8194,28 @@ void apic_arm(u64 nanoseconds)
     *apic_register(APIC_TIMER_START) = ticks < 1 ? 1 : ticks < 1UL << 31 ? (u32)ticks : 1u << 31;
 }
 
+u64 apic_measure(u16 port)
+{
+    u64 start = time_now(), passed;
+
+    (void)port;
+    *apic_register(APIC_TIMER_START) = ~0u;
+    do
+        passed = time_now() - start;
+    while (passed < 1000000000 / CALIBRATION_PER_SECOND);
+    return (u64)(~0u - *apic_register(APIC_TIMER_NOW)) * 1000000000 / passed;
+}
+
 void apic_init(void)
 {
     paddr base = cpu_rdmsr(MSR_APIC_BASE) & PTE_ADDRESS;
-    u64 start;
 
     *cpu_kernel_entry(DEVICES) = base | PTE_PRESENT | PTE_WRITE | PTE_NX | PTE_UNCACHED |
                                  PTE_WRITE_THROUGH;
     *apic_register(APIC_SPURIOUS) = 0x100 | VECTOR_SPURIOUS;
     *apic_register(APIC_TIMER_DIVIDE) = 3;       /* by 16 */
     *apic_register(APIC_TIMER) = 0x10000;        /* masked */
-    start = time_now();
-    *apic_register(APIC_TIMER_START) = ~0u;
-    while (time_now() - start < 1000000000 / CALIBRATION_PER_SECOND)
-        cpu_pause();
-    apic.ticks_per_second = (u64)(~0u - *apic_register(APIC_TIMER_NOW)) *
-                            CALIBRATION_PER_SECOND;
+    apic.ticks_per_second = time_middle(apic_measure, 0);
     *apic_register(APIC_TIMER) = VECTOR_TIMER;
     apic.present = true;
     sched.arm = apic_arm;
