@@ -520,10 +520,11 @@ where: $(KERNEL)
 WHAT       = html epub pdf
 BOOK_NEEDS = pandoc:pandoc ctags:universal-ctags xelatex:texlive-xetex epubcheck:epubcheck \
              rsvg-convert:librsvg2-bin chromium:chromium pdftotext:poppler-utils tidy:tidy \
-             $(tex)/latex/koma-script/scrbook.cls:texlive-latex-recommended \
+             $(texmf)/tex/latex/koma-script/scrbook.cls:texlive-latex-recommended \
+             $(texmf)/fonts/tfm/adobe/zapfding/pzdr.tfm:texlive-fonts-recommended \
              $(fonts)/truetype/inconsolata/Inconsolata.otf:fonts-inconsolata \
              /usr/share/texmf/fonts/opentype/public/tex-gyre/texgyrepagella-bold.otf:fonts-texgyre
-tex        := /usr/share/texlive/texmf-dist/tex
+texmf      := /usr/share/texlive/texmf-dist
 fonts      := /usr/share/fonts
 
 book: $(KERNEL) | tools
