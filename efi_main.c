@@ -16,6 +16,11 @@
 // firmware's (`uefi_call_wrapper` wants the function, the number of its
 // arguments, and the arguments).
 //
+// ::: {#fig-handover .figure file="book/figures/handover.svg"}
+// The prologue from left to right. Memory changes hands when the firmware
+// leaves; all the rest changes at once, in the jump.
+// :::
+//
 // The kernel proper begins with [Chapter 1](#ch-boot). A reader in a hurry
 // may start there and come back when wondering where the structure called
 // `boot_info` came from. A reader to whom a *page table* means nothing

@@ -77,6 +77,11 @@
 //     ffff800000000000  the direct map      ----->  0, 1, 2 and so on: all
 //                                                   memory, in order
 //
+// ::: {#fig-addresses .figure file="book/figures/addresses.svg"}
+// One memory, seen twice: the direct map shows all of it in order, the rest
+// of the address space shows single frames of it.
+// :::
+//
 // So the kernel can be at the same virtual address on all machines, a
 // mistake is stopped at the page's edge, and two programs can use one
 // address for different frames. What the tables look like is a subject for
@@ -1614,6 +1619,11 @@ void ch01_main(void)
 //         |#..#...........#.|..........###...........#.....##..#...####|
 //          # reserved, or not usable at all
 //
+// ::: {#fig-zones .figure file="book/figures/zones.py"}
+// The zones that the kernel of this chapter finds, drawn from the
+// transcript at its end: all memory, and enlarged its two ends.
+// :::
+//
 // The boundary is at 16 MiB on a small machine and at an eighth of the
 // memory on a larger one, for page tables and frame tables grow with the
 // memory they describe.
@@ -2067,6 +2077,11 @@ void ch02_main(void)
 //    free. One comparison dismisses 64 occupied frames, and one instruction
 //    finds the lowest set bit. A *hint* for each zone remembers below which
 //    frame nothing is free.
+//
+// ::: {#fig-search .figure file="book/figures/search.svg"}
+// The two searches. Both end at the free frame with the lowest address;
+// they differ in how many times they look.
+// :::
 //
 // Both searches find the free run with the lowest address. That is a
 // choice: it makes their answers comparable, not merely equally good.
@@ -2797,6 +2812,11 @@ void ch03_main(void)
 //     block
 //     | size | size of block before | caller | asked, magic | payload ... |
 //                                                           | data | red  |
+//
+// ::: {#fig-heap .figure file="book/figures/heap.svg"}
+// A region, and how a free block is found in it: a bit says that a class
+// has blocks, its list says where.
+// :::
 //
 // Each block knows its own size and that of the one before it (a *boundary
 // tag*, Knuth's invention), so both neighbours in memory can be found at
@@ -3665,6 +3685,11 @@ void ch04_main(void)
 // without either knowing of the other. The reference counts of [Chapter
 // 3](#pmm-free) are all there is to it.
 //
+// ::: {#fig-clone .figure file="book/figures/clone.svg"}
+// Copy-on-write needs no more than the references of frames: two on page 1
+// mean that whoever writes first gets a copy.
+// :::
+//
 // A **slice** is the opposite: a window, through which the same pages are
 // seen under another numbering. Writing through it writes to the parent.
 //
@@ -4425,6 +4450,11 @@ void ch05_main(void)
 //     | code           |         segment 1: ...            '-- zeros (bss)
 //     | data           |
 //
+// ::: {#fig-elf .figure file="book/figures/elf.svg"}
+// What becomes of a file: the code is shared with it, the data as far as it
+// fills whole pages, and the bss takes no memory at all.
+// :::
+//
 // A segment becomes a VMO by cloning the pages of the file in which it
 // lies. Its inner pages are shared with the file until the program writes
 // to them. Only the last page is copied at once, because what follows the
@@ -5088,6 +5118,11 @@ struct as_state as;
 //     47      39 38      30 29      21 20      12 11          0
 //     | level 4  | level 3  | level 2  | level 1  | byte       |
 //
+// ::: {#fig-walk .figure file="book/figures/walk.svg"}
+// The walk to the first instruction of `hello`: five reads of memory for
+// one byte, which is why the processor remembers the result.
+// :::
+//
 // The frame table counts references for any frame, and for tables it can
 // count something useful: *a table has one reference for existing and one
 // for each entry in use*. So we know without looking when a table has
@@ -5686,6 +5721,10 @@ void cpu_fxrstor(struct fpu_state *s)
 //        | CS      0x23     a code segment, ring 3        |
 //        | RIP              the program's entry point     |
 //     -> | error, vector, 15 registers: all zero          |  low
+//
+// ::: {#fig-iretq .figure file="book/figures/iretq.svg"}
+// The same frame, and what `iretq` makes of it: five words, loaded at once.
+// :::
 //
 // As the low bits of CS say 3, the processor is in ring 3 with the next
 // instruction. (The ancestor's gate for `int 0x80` was closed to ring 3,
@@ -6404,6 +6443,11 @@ void ch07_main(void)
 // left out, and with it the protection. So an entry has two names, the bare
 // index for the calls of Unix and the whole number for ours; a generation
 // is never 0, so that they cannot be confused.
+//
+// ::: {#fig-rights .figure file="book/figures/rights.svg"}
+// Three numbers: a handle, its duplicate with fewer rights, and one that
+// was closed, whose entry belongs to somebody else by now.
+// :::
 //
 // A pointer from a program is a claim. **Copying** between the program's
 // memory and ours is done by two functions which touch nothing outside the
@@ -7992,6 +8036,11 @@ __asm__(".globl thread_begin\n"
         "    call sched_begin\n"
         "    jmp trap_return\n");
 
+// ::: {#fig-switch .figure file="book/figures/switch.svg"}
+// The switch: the same frames on both stacks, down to the return address,
+// so whose stack it is decides who returns.
+// :::
+//
 // Around that, what belongs to a process: address space, vector registers,
 // FS, and the stack for its next trap. (The kernel is compiled not to use
 // vector registers, so until here they hold what the program left in them.)
@@ -8804,6 +8853,11 @@ void ch09_main(void)
 // [slice](#vmo-clone) of it, so unpacking moves no byte. When somebody
 // writes to a file, the slice is replaced by a clone, which copies only
 // pages that are written. Chapter 5 is still paying.
+//
+// ::: {#fig-vfs .figure file="book/figures/vfs.svg"}
+// Two handles with one position, a third with its own; one node; and its
+// contents, a window on the archive.
+// :::
 //
 // The archive comes from a build that we trust; still it is checked before
 // anything is made of it, because one day it will come from elsewhere. What
@@ -10659,6 +10713,11 @@ void tty_signal_nobody(u32 group, int signal)
     (void)group, (void)signal;
 }
 
+// ::: {#fig-tty .figure file="book/figures/tty.svg"}
+// The ring and its three places. In canonical mode the line being typed
+// lies between the last two, out of the reach of programs.
+// :::
+
 bool tty_has(u32 flag)
 {
     return tty.termios.local & flag;
@@ -11602,6 +11661,11 @@ void ch11_main(void)
 // objects behind them are shared, with their positions), the same
 // directory, and the same trap frame, with one difference: `fork` returns 0
 // in it.
+//
+// ::: {#fig-fork .figure file="book/figures/fork.svg"}
+// A fork copies tables of slots and no page; the first write to a page
+// copies that page.
+// :::
 //
 // **execve** builds a new address space beside the old one, and only when
 // nothing can fail any more puts it in the old one's place. Until then an

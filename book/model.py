@@ -9,6 +9,7 @@ import json
 import pathlib
 import re
 import subprocess
+import sys
 
 import back
 from names import Names
@@ -144,6 +145,7 @@ class Book:
         self.names = Names(root, self.files)
         self.parts, self.where, self.sections = [], {}, {}      # id -> Part, id -> Section
         self.figures, self.exercises, self.citations = [], [], {}
+        self.drawings = {}                                      # id -> one of the figures
         self.blocks = json.loads(pandoc("-f", "book/reader.lua", "-t", "json", "--preserve-tabs",
                                         *self.files, root=root))["blocks"]
         self.split(self.blocks)
@@ -287,12 +289,21 @@ class Book:
         if not path.is_file():
             self.problem(self.locate(f'file="{file}"', ".figure"), f"the figure {file} is missing")
             return []
-        if not re.search(r"<title>.+?</title>\s*<desc>.+?</desc>", path.read_text(), re.S):
+        item["svg"] = self.drawing(path)
+        if not re.search(r"<title>.+?</title>\s*<desc>.+?</desc>", item["svg"], re.S):
             self.problem(file + ":1", "a figure needs <title> and <desc> for those who cannot see")
-        item["file"] = path.stem
         self.figures.append(item)
-        keys = [["file", file], ["number", item["number"]]]
-        return element("Div", [item["id"], ["figure"], keys], text)
+        self.drawings[item["id"]] = item
+        return element("Div", [item["id"], ["figure"], [["number", item["number"]]]], text)
+
+    def drawing(self, path):
+        """An SVG file as it is, or what a program draws."""
+        if path.suffix == ".svg":
+            return path.read_text()
+        done = subprocess.run([sys.executable, path], cwd=self.root, capture_output=True, text=True)
+        if done.returncode:
+            self.problem(f"{path.relative_to(self.root)}:1", done.stderr.strip().split("\n")[-1])
+        return done.stdout
 
     # ---- Standards ----
 

@@ -63,6 +63,7 @@ def build(book, write, pool):
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["pandoc", "-f", "json", "-t", "epub3", "--epub-chapter-level=1",
                         "--toc-depth=2", "--css", book.root / "book/epub.css",
+                        "--css", book.root / "book/figures/figure.css",
                         "-o", folder + "/book.epub"], input=json.dumps(tree), text=True, check=True,
                        env={**os.environ, "SOURCE_DATE_EPOCH": "315532800"})
         with zipfile.ZipFile(folder + "/book.epub") as made:

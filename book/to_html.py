@@ -118,7 +118,7 @@ class Html:
                    f'{"; ".join(one(n) for n in section.defines)}.</p>\n')
 
     def figure(self, node, keys, id):
-        svg = svg_text(self.book.root / keys["file"], id)
+        svg = svg_text(self.book.drawings[id]["svg"], id)
         return [raw("html", f'<figure id="{id}">{svg}<figcaption><strong>Figure '
                     f'{keys["number"]}.</strong> \n'), *unparagraphed(node["c"][1]),
                 raw("html", "</figcaption></figure>\n")]
@@ -138,9 +138,8 @@ def unparagraphed(blocks):
     return [element("Plain", b["c"]) if b["t"] == "Para" else b for b in blocks]
 
 
-def svg_text(path, id):
+def svg_text(text, id):
     """The drawing itself, so that the page's colours are its colours."""
-    text = re.sub(r"<\?xml.*?\?>\s*|<!--.*?-->\s*", "", path.read_text(), flags=re.S)
     text = re.sub(r"<title>", f'<title id="{id}-title">', text, 1)
     text = re.sub(r"<desc>", f'<desc id="{id}-desc">', text, 1)
     return text.strip().replace("<svg ", f'<svg role="img" aria-labelledby="{id}-title" '

@@ -123,8 +123,7 @@ class Latex:
         return raw("latex", "\\defines{" + "; ".join(one(n) for n in section.defines) + "}\n")
 
     def figure(self, node, keys, id):
-        file = model.pathlib.Path(keys["file"]).stem
-        return [raw("latex", f"\\begin{{bookfigure}}{{{id}}}{{{file}}}{{{keys['number']}}}\n"),
+        return [raw("latex", f"\\begin{{bookfigure}}{{{id}}}{{{id}}}{{{keys['number']}}}\n"),
                 *node["c"][1], raw("latex", "\\end{bookfigure}\n")]
 
     def exercise(self, node, keys, id):
@@ -175,12 +174,13 @@ def build(book, write, pool):
     folder.mkdir(parents=True, exist_ok=True)
     text = (book.root / "book/book.tex").read_text().replace("%BODY%", body)
     source, made = folder / "rustica.tex", folder / "rustica.pdf"
-    drawings = [(book.root / "book/figures" / (f["file"] + ".svg"),
-                 folder / (f["file"] + ".pdf")) for f in book.figures]
-    for svg, pdf in drawings:
-        if not pdf.exists() or pdf.stat().st_mtime < svg.stat().st_mtime:
-            run(folder, "rsvg-convert", "-f", "pdf", "-o", pdf.name, "-s",
-                str(book.root / "book/figures/figure.css"), str(svg))
+    style = book.root / "book/figures/figure.css"
+    for drawing in book.figures:
+        svg, pdf = (folder / (drawing["id"] + end) for end in (".svg", ".pdf"))
+        if not (pdf.exists() and pdf.stat().st_mtime > style.stat().st_mtime
+                and svg.read_text() == drawing["svg"]):
+            svg.write_text(drawing["svg"])
+            run(folder, "rsvg-convert", "-f", "pdf", "-o", pdf.name, "-s", str(style), svg.name)
             made.unlink(missing_ok=True)
     if not made.exists() or not source.exists() or source.read_text() != text:
         source.write_text(text)
