@@ -123,8 +123,10 @@ class Latex:
         return raw("latex", "\\defines{" + "; ".join(one(n) for n in section.defines) + "}\n")
 
     def figure(self, node, keys, id):
-        return [raw("latex", f"\\begin{{bookfigure}}{{{id}}}{{{id}}}{{{keys['number']}}}\n"),
-                *node["c"][1], raw("latex", "\\end{bookfigure}\n")]
+        label = raw("latex", f"\\textbf{{Figure {keys['number']}.}}\\enspace{{}}")
+        node["c"][1][0]["c"].insert(0, label)
+        return [raw("latex", f"\\begin{{bookfigure}}{{{id}}}\n"), *node["c"][1],
+                raw("latex", "\\end{bookfigure}\n")]
 
     def exercise(self, node, keys, id):
         dots = "\\full" * int(keys["level"]) + "\\hollow" * (3 - int(keys["level"]))
