@@ -35,7 +35,8 @@ function escaped(text) {
 }
 
 function excerpt(text, words) {
-    const at = Math.max(0, text.toLowerCase().indexOf(words[0]) - 60);
+    const near = text.toLowerCase().indexOf(words[0]) - 60;
+    const at = near > 0 ? text.lastIndexOf(" ", near) + 1 : 0;
     const marks = new RegExp(words.map((w) => w.replace(/[^\w\s]/g, "\\$&")).join("|"), "gi");
     let out = "", last = 0;
     const piece = text.slice(at, at + 200);

@@ -10,6 +10,7 @@ import pathlib
 import re
 import subprocess
 import sys
+from xml.etree import ElementTree
 
 import back
 from names import Names
@@ -106,6 +107,30 @@ def plain(node):
     if kind == "Quoted":
         return '"' + plain(content[1]) + '"'
     return plain(content) + (" " if kind in ("Para", "Plain") else "")
+
+
+UNIT = re.compile(r"(?:[KMGT]iB|bytes|pages|frames|MHz|ms)\b")
+
+
+def tied(node):
+    """Ties a number to its unit, "Chapter" to its number, so that no line ends between."""
+    if isinstance(node, dict):
+        return {key: tied(value) for key, value in node.items()}
+    if not isinstance(node, list):
+        return node
+    out = []
+    for item in node:
+        item = tied(item)
+        if isinstance(item, dict) and item.get("t") == "Str" and len(out) > 1 and \
+                all(isinstance(one, dict) for one in out[-2:]) and out[-2].get("t") == "Str" and \
+                out[-1].get("t") in ("Space", "SoftBreak") and (
+                    re.search(r"\d$", out[-2]["c"]) and UNIT.match(item["c"]) or
+                    re.search(r"\b(Chapter|Figure|SDM)$", out[-2]["c"]) and
+                    re.match(r"\d", item["c"])):
+            out[-2:] = [element("Str", f"{out[-2]['c']}\u00a0{item['c']}")]
+        else:
+            out.append(item)
+    return out
 
 
 def attributes(node):
@@ -292,6 +317,10 @@ class Book:
         item["svg"] = self.drawing(path)
         if not re.search(r"<title>.+?</title>\s*<desc>.+?</desc>", item["svg"], re.S):
             self.problem(file + ":1", "a figure needs <title> and <desc> for those who cannot see")
+        try:
+            ElementTree.fromstring(item["svg"])
+        except ElementTree.ParseError as error:
+            self.problem(f"{file}:{error.position[0]}", f"not an SVG file: {error}")
         self.figures.append(item)
         self.drawings[item["id"]] = item
         return element("Div", [item["id"], ["figure"], [["number", item["number"]]]], text)

@@ -119,8 +119,8 @@ class Html:
 
     def figure(self, node, keys, id):
         svg = svg_text(self.book.drawings[id]["svg"], id)
-        return [raw("html", f'<figure id="{id}">{svg}<figcaption><strong>Figure '
-                    f'{keys["number"]}.</strong> \n'), *unparagraphed(node["c"][1]),
+        return [raw("html", f'<figure id="{id}"><div class="drawn">{svg}</div><figcaption>'
+                    f'<strong>Figure {keys["number"]}.</strong> \n'), *unparagraphed(node["c"][1]),
                 raw("html", "</figcaption></figure>\n")]
 
     def exercise(self, node, keys, id):
@@ -175,7 +175,7 @@ def render(book, part, form, page=None):
         return None
 
     blocks, open_section = [form.chapter(part)], book.sections[part.id]
-    for block in json.loads(json.dumps(part.blocks)) + [None]:
+    for block in model.tied(part.blocks) + [None]:
         ends = block is None or block["t"] == "Header" and (
             block["c"][0] < 3 or block["c"][1][0].endswith("-exercises"))
         if ends:
@@ -231,24 +231,22 @@ def page(book, template, part):
 
 
 def landing(book, template):
-    cover = svg_text(book.root / "book/figures/cover.svg", "cover") \
-        if (book.root / "book/figures/cover.svg").exists() else ""
-    first = next(p for p in book.parts if p.id == "preface")
     items = []
     for part in book.parts:
         sections = "".join(f'<li><a href="{part.page}#{s.id}">{quiet(s.title)}</a></li>'
                            for s in part.sections)
-        label = f'<span class="label">{part.label}</span> ' if part.label else ""
         inner = f'<details><summary>{len(part.sections)} sections</summary><ol>{sections}</ol>' \
                 "</details>" if sections else ""
-        items.append(f'<li><a href="{part.page}">{label}{quiet(part.title)}</a>{inner}</li>')
+        items.append(f'<li><a href="{part.page}"><span class="label">{part.label}</span> '
+                     f'{quiet(part.title)}</a>{inner}</li>')
     lines = sum(len(text) for text in book.names.text.values())
     main = f"""<h1 class="cover">Rustica</h1>
 <p class="subtitle">An operating-system course that is its own kernel</p>
-<figure class="cover">{cover}</figure>
-<p>All {lines:,} lines of the kernel are in this book, and all of the book is in the kernel's
-source. <a href="{first.page}">Begin with the preface</a>, or take the book with you as
+<p>All {lines:,} lines of the system are in this book, and all of the book is in the system's
+source. <a href="{book.parts[0].page}">Begin with the preface</a>, or take the book with you as
 <a href="rustica.pdf">PDF</a> or <a href="rustica.epub">EPUB</a>.</p>
+<img class="cover" src="picture.svg" alt="One file, read as a book and compiled as a kernel"
+width="860" height="310">
 <ol class="parts">{''.join(items)}</ol>"""
     return template.substitute(title="Rustica: an operating-system course that is its own kernel",
                                contents=contents(book), main=main, turn="", kind="landing")
@@ -291,5 +289,5 @@ def build(book, write, pool):
         write(part.page, text)
     write("names.js", names_js(book))
     write("search.js", search_js(book))
-    for file in "book.css", "book.js":
+    for file in "book.css", "book.js", "picture.svg":
         write(file, (book.root / "book" / file).read_text())

@@ -25,8 +25,8 @@ def bar(every, start, end, top, left=LEFT, width=WIDTH):
                   f'd="M{x(first):.1f} {top}H{x(last):.1f}v40H{x(first):.1f}z"/>'
 
 
-def label(x, y, text, how="small", anchor="middle"):
-    return f'<text class="{how}" x="{x:.1f}" y="{y}" text-anchor="{anchor}">{text}</text>'
+def label(x, y, text, how='class="small"', anchor="middle"):
+    return f'<text {how} x="{x:.1f}" y="{y}" text-anchor="{anchor}">{text}</text>'
 
 
 def draw(text):
@@ -45,8 +45,8 @@ def draw(text):
           "memory; at the high end the USER zone has them, where also our image, stack and page " \
           "tables are.</desc>"
     yield from bar(every, 0, end, 34)
-    yield label((LEFT + at) / 2, 24, "KERNEL", "")
-    yield label((at + LEFT + WIDTH) / 2, 24, "USER", "")
+    yield label((LEFT + at) / 2, 24, "KERNEL", how="")
+    yield label((at + LEFT + WIDTH) / 2, 24, "USER", how="")
     yield label(at, 92, f"{boundary // MIB} MiB")
     yield label(LEFT + WIDTH, 92, f"{end // MIB} MiB", anchor="end")
     yield f'<path class="accent" d="M{at:.1f} 28v52"/>'
