@@ -95,6 +95,9 @@ class Html:
             node["c"][2][0] = self.href(target[1:], page)
         return node
 
+    def place(self, node):
+        return node
+
     def chapter(self, part):
         label = f'<span class="label">{part.label}</span> ' if part.label else ""
         return raw("html", f'<h1 id="{part.id}">{label}{quiet(part.title)}</h1>\n')
@@ -164,6 +167,8 @@ def render(book, part, form, page=None):
             return form.reference(node["c"][1], name, page) if name else form.code(node)
         if kind == "Link":
             return form.link(unlinked(node), page)
+        if kind == "Span" and attributes(node)[0]:
+            return form.place(node)
         if kind == "Header":
             return form.heading(node, by_block.get(node["c"][1][0]))
         if kind == "Div":

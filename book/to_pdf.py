@@ -104,6 +104,11 @@ class Latex:
         return [raw("latex", "\\hyperlink{%s}{" % target[1:]), *node["c"][1],
                 raw("latex", "}\\bookpage{%s}" % target[1:])]
 
+    def place(self, node):
+        id = attributes(node)[0]
+        return [raw("latex", f"\\hypertarget{{{id}}}{{}}\\phantomsection\\label{{{id}}}"),
+                *node["c"][1]]
+
     def chapter(self, part):
         return raw("latex", f"\\bookchapter{{{part.label}}}{{{words(part.title)}}}{{{part.id}}}\n")
 
@@ -146,7 +151,8 @@ def run(folder, *command):
         log = folder / "rustica.log"
         found = re.search(r"^!.*(?:\n.*){6}", log.read_text(errors="replace"), re.M) \
             if log.exists() else None
-        raise SystemExit(f"{' '.join(command)}: {found[0] if found else done.stdout[-2000:]}")
+        raise SystemExit(f"{' '.join(command)}: {found[0] if found else done.stdout[-2000:]}\n"
+                         "make book: if something is missing, 'make setup-book' installs it.")
 
 
 def stable(folder):

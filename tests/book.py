@@ -6,7 +6,7 @@ What needs a tool that is not installed is skipped, and SKIPPED says so.
 
 import base64
 import collections
-import functools
+import hashlib
 import html.parser
 import json
 import os
@@ -22,51 +22,38 @@ import zipfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = ROOT / "build" / "book"
 EPUBCHECK = pathlib.Path("/usr/share/java/epubcheck.jar")
-ALL, SKIPPED = [], []
-LOCK = threading.Lock()
+ALL, ROUND_TRIPS, SKIPPED = [], [], []
+LOCK, MADE = threading.Lock(), set()
 
 
 def has(tool):
     return shutil.which(tool) or tool.startswith("/") and os.path.exists(tool)
 
 
-def test(name, *tools):
+def enter(entered, name, function, *tools):
     """Enters a test that needs these tools."""
-    def enter(function):
-        missing = [tool for tool in ("pandoc", "ctags", *tools) if not has(tool)]
-        if missing:
-            SKIPPED.append(f"book/{name}, which needs {' '.join(missing)} ('make setup-book')")
-        else:
-            ALL.append((name, function))
-        return function
-    return enter
+    missing = [tool for tool in ("pandoc", "ctags", *tools) if not has(tool)]
+    if missing:
+        SKIPPED.append(f"book/{name}, which needs {' '.join(missing)} ('make setup-book')")
+    else:
+        entered.append((name, function))
+    return function
+
+
+def test(name, *tools):
+    return lambda function: enter(ALL, name, function, *tools)
 
 
 def made(what, t):
     """Makes a part of the book, once for all tests."""
     with LOCK:
-        made_once(what, t)
-
-
-@functools.lru_cache(None)
-def made_once(what, t_):
-    return t_.make("book", WHAT=what)
-
-
-class Once:
-    """lru_cache compares the test too; all tests are the same one here."""
-    def __init__(self, t):
-        self.make = t.make
-
-    def __eq__(self, other):
-        return True
-
-    def __hash__(self):
-        return 0
+        if what not in MADE:
+            t.make("book", WHAT=what)
+            MADE.add(what)
 
 
 def pages(t):
-    made("html", Once(t))
+    made("html", t)
     return {path.name: path.read_text() for path in sorted(PAGES.glob("*.html"))}
 
 
@@ -124,14 +111,15 @@ def html_round_trip(cc, tree, t, kernel):
 
 
 def epub_round_trip(cc, tree, t, kernel):
-    made("epub", Once(t))
+    made("epub", t)
     with zipfile.ZipFile(PAGES / "rustica.epub") as book:
         texts = [book.read(name).decode() for name in sorted(book.namelist())
                  if name.endswith(".xhtml")]
     round_trip(texts, cc, tree, t, kernel)
 
 
-ROUND_TRIPS = [("html", html_round_trip), ("epub", epub_round_trip)] if has("pandoc") else []
+enter(ROUND_TRIPS, "html", html_round_trip)
+enter(ROUND_TRIPS, "epub", epub_round_trip)
 
 
 # ---- What is wrong fails the build -----------------------------------------------
@@ -143,6 +131,10 @@ This link leads [nowhere](#boot-nowhere).
 
 ::: {.figure file="book/figures/nothing.svg"}
 A figure that nobody has drawn.
+:::
+
+::: {.figure file="book/figures/broken.svg"}
+A figure that somebody has drawn badly.
 :::
 
 ::: {.transcript file="tests/golden/nothing.txt"}
@@ -171,6 +163,7 @@ def mistakes(t):
     source = tree / "rustica.c"
     lines = source.read_text().splitlines()
     at = next(n for n, line in enumerate(lines) if "{#boot-theory}" in line) + 2
+    (tree / "book/figures/broken.svg").write_text("<svg><title>a</title><desc>b</desc>\n<g></svg>")
     lines[at:at] = [("// " + line).rstrip() for line in MISTAKES.splitlines()]
     source.write_text("\n".join(lines) + "\n")
     status, text = t.run("python3", "book/make.py", "check", cwd=tree)
@@ -178,24 +171,56 @@ def mistakes(t):
     for mark, why in COMPLAINTS.items():
         number = next(n for n, line in enumerate(lines, 1) if mark in line and n > at)
         t.expect(rf"^rustica\.c:{number}: .*{re.escape(why)}", text)
+    t.expect(r"^book/figures/broken\.svg:2: not an SVG file", text)
     t.check(len(re.findall(r"^rustica\.c:\d+: ", text, re.M)) == len(COMPLAINTS), text)
 
 
-@test("missing-tool")
+@test("missing-tool", "xelatex", "makeindex")
 def missing_tool(t):
     """Without a tool the book says which, and where to get it."""
-    t.check(not os.path.exists(t.dir / "python3"), "an empty folder")
-    (t.dir / "python3").symlink_to(shutil.which("python3"))
-    status, text = t.run(shutil.which("python3"), "book/make.py", "html", env={"PATH": str(t.dir)})
-    t.check(status != 0, text)
-    t.expect("^make book: pandoc is missing. 'make setup-book' installs it", text)
+    path, there = t.dir / "path", ["python3"]
+    path.mkdir()
+    for tool in "pandoc", "ctags", "xelatex", "makeindex", "rsvg-convert":
+        (path / there[-1]).symlink_to(shutil.which(there[-1]))
+        status, text = t.run(shutil.which("python3"), "book/make.py", env={"PATH": str(path)})
+        t.check(status != 0, text)
+        t.expect(f"^make book: {tool} is missing. 'make setup-book' installs it", text)
+        there.append(tool)
 
 
 @test("unchanged")
 def unchanged(t):
     """A second run writes nothing."""
     pages(t)
-    t.expect("^  book +0 of ", t.make("book", WHAT="html"))
+    made("epub", t)
+    with LOCK:
+        t.expect("^  book +0 of ", t.make("book", WHAT="html epub"))
+
+
+@test("lists")
+def lists(t):
+    """Figures and exercises are in the lists, each chapter has three to six of the latter, and
+    the colophon knows the kernel."""
+    every = pages(t)
+    text = every["lists.html"]
+    for kind in "figure", "exercise":
+        found = re.findall(rf"^// ::: \{{#([\w-]+) \.{kind} ", "\n".join(
+            path.read_text() for path in [ROOT / "efi_main.c", ROOT / "rustica.c"]), re.M)
+        t.check(len(found) > 10, f"{len(found)} {kind}s in the sources")
+        for id in found:
+            t.check(re.search(rf'href="\w+\.html#{id}"', text), f"{id} is not in the lists")
+            page, = [page for page in every.values() if f'id="{id}"' in page]
+            if kind == "figure":
+                t.expect(rf'<figure id="{id}"><div class="drawn"><svg role="img" '
+                         rf'aria-labelledby="{id}-title"', page)
+    for name, page in every.items():
+        if 'class="label">Chapter' in page and name != "index.html":
+            count = page.count("<h4>Exercise ")
+            t.check(3 <= count <= 6, f"{name} has {count} exercises")
+    t.expect(r"<strong>UEFI</strong>", text)
+    t.expect(r"<strong>SDM</strong>", text)
+    digest = hashlib.sha256((ROOT / "build/BOOTX64.EFI").read_bytes()).hexdigest()
+    t.check(digest in every["colophon.html"], f"the colophon does not name {digest}")
 
 
 # ---- Lines -----------------------------------------------------------------------
@@ -287,15 +312,22 @@ def valid(t):
 
 @test("epubcheck", "java", str(EPUBCHECK))
 def epubcheck(t):
-    made("epub", Once(t))
+    made("epub", t)
     status, text = t.run("java", "-jar", EPUBCHECK, PAGES / "rustica.epub")
     t.check(status == 0 and "No errors or warnings" in text, text)
 
 
-@test("pdf", "xelatex", "pdftotext", "rsvg-convert")
+TEX = "/usr/share/texlive/texmf-dist/"
+
+
+@test("pdf", "xelatex", "pdftotext", "rsvg-convert", TEX + "tex/latex/koma-script/scrbook.cls",
+      TEX + "fonts/tfm/adobe/zapfding/pzdr.tfm")
 def pdf(t):
-    """No line runs over the margin, no reference is unresolved, all chapters are there."""
-    made("pdf", Once(t))
+    """No line runs over the margin, no reference is unresolved, all chapters are there; and a
+    second run leaves it as it is."""
+    made("pdf", t)
+    with LOCK:
+        t.expect("^  book +0 of ", t.make("book", WHAT="pdf"))
     log = (ROOT / "build/tex/rustica.log").read_text(errors="replace")
     wide = [float(w) for w in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)]
     t.check(max(wide, default=0) < 6, f"lines run over the margin by {sorted(wide)} points")
@@ -393,6 +425,23 @@ class Browser:
         (self.t.dir / f"{name}.png").write_bytes(base64.b64decode(data))
 
 
+CONTRAST = """
+    function light(colour) {
+        const [r, g, b] = colour.match(/[\\d.]+/g).map(c => c / 255)
+            .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
+        return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+    }
+    const paper = light(getComputedStyle(document.body).backgroundColor), faint = {};
+    for (const s of ['p', 'p a', '.secno', 'h1 .label', '#contents ol ol a', '.defines', '.k',
+                     'figcaption', '.s', '.c', '.m', '.n', '.level']) {
+        const e = document.querySelector('main ' + s) || document.querySelector(s);
+        const ink = light(getComputedStyle(e).color);
+        const ratio = (Math.max(ink, paper) + 0.05) / (Math.min(ink, paper) + 0.05);
+        if (ratio < 4.5) faint[s] = ratio;
+    }
+    JSON.stringify(faint)"""     # WCAG 2.1, 1.4.3
+
+
 @test("browser", "chromium")
 def browser(t):
     """Search, theme, contracts and copying work; no page is wider than its window. The
@@ -440,6 +489,14 @@ def browser(t):
                       "new Promise(f => setTimeout(() => f(c), 50))")
         source = (ROOT / "rustica.c").read_text()
         t.check(copied and copied.strip("\n") in source, f"the copy is not the code: {copied}")
+
+        b.go("pmm.html")
+        b.js("document.querySelector('#pmm-free').scrollIntoView()")
+        b.wait("/Freeing/.test(document.querySelector('#contents a.here')?.textContent)")
+        for dark in False, True:
+            b.go("zones.html", dark=dark)
+            faint = json.loads(b.js(CONTRAST))
+            t.check(not faint, f"too little contrast, {'dark' if dark else 'light'}: {faint}")
 
         for name in every:
             b.go(name, width=390, height=844)
