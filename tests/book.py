@@ -175,7 +175,7 @@ def mistakes(t):
     t.check(len(re.findall(r"^rustica\.c:\d+: ", text, re.M)) == len(COMPLAINTS), text)
 
 
-@test("missing-tool", "xelatex", "makeindex")
+@test("missing-tool", "xelatex", "makeindex", "rsvg-convert")
 def missing_tool(t):
     """Without a tool the book says which, and where to get it."""
     path, there = t.dir / "path", ["python3"]
@@ -186,6 +186,8 @@ def missing_tool(t):
         t.check(status != 0, text)
         t.expect(f"^make book: {tool} is missing. 'make setup-book' installs it", text)
         there.append(tool)
+    _, text = t.run(path / "python3", "tests/run.py", "book/", env={"PATH": str(path)})
+    t.expect("^skipped: book/browser, which needs chromium ", text)
 
 
 @test("unchanged")

@@ -132,7 +132,7 @@ def every_definition():
 
 # ---- Form --------------------------------------------------------------------
 
-TEXT_FILES = ("*", "tests/*.*", "tests/host/*", "book/*", ".ci/run")
+TEXT_FILES = ("*", "tests/*.*", "tests/host/*", "book/*", "book/figures/*", ".ci/run")
 
 
 def text_files():

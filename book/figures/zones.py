@@ -39,11 +39,10 @@ def draw(text):
     at, from_ = (LEFT + WIDTH * a / end for a in (boundary, zoom))
     yield '<svg class="fig" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 640 246">'
     yield "<title>The zones of a real memory map</title>"
-    yield f"<desc>Three strips of memory. The first is all of it, {end // MIB} MiB: a small KERNEL " \
-          f"zone up to the boundary at {boundary // MIB} MiB, then the USER zone. The others enlarge " \
-          "both ends. At the low end the kernel's zone has gaps, where the firmware keeps its own " \
-          "memory; at the high end the USER zone has them, where also our image, stack and page " \
-          "tables are.</desc>"
+    yield f"""<desc>Three strips of memory. The first is all of it, {end // MIB} MiB: a small KERNEL
+zone up to the boundary at {boundary // MIB} MiB, then the USER zone. The others enlarge both ends.
+At the low end the kernel's zone has gaps, where the firmware keeps its own memory; at the high
+end the USER zone has them, where also our image, stack and page tables are.</desc>"""
     yield from bar(every, 0, end, 34)
     yield label((LEFT + at) / 2, 24, "KERNEL", how="")
     yield label((at + LEFT + WIDTH) / 2, 24, "USER", how="")
@@ -53,7 +52,8 @@ def draw(text):
     half = WIDTH // 2 - 10
     for x, start, stop, left in (LEFT, 0, boundary, LEFT), (LEFT + half + 20, zoom, end, from_):
         right = LEFT + WIDTH * stop / end
-        yield f'<path class="faint" d="M{left:.1f} 74 {x:.1f} 150M{right:.1f} 74 {x + half:.1f} 150"/>'
+        yield f'<path class="faint" d="M{left:.1f} 74 {x:.1f} 150' \
+              f'M{right:.1f} 74 {x + half:.1f} 150"/>'
         yield from bar(every, start, stop, 150, x, half)
         yield label(x, 208, f"{start // MIB} MiB", anchor="start")
         yield label(x + half, 208, f"{stop // MIB} MiB", anchor="end")
