@@ -27,14 +27,14 @@ class Writer:
     """Writes files, but leaves alone what would stay the same."""
 
     def __init__(self, folder):
-        self.folder, self.count, self.changed = folder, 0, 0
+        self.folder, self.all, self.changed = folder, [], []
 
     def __call__(self, name, content):
         path = self.folder / name
         data = content if isinstance(content, bytes) else content.encode()
-        self.count += 1
+        self.all.append(name)
         if not path.exists() or path.read_bytes() != data:
-            self.changed += 1
+            self.changed.append(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(data)
             say("book", path.relative_to(self.folder.parent.parent))
@@ -69,15 +69,15 @@ def main(wanted):
     if wanted == ["check"]:
         return
     write = Writer(book.root / "build" / "book")
-    with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        if "html" in wanted:
-            to_html.build(book, write, pool)
-            fonts(write)
-        if "epub" in wanted:
-            to_epub.build(book, write, pool)
-        if "pdf" in wanted:
-            to_pdf.build(book, write, pool)
-    say("book", f"{write.changed} of {write.count} files written")
+    kinds = {"pdf": to_pdf.build, "html": to_html.build, "epub": to_epub.build}
+    with concurrent.futures.ThreadPoolExecutor(2) as pool, \
+            concurrent.futures.ThreadPoolExecutor(2) as builds:
+        for done in [builds.submit(build, book, write, pool)
+                     for kind, build in kinds.items() if kind in wanted]:
+            done.result()
+    if "html" in wanted:
+        fonts(write)
+    say("book", f"{len(write.changed)} of {len(write.all)} files written")
 
 
 if __name__ == "__main__":

@@ -193,7 +193,8 @@ def build(book, write, pool):
     if not made.exists() or not source.exists() or source.read_text() != text:
         source.write_text(text)
         made.unlink(missing_ok=True)
-        for _ in range(4):
+        for turn in range(1, 5):
+            print(f"  tex     rustica.tex, run {turn}", flush=True)
             before = stable(folder)
             run(folder, "xelatex", "-interaction=nonstopmode", "-halt-on-error", "-no-pdf",
                 "rustica.tex")
