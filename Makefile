@@ -572,9 +572,12 @@ setup:
 	    apt-get -qq install --no-install-recommends $$packages >/dev/null
 
 doctor:
-	@bad=0; for n in $(NEEDS) $(FILES); do t=$${n%:*} version= path=; \
-	    if path=$$(command -v $$t); then version=$$($$t --version </dev/null 2>&1 | head -1); \
+	@bad=0 book=; for n in $(NEEDS) $(FILES) book: $(BOOK_NEEDS); do t=$${n%:*} version= path=; \
+	    if [ $$n = book: ]; then book=yes; continue; \
+	    elif path=$$(command -v $$t); then \
+	        version=$$($$t --version </dev/null 2>&1 | grep -am1 '[0-9][.][0-9]') || :; \
 	    elif [ -e $$t ]; then path=$$t; \
+	    elif [ $$book ]; then path="not here, only the book needs it: 'make setup-book'"; \
 	    else bad=1 path="MISSING, in the package $${n#*:}"; fi; \
 	    printf '%-20s %-30s %s\n' "$${t##*/}" "$$path" "$$version"; done; \
 	[ $$bad = 0 ] || { echo "make doctor: 'make setup' installs what is missing."; exit 1; }

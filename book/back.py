@@ -24,7 +24,7 @@ def lines(book):
     yield "The level of an exercise tells how long it may take: " + \
           ", ".join(f"{n} {what}" for n, what in enumerate(LEVELS) if n) + ".\n"
     for level in 1, 2, 3:
-        yield f"\n**Level {level}**\n"
+        yield f"\n### Level {level}\n"
         for e in book.exercises:
             if e["level"] == level:
                 yield f"- {e['number']} [{first_sentence(e['text'])}](#{e['id']})"
