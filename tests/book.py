@@ -186,7 +186,7 @@ def missing_tool(t):
         t.check(status != 0, text)
         t.expect(f"^make book: {tool} is missing. 'make setup-book' installs it", text)
         there.append(tool)
-    _, text = t.run(path / "python3", "tests/run.py", "book/", env={"PATH": str(path)})
+    _, text = t.run(path / "python3", "tests/run.py", "book/browser", env={"PATH": str(path)})
     t.expect("^skipped: book/browser, which needs chromium ", text)
 
 
