@@ -507,6 +507,11 @@ def browser(t):
         b.go("pmm.html", width=390, height=844)
         b.picture("phone")
         b.go("zones.html")
+        b("Emulation.setEmulatedMedia", media="print")
+        shown = b.js("['header', 'nav', '.copy', 'main', '.listing', '#fig-zones'].filter("
+                     "s => getComputedStyle(document.querySelector(s)).display != 'none').join()")
+        t.check(shown == "main,.listing,#fig-zones", f"on paper there are {shown}")
+        b.picture("print")
         data = b("Page.printToPDF", printBackground=True)["data"]
         (t.dir / "print.pdf").write_bytes(base64.b64decode(data))
         b("Emulation.setScriptExecutionDisabled", value=True)
