@@ -507,7 +507,10 @@ def browser(t):
         b.go("pmm.html", width=390, height=844)
         b.picture("phone")
         b.go("zones.html")
+        b.js("document.documentElement.dataset.theme = 'dark'")
         b("Emulation.setEmulatedMedia", media="print")
+        t.check(b.js("getComputedStyle(document.querySelector('p')).color") == "rgb(35, 33, 29)",
+                "a dark page should have dark letters on paper")
         shown = b.js("['header', 'nav', '.copy', 'main', '.listing', '#fig-zones'].filter("
                      "s => getComputedStyle(document.querySelector(s)).display != 'none').join()")
         t.check(shown == "main,.listing,#fig-zones", f"on paper there are {shown}")
