@@ -410,7 +410,8 @@ PLAY   =
 PORT   =
 listen = $(if $(PORT),tcp:127.0.0.1:$(PORT),unix:$B/gdb.socket)
 debug  = B=$B$(if $(filter gcc,$(COMPILER)),/debug 'UFLAGS.gcc=$(UFLAGS.gcc) $(DEBUG)' \
-         'CFLAGS.gcc=$(CFLAGS.gcc) $(DEBUG) -ffile-prefix-map=$B/debug/=')
+         'CFLAGS.gcc=$(CFLAGS.gcc) $(DEBUG) -ffile-prefix-map=$B/debug/=' \
+         'RFLAGS.gcc=$(RFLAGS.gcc) $(DEBUG)')
 
 gdb: $(HUNT:%=hunt-tree) | tools
 	@$(call require,gdb qemu-system-x86_64)
@@ -425,12 +426,12 @@ gdb-machine: | tools
 	@$(MAKE) --no-print-directory $(debug) gdb-tell
 
 gdb-tell: $(KERNEL) $(if $(warm),snapshot)
-	@printf 'machine: %s\n' 'symbols $B/BOOTX64.so' 'main $(chNN)_main' 'programs $B/user' \
+	@printf 'machine: %s\n' 'symbols $B/BOOTX64.so' 'main $(chNN)_main' 'programs $B/user $R' \
 	    'log $(LOG)' 'session $(or $(PREY:%=book/hunts/%.gdb),book/gdb/$(chNN).gdb)' \
-	    'warm $(if $(warm),$(SNAPSHOT))' 'start $(QEMU) $(boot.)'
+	    'warm $(if $(warm),$(SNAPSHOT))' 'options $(OPT)' 'start $(QEMU) $(boot.)'
 
 gdb-wait: $(KERNEL)
-	@serial=stdio; [ ! -t 0 ] || { serial=mon:stdio; echo "Leave QEMU with Ctrl-A X."; }; \
+	@serial=stdio; options="$(OPT)"; [ ! -t 0 ] || { serial=mon:stdio; echo "Leave QEMU with Ctrl-A X."; }; \
 	echo "Your debugger: target remote $(listen:unix:%=%)"; \
 	echo "               add-symbol-file $B/BOOTX64.so -o 0xffffffff80000000"; \
 	$(QEMU) -serial $$serial $(boot.) -S -gdb $(listen)$(if $(PORT),,$(,)server=on$(,)wait=off)

@@ -10,10 +10,11 @@ things are broken: so each loop has a limit, and an address that cannot be read 
 the command with a sentence.
 """
 
-import atexit
 import bisect
 import ctypes
+import itertools
 import os
+import pathlib
 import re
 import shlex
 import shutil
@@ -60,7 +61,8 @@ class Machine:
     """QEMU, which ends when we do."""
 
     def __init__(self):
-        self.process = self.folder = None
+        self.process = self.folder = self.serial = None
+        self.off = False
         self.facts = {}         # what `make gdb-machine` has told
 
     def path(self, name):
@@ -89,20 +91,25 @@ class Machine:
         snapshot = self.facts.get("warm")
         if snapshot and os.path.exists(snapshot):
             try:
-                return self.launch(["-incoming", "exec:cat " + shlex.quote(snapshot)])
-            except Sorry:
+                self.launch(["-incoming", f"exec:cat {shlex.quote(snapshot)}; echo"])
+                while b"inmigrate" in self.ask("info status"):
+                    time.sleep(0.02)
+                return
+            except (Sorry, OSError):
                 say("The snapshot does not wake up, so this is a cold start.")
+        say("The machine starts. Its firmware takes some seconds.")
         self.launch([])
 
     def launch(self, options):
         self.stop()
+        self.off = False
         self.folder = tempfile.mkdtemp(prefix="rustica-gdb.")
         options = ["-S", "-no-shutdown", *options]
-        for name in "gdb", "serial":
+        for name in "gdb", "serial", "monitor":
             options += ["-" + name, f"unix:{self.path(name)},server=on,wait=off"]
-        # What the kernel prints goes to our terminal. A front end has none, and reads
-        # what GDB writes: for it, the text passes through GDB.
-        console = "/dev/stdout" if os.isatty(1) else self.path("console")
+        # What the kernel prints goes where GDB's words go. But a front end expects those
+        # in a form of their own: for it, the text passes through GDB.
+        console = self.path("console") if front_end() else "/dev/stdout"
         if console != "/dev/stdout":
             os.mkfifo(console)
             threading.Thread(target=self.pass_on, args=(console,), daemon=True).start()
@@ -112,11 +119,11 @@ class Machine:
         gdb.flush()
         self.process = subprocess.Popen(
             ["bash", "-c", f'exec {command} "$@"', "qemu", *options],
-            stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
+            env={**os.environ, "options": self.facts["options"]}, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
         for _ in range(1200):
             if self.process.poll() is not None:
                 break
-            if os.path.exists(self.path("gdb")) and os.path.exists(self.path("serial")):
+            if all(os.path.exists(self.path(name)) for name in ("gdb", "serial", "monitor")):
                 return
             time.sleep(0.05)
         self.stop()
@@ -134,7 +141,7 @@ class Machine:
             self.process.wait()
         if self.folder:
             shutil.rmtree(self.folder, ignore_errors=True)
-        self.process = self.folder = None
+        self.process = self.folder = self.serial = None
 
     def connect(self, base=KERNEL_BASE):
         """Starts the machine and connects to it; the image's symbols are at `base`."""
@@ -152,20 +159,47 @@ class Machine:
             quietly("remove-symbol-file " + path)
         quietly(f"add-symbol-file {path} -o {base:#x}")
 
+    def ask(self, command):
+        """What QEMU's monitor answers; its prompt comes before and after."""
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(60)
+            monitor.connect(self.path("monitor"))
+            monitor.sendall(command.encode() + b"\n")
+            answer = b""
+            while answer.count(b"(qemu)") < 2:
+                more = monitor.recv(FRAME)
+                if not more:
+                    raise Sorry("The machine has ended.")
+                answer += more
+        return answer
+
     def type(self, text):
-        """What is written to this socket arrives at the serial line."""
-        with socket.socket(socket.AF_UNIX) as line:
-            line.connect(self.path("serial"))
-            line.sendall(text.encode())
-            time.sleep(0.1)
+        """The serial line takes the text as fast as the kernel reads it, so it stays open."""
+        if not self.serial:
+            self.serial = socket.socket(socket.AF_UNIX)
+            self.serial.connect(self.path("serial"))
+        self.serial.sendall(text.encode())
+
+
+def front_end():
+    """Was GDB started by a front end, with --interpreter=mi?"""
+    with open("/proc/self/cmdline") as words:
+        return re.search(r"\0--?i(nterpreter)?[=\0]mi", words.read())
 
 
 def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)     # PR_SET_PDEATHSIG
 
 
+def leave(event=None):
+    """To quit is to end the machine. (A mere detach would let it run on.)"""
+    if gdb.selected_inferior().pid:
+        quietly("disconnect")
+    machine.stop()
+
+
 machine = Machine()
-atexit.register(machine.stop)
+gdb.events.gdb_exiting.connect(leave)
 
 
 # ---- Reading memory ----------------------------------------------------------
@@ -951,10 +985,108 @@ def show_syscalls(words):
                 say(f"  {first + i:5}  {function(table[i])}")
 
 
+# ---- Chapters 8 to 12: handles, processes, files ------------------------------
+
+def show_handles(words):
+    """rustica handles [PID]: what a program has open (chapter 8).
+
+    By default the program that runs. A handle is an object and what may be done with
+    it; the number is what the program knows."""
+    program = process_with(number(words[0])).program if words else running_program()
+    table = program.follow("handles")
+    if not table:
+        raise Sorry("This program has no handles.")
+    if table.count > 1024:
+        raise Sorry(f"A table of {table.count} handles is not to be believed.")
+    kind = type_named("struct handle")
+    for i in range(table.count):
+        h = View(kind, table.entry + i * kind.sizeof)
+        if not h.object:
+            continue
+        letters = "".join(c if h.rights & 1 << n else "-" for n, c in enumerate("rwmd"))
+        say(f"  {i:3}  {letters}  {object_line(h.follow('object'))}")
+
+
+def object_line(o):
+    """What every object knows of itself, and of an open file its path."""
+    kind = o.follow("type")
+    name = memory.text(kind.name) if kind else "an object without a type"
+    text = f"{name} {o._address:#x}, {count(o.references, 'reference')}"
+    if name == "file":
+        file = View(type_named("struct file"), o._address)
+        text += f", {path_of(file.follow('node'))} at offset {file.offset}"
+    return text
+
+
+def path_of(node):
+    names = [memory.text(n.name) for n in chain(node, "parent")]
+    return "/".join(reversed(names)) or "/"
+
+
+def process_with(pid):
+    for p in chain(variable("sched").follow("processes"), "next"):
+        if p.pid == pid:
+            return p
+    raise Sorry(f"There is no process {pid}.")
+
+
+def show_ps(words):
+    """rustica ps: the processes, and where in the kernel each of them is (chapter 9).
+
+    The functions are what `backtrace` would show if that process had the processor."""
+    sched = variable("sched")
+    for p in chain(sched.follow("processes"), "next"):
+        t, parent = p.follow("thread"), p.follow("parent")
+        state = f"ended with code {p.exit_code}, signal {p.exit_signal}" if not t else \
+            ("sleeps, and the processor idles on its stack" if t.queue else "has the processor") \
+            if t._address == sched.current else \
+            f"sleeps in {where(t)}" if t.queue else f"is ready, in {where(t)}"
+        say(f"  {p.pid:3}  {memory.text(p._address + fields(p._kind)['name'][1], 32):<12} child of "
+            f"{parent.pid if parent else 'the kernel'}, {count(p.turns, 'turn')}: {state}")
+
+
+def where(thread):
+    """The functions on a thread's stack: sched_switch() has pushed six registers."""
+    if not thread.stack_pointer:
+        return "a new thread"
+    names, frame = [], memory.word(thread.stack_pointer + 40)
+    while len(names) < 8 and thread.stack_pointer <= frame < thread.stack_top - 16:
+        frame, back = memory.word(frame), memory.word(frame + 8)
+        name = symbol(back).split("+")[0]
+        if name in ("user_syscall", "sys_dispatch", "trap_dispatch"):
+            break
+        if not name.startswith(("sched_", "0x")):
+            names.append(name)
+    return " < ".join(names) or "the scheduler"
+
+
+def show_files(words):
+    """rustica files: the tree of files (chapter 10)."""
+    left = LIMIT
+
+    def show(node, depth):
+        nonlocal left
+        left -= 1
+        if left < 0 or depth > 40:
+            raise Broken("the tree does not end")
+        kind = {0o040000: "/", 0o120000: "@", 0o020000: " (a device)"}
+        data = node.follow("data")
+        say("  " * depth + (memory.text(node.name) or "") + kind.get(node.mode & 0o170000, "") +
+            (f"  {data.size} bytes, {'its own' if node.own_data else 'in the archive'}"
+             if data else ""))
+        for child in chain(node.follow("children"), "next"):
+            show(child, depth + 1)
+
+    root = variable("vfs").follow("root")
+    if not root:
+        raise Sorry("There are no files yet; vfs_init() makes the root.")
+    show(root, 0)
+
+
 def programs():
-    folder = machine.facts.get("programs", "")
-    found = os.listdir(folder) if os.path.isdir(folder) else []
-    return sorted(f[:-4] for f in found if f.endswith(".elf"))
+    """{name: file with symbols}; the ramdisk's programs go before the kernel's own."""
+    return {path.stem: str(path) for folder in machine.facts.get("programs", "").split()
+            for path in sorted(pathlib.Path(folder).glob("*.elf"))}
 
 
 loaded_program = None
@@ -971,7 +1103,7 @@ def load_user(words):
     name = os.path.basename(name.replace("half-", ""))
     if name not in programs():
         raise Sorry(f"There are no symbols for {name}, only for {' '.join(programs())}.")
-    path = os.path.join(machine.facts["programs"], name + ".elf")
+    path = programs()[name]
     if loaded_program:
         quietly("remove-symbol-file " + os.path.abspath(loaded_program))
     quietly(f"add-symbol-file {path}")
@@ -998,7 +1130,25 @@ def restart(words):
     if not machine.facts:
         raise Sorry("There is no machine yet; `rustica boot` starts one.")
     machine.connect()
-    say("The machine starts. Its firmware takes some seconds.")
+    go_to_main()
+
+
+def join(words):
+    """rustica join PLACE [CHAPTER] [NAME=VALUE ...]: debugs a machine that waits already.
+
+    It was started by `make gdb-server`, which says where it waits; the other words
+    are those it was started with."""
+    if not words:
+        raise Sorry("Where? `make gdb-server` says it.")
+    machine.build([w if "=" in w else "CH=" + w for w in words[1:]])
+    if gdb.selected_inferior().pid:
+        quietly("disconnect")
+    machine.load_symbols()
+    silently("target remote " + words[0])
+    go_to_main()
+
+
+def go_to_main():
     break_once(machine.facts["main"])
     break_once("boot_exit")
     gdb.flush()
@@ -1134,7 +1284,7 @@ class Command(gdb.Command):
 
     def invoke(self, text, from_tty):
         global memory
-        if self.function in (boot, restart, show_efi, play):
+        if self.function in (boot, restart, join, show_efi, play):
             self.dont_repeat()
         memory = Memory()
         try:
@@ -1249,22 +1399,45 @@ def register_printers():
     gdb.printing.register_pretty_printer(None, printers, replace=True)
 
 
+class Ends:
+    """Beyond the first function of a stack there is nothing that called it."""
+    name, priority, enabled = "ends", 100, True
+
+    def filter(self, frames):
+        return itertools.takewhile(
+            lambda f: not f.inferior_frame().level() or f.inferior_frame().name(), frames)
+
+
 def explain(event):
+    frame = gdb.selected_frame()
+    if not frame.function():        # assembly, or a program that we have no symbols of
+        gdb.execute("x/i $pc")
     if isinstance(event, gdb.SignalEvent) and event.stop_signal == "SIGQUIT":
+        machine.off = True
         say("The machine is off. Its memory can still be looked at; `run` starts it again.")
+
+
+def check_power():
+    """Called before what would make GDB wait for a machine that is off."""
+    if machine.off:
+        raise Sorry("The machine is off. `run` starts it again.")
 
 
 # ---- Here we go --------------------------------------------------------------
 
 Rustica()
 for name, function_of in {
-        "boot": boot, "restart": restart, "efi": show_efi, "type": type_text, "user": load_user,
+        "boot": boot, "restart": restart, "join": join, "efi": show_efi, "type": type_text, "user": load_user,
         "zones": show_zones, "pmm": show_pmm, "heap": show_heap, "vmo": show_vmo, "elf": show_elf,
         "as": show_as, "walk": show_walk, "trap": show_trap, "syscalls": show_syscalls,
+        "handles": show_handles, "ps": show_ps, "files": show_files,
         "session": play, "hint": hint}.items():
     Command(name, function_of)
 Run()
 register_printers()
+for name in "continue step next stepi nexti finish until advance jump".split():
+    gdb.execute(f"define hook-{name}\npython check_power()\nend")
+gdb.frame_filters["ends"] = Ends()
 gdb.events.stop.connect(explain)
 for setting in ("confirm off", "pagination off", "print pretty on", "history save off",
                 "architecture i386:x86-64", "remotetimeout 60", "tcp connect-timeout 60",

@@ -1,0 +1,3 @@
+# Run to the first fork. Who asks for it?
+tbreak sys_fork
+continue
