@@ -403,7 +403,8 @@ bench-speed: $(KERNEL) snapshot
 # The debugger gets a kernel of its own, compiled without optimization: every line
 # is a place to stop at and every variable has a value. (DEBUG=-O2 debugs what
 # `make run` boots.) Our script for GDB starts the machine; `make gdb-machine` tells
-# it how. With PLAY=FILE it plays a session and ends.
+# it how. With PLAY=FILE it plays a session and ends. (By `set -m`, Ctrl-C is for GDB
+# alone; make would think that it is meant.)
 
 DEBUG  = -O0 -g3 -w
 PLAY   =
@@ -415,8 +416,8 @@ debug  = B=$B$(if $(filter gcc,$(COMPILER)),/debug 'UFLAGS.gcc=$(UFLAGS.gcc) $(D
 
 gdb: $(HUNT:%=hunt-tree) | tools
 	@$(call require,gdb qemu-system-x86_64)
-	@$(if $(HUNT),$(there) gdb,gdb -q -x book/rustica-gdb.py -ex 'rustica boot' \
-	    $(if $(PLAY),-ex 'rustica session $(PLAY)' -ex quit))
+	@$(if $(HUNT),$(there) gdb,set -m; gdb -q -x book/rustica-gdb.py -ex 'rustica boot' \
+	    $(if $(PLAY),-ex 'rustica session $(PLAY)' -ex quit) || exit $$?)
 
 gdb-server: $(HUNT:%=hunt-tree) | tools
 	@$(call require,qemu-system-x86_64)
@@ -428,7 +429,8 @@ gdb-machine: | tools
 gdb-tell: $(KERNEL) $(if $(warm),snapshot)
 	@printf 'machine: %s\n' 'symbols $B/BOOTX64.so' 'main $(chNN)_main' 'programs $B/user $R' \
 	    'log $(LOG)' 'session $(or $(PREY:%=book/hunts/%.gdb),book/gdb/$(chNN).gdb)' \
-	    'warm $(if $(warm),$(SNAPSHOT))' 'options $(OPT)' 'start $(QEMU) $(boot.)'
+	    'warm $(if $(warm),$(SNAPSHOT))' 'options $(OPT)' \
+	    'start $(QEMU) $(boot.)'
 
 gdb-wait: $(KERNEL)
 	@serial=stdio; options="$(OPT)"; [ ! -t 0 ] || { serial=mon:stdio; echo "Leave QEMU with Ctrl-A X."; }; \

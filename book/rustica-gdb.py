@@ -1035,33 +1035,36 @@ def show_ps(words):
 
     The functions are what `backtrace` would show if that process had the processor."""
     sched = variable("sched")
+    if not sched.processes:
+        say("ps: no process")
     for p in chain(sched.follow("processes"), "next"):
         t, parent = p.follow("thread"), p.follow("parent")
+        current = t and t._address == sched.current
         state = f"ended with code {p.exit_code}, signal {p.exit_signal}" if not t else \
-            ("sleeps, and the processor idles on its stack" if t.queue else "has the processor") \
-            if t._address == sched.current else \
-            f"sleeps in {where(t)}" if t.queue else f"is ready, in {where(t)}"
+            f"sleeps in {where(t, current)}" if t.queue else \
+            "has the processor" if current else f"is ready, in {where(t)}"
         say(f"  {p.pid:3}  {memory.text(p._address + fields(p._kind)['name'][1], 32):<12} child of "
             f"{parent.pid if parent else 'the kernel'}, {count(p.turns, 'turn')}: {state}")
+        if current and t.queue:
+            say(f"       The processor waits, on the stack of process {p.pid}.")
 
 
-def where(thread):
-    """The functions on a thread's stack: sched_switch() has pushed six registers."""
-    if not thread.stack_pointer:
-        return "a new thread"
-    names, frame = [], memory.word(thread.stack_pointer + 40)
-    while len(names) < 8 and thread.stack_pointer <= frame < thread.stack_top - 16:
+def where(thread, current=False):
+    """The functions on a thread's stack, where sched_switch() has pushed six registers."""
+    stack = thread.stack_top - 4 * FRAME
+    names, frame = [], register("rbp") if current else memory.word(thread.stack_pointer + 40)
+    while len(names) < 8 and stack <= frame < thread.stack_top - 16:
         frame, back = memory.word(frame), memory.word(frame + 8)
         name = symbol(back).split("+")[0]
         if name in ("user_syscall", "sys_dispatch", "trap_dispatch"):
             break
-        if not name.startswith(("sched_", "0x")):
+        if name not in ("sched_schedule", "sched_sleep", "sched_yield"):
             names.append(name)
     return " < ".join(names) or "the scheduler"
 
 
 def show_files(words):
-    """rustica files: the tree of files (chapter 10)."""
+    """rustica files [PATH]: the tree of files, or a part of it (chapter 10)."""
     left = LIMIT
 
     def show(node, depth):
@@ -1080,6 +1083,11 @@ def show_files(words):
     root = variable("vfs").follow("root")
     if not root:
         raise Sorry("There are no files yet; vfs_init() makes the root.")
+    for part in "".join(words).split("/"):
+        found = [n for n in chain(root.follow("children"), "next") if memory.text(n.name) == part]
+        if part and not found:
+            raise Sorry(f"There is no {part} in {path_of(root)}.")
+        root = found[0] if part else root
     show(root, 0)
 
 
@@ -1208,7 +1216,7 @@ def commands_of(path):
     """A session's lines: text, or commands, of which some take several lines."""
     lines = iter(open(path).read().splitlines())
     for line in lines:
-        if re.match(r"(commands|python|define|document|while|if)\b(?! .*;)", line):
+        if re.match(r"python$|(commands|define|document|while|if)\b", line):
             depth = 1
             while depth:
                 more = next(lines, "end")
@@ -1226,6 +1234,8 @@ def play(words):
     if not os.path.exists(path):
         raise Sorry("There is no session for this chapter.")
     wait = sys.stdin.isatty() and not os.environ.get("PLAY")
+    if not wait:
+        gdb.execute("set width 0")
     for line in commands_of(path):
         if not line or line.startswith("#"):
             say(line)
@@ -1411,7 +1421,10 @@ class Ends:
 def explain(event):
     frame = gdb.selected_frame()
     if not frame.function():        # assembly, or a program that we have no symbols of
-        gdb.execute("x/i $pc")
+        try:
+            gdb.write(quietly("x/i $pc"))
+        except gdb.error:
+            pass                    # there is no instruction yet
     if isinstance(event, gdb.SignalEvent) and event.stop_signal == "SIGQUIT":
         machine.off = True
         say("The machine is off. Its memory can still be looked at; `run` starts it again.")
@@ -1439,7 +1452,7 @@ for name in "continue step next stepi nexti finish until advance jump".split():
     gdb.execute(f"define hook-{name}\npython check_power()\nend")
 gdb.frame_filters["ends"] = Ends()
 gdb.events.stop.connect(explain)
-for setting in ("confirm off", "pagination off", "print pretty on", "history save off",
+for setting in ("confirm off", "print null-stop on", "pagination off", "print pretty on", "history save off",
                 "architecture i386:x86-64", "remotetimeout 60", "tcp connect-timeout 60",
                 "python print-stack message", "filename-display basename",
                 "trust-readonly-sections on"):

@@ -11,6 +11,21 @@ s/ *[0-9]+ (pieces|usable|reserved|kernel|user|withheld|frames|free)/ N \1/g
 # The numbers of processes depend on how the shell goes about its work.
 s/process [0-9]+ was/process N was/
 
+# The debugger: line numbers, offsets in functions and in tables, and addresses in decimal.
+s/([a-z_]+\.[ch]:)[0-9]+/\1N/g
+s/(, line )[0-9]+\./\1N./
+s/^[0-9]+ {3,}/N   /
+s/<([a-z_0-9]+)\+[0-9]+>/<\1+N>/g
+s/(entry|PDBR=|page) *[0-9]{2,}/\1 N/g
+s/entry +[0-9]+ of/entry N of/
+s/[0-9]{5,}/N/g
+
+# How often a process had the processor, and where that waits, depend on the clock. How
+# many pages a program has depends on its size.
+s/[0-9]+ turns?/N turns/
+/^ +The processor waits, on the stack/d
+s/[0-9]+ of [0-9]+ in the tables/N in the tables/
+
 # The segments of programs: tcc puts constants among the variables.
 s/^(elf: ADDRESS) (r--|rw-)/\1 DATA/
 s/ *[0-9]+ in memory/ N in memory/

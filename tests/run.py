@@ -3,7 +3,8 @@
 
     tests/run.py            all tests
     tests/run.py WORD ...   those that have one of the words in their names
-    tests/run.py --golden   write tests/golden/ from what the chapters print now
+    tests/run.py --golden   write tests/golden/ from what the chapters print now, and
+                            book/gdb/ from what GDB says, with the present line numbers
 
 A test is a function that is given a Test and raises Failed, or any other
 exception. What it did is kept in build/test/NAME/. As many tests run at a time as
@@ -25,6 +26,7 @@ import threading
 import time
 
 import book
+import gdb
 import lint
 import userland
 import session
@@ -685,6 +687,15 @@ def shortened(complaint, most=40):
     return said if gap < 2 else said[:4] + [f"... {gap} lines ..."] + said[gap + 4:]
 
 
+# ---- The debugger ------------------------------------------------------------
+
+for ch, _ in CHAPTERS:
+    add(f"gdb/session-ch{ch:02}", gdb.replay, filtered, ch)
+add("gdb/another-machine", gdb.another_machine, filtered)
+for name, test in gdb.ALL:
+    add("gdb/" + name, test)
+
+
 # ---- The book ----------------------------------------------------------------
 
 def about_book(function, t):
@@ -743,6 +754,10 @@ def golden(words):
             text = Test(name).boot(CH=ch, CC="gcc", stdin=commands(ch))
             (TESTS / f"{name}.txt").write_text(text)
             print(f"tests/{name}.txt: {len(text.splitlines())} lines")
+        if not words or any(word in f"gdb/session-ch{ch:02}" for word in words):
+            text = gdb.transcript(Test(f"golden/gdb-ch{ch:02}"), ch)
+            (gdb.SESSIONS / f"ch{ch:02}.txt").write_text(text)
+            print(f"book/gdb/ch{ch:02}.txt: {len(text.splitlines())} lines")
     return 0
 
 

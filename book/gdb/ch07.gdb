@@ -34,7 +34,7 @@ x/s $rsi
 # program's.
 stepi
 print $cs & 3
-info symbol $rcx
+x/i $rcx - 2
 info registers rsp
 print user.call[$rax]
 tbreak sys_write

@@ -7,24 +7,25 @@ tbreak sys_mmap
 continue
 backtrace
 dprintf user_syscall,"  call %lu (%#lx, %#lx, %#lx)\n", f->rax, f->rdi, f->rsi, f->rdx
+# It writes a great deal; all calls but that one, please.
+condition $bpnum f->rax != 1
 tbreak sys_vmo_create
 continue
 # This makes an object. What has the program open before it and after?
 rustica handles
 finish
+print/x $
 rustica handles
-# Who finds the object again, by its number? And what if it may not be written to?
-break handle_find if rights == 2 && number > 2
+# Its number was made of the index 3 and a generation. Later it writes by a handle that
+# may only read. The condition looks into the table, before anybody complains.
+break handle_find if rights == 2 && !(t->entry[number & 15].rights & 2)
 continue
 print/x number
+print t->entry[number & 15]
 finish
-continue
-print t->entry[number & 0xffff]
-finish
-# No such handle, for this purpose. That becomes:
+# No such handle, for this purpose. And this call nobody knows:
 delete
 tbreak user_unknown_call
 continue
-# And this number means nothing to us. The others that do:
-print number
+# The numbers we do know:
 rustica syscalls

@@ -3,23 +3,28 @@ tbreak sched_show_naps
 continue
 print sched.processes
 print sched.current == &sched.boot
-# Three sleepers are started. Stop when nobody has anything to do any more.
+# It starts three sleepers, and waits for them. What happens to the processor?
+tbreak sched_switch
+continue
+backtrace
+rustica ps
+# A change of rsp. Every push before it is on one stack, every pop after it from another.
+x/15i $pc
+tbreak *(sched_switch + 26)
+continue
+# `ret` leads to where the other thread has come from. A new one has been nowhere: for
+# it, this address was made up.
+stepi
+# Now on, until nobody has anything to do any more.
 tbreak cpu_wait_for_interrupt
 continue
 rustica ps
-# Who wakes first? The list of those who wait for a time is in that order.
-print sched.timed->process->name
-print sched.timed->next_timed->process->name
-# And what wakes them? The timer, by an interrupt.
-tbreak sched_timer
+# In which order will they wake? It was 300, 100 and 200 milliseconds that they wanted.
+print sched.timed->process->pid
+print sched.timed->next_timed->process->pid
+print sched.timed->next_timed->next_timed->process->pid
+# And who wakes the first? An interrupt, while nobody runs.
+tbreak sched_wake_thread
 continue
+print t->process->pid
 backtrace
-rustica trap
-# Then the scheduler changes threads. One function, in which we arrive as one thread
-# and leave as another; what changes is rsp.
-tbreak sched_switch
-continue
-print sched.current->process->name
-x/16i sched_switch
-info registers rsp
-finish

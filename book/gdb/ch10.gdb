@@ -1,22 +1,27 @@
-# Who turns the archive into files? Stop when it comes to one that we know.
-break node_create if $_streq(name, "motd")
+# How do files get out of the archive? Stop when it comes to one that we know.
+tbreak node_create if $_streq(name, "motd")
 continue
 backtrace
-finish
-print *$
-# Its contents are not copied: the VMO is a slice of the archive's.
-delete
+up
+print *e
+# `data` is an offset in the archive. Before the data, there is a header, in text.
+x/s _binary_ramdisk_tar_start + e->data - 512
+x/s _binary_ramdisk_tar_start + e->data
+# At the end of the setting up there is a tree.
 tbreak vfs_show
 continue
-rustica files
-# Now cat reads it. How does a path become a node?
+rustica files etc
+rustica files dev
+# The contents were not copied: the file's VMO is a slice of the archive's.
 tbreak vfs_show if $_streq(program, "/bin/cat")
 continue
 tbreak file_read
 continue
 rustica handles
 backtrace
-# Which file system answers? That is in a table of functions.
-print ((struct file *)o)->node->name
-print *((struct file *)o)->node->operations
-rustica user cat
+next
+print file->offset
+print file->node->name
+print *file->node->data
+# Which file system answers? A table of functions tells.
+print *file->node->operations

@@ -1,0 +1,300 @@
+"""Tests of the debugger: the sessions in the book are what happens, and what our commands
+show is what the kernel says, or a sentence, whatever is in memory.
+
+(There is a module called gdb inside of GDB; this is another one.)
+"""
+
+import os
+import pathlib
+import re
+import signal
+import socket
+import time
+
+import session
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+SESSIONS = ROOT / "book" / "gdb"
+PATIENCE = 60 * float(os.environ.get("RUSTICA_SLOW", "1"))
+ALL = []
+
+
+def test(function):
+    ALL.append((function.__name__.replace("_", "-"), function))
+    return function
+
+
+def play(t, ch, path, **variables):
+    """Plays a session; returns what there is to see, without the messages of make."""
+    words = [f"{k}={v}" for k, v in {**variables, "CH": ch}.items() if v]
+    t.make("gdb-machine", **variables, CH=ch)
+    status, text = t.run("make", "gdb", *words, f"PLAY={path}", env={"TERM": "dumb"})
+    t.check(status == 0, f"make gdb: status {status}\n{text}")
+    return "".join(line.expandtabs().rstrip() + "\n" for line in text.strip().splitlines())
+
+
+def tell(t, ch, commands, **variables):
+    """Plays some lines; returns [(command, what came of it)]."""
+    path = t.dir / f"commands-{ch}"
+    path.write_text(commands)
+    text = play(t, ch, path.relative_to(ROOT), **variables)
+    return re.findall(r"^\(gdb\) (.*)\n((?:(?!\(gdb\) |# ).*\n)*)", text, re.M)
+
+
+# ---- Sessions --------------------------------------------------------------------
+
+def transcript(t, ch):
+    return play(t, ch, f"book/gdb/ch{ch:02}.gdb")
+
+
+def replay(filtered, ch, t):
+    """A session shows what the book shows, apart from addresses and line numbers."""
+    golden = SESSIONS / f"ch{ch:02}.txt"
+    text = transcript(t, ch)
+    t.check(golden.exists(), f"{golden} is missing; after a look at this, `make golden`:\n{text}")
+    t.same_text(filtered(golden.read_text()), filtered(text))
+    for bad in "No symbol", "Cannot access", "not defined", "WRONG", "Python", "Sorry":
+        t.check(ch == 4 or bad not in text, f"a session should not meet this: {bad}\n{text}")
+
+
+def another_machine(filtered, t):
+    """Without its new protections, and with less memory, chapter 7 looks the same."""
+    text = play(t, 7, "book/gdb/ch07.gdb", CPU="qemu64", MEM="96M")
+    t.expect("^user: protections on: NX WP$", text)
+    golden = (SESSIONS / "ch07.txt").read_text()
+    golden, text = (re.sub("user: protections.*", "", each) for each in (golden, text))
+    t.same_text(filtered(golden), filtered(text))
+
+
+@test
+def tcc(t):
+    """Of tcc's kernel GDB knows the functions, the variables and what types they have."""
+    said = tell(t, 7, "break user_enter\ncontinue\nrustica as\nprint user.call[1]\nstepi\n"
+                      "tbreak sys_write\ncontinue\nbacktrace\n", CC="tcc")
+    text = "".join(answer for _, answer in said)
+    t.expect(r"in user_enter \(\)$", text)
+    t.expect(r"^=> 0x\w+ <user_enter>:", text)
+    t.expect(r"^  0x\w+400000 to 0x\w+ r-- VMO", text)
+    t.expect(r"<sys_write>$", text)
+    t.expect(r"^#1 .* in user_syscall \(\)\n#2 .* in syscall_entry \(\)$", text)
+
+
+# ---- Commands --------------------------------------------------------------------
+
+@test
+def as_the_kernel_says(t):
+    """What our commands show is what the kernel prints."""
+    end = "tbreak boot_exit\ncontinue\n"
+    said = tell(t, 2, end + "rustica zones\n")
+    console, shown = said[-2][1], said[-1][1]
+    for line in console[console.index("zones: the boundary"):].splitlines():
+        if line.startswith(("zones: ", "  KERNEL", "  USER")):
+            t.expect("^" + re.escape(line) + "$", shown)
+    said = tell(t, 3, end + "rustica pmm\nrustica pmm ch03_main::trial.pmm\n")
+    console = said[-3][1]
+    for line in re.findall(r"^pmm: +\d+ frames \w+$", console, re.M):
+        t.expect("^" + line + "$", said[-2][1])
+    t.expect("^pmm: table, counters and bitmap agree$", said[-2][1])
+    t.check(t.expect("what they left: (.*)$", console)[1] ==
+            "".join(re.findall(r"\|(\S*) *\|", said[-1][1])), str(said[-2:]))
+    said = tell(t, 4, "break heap_show_use if $_streq(when, \"busy:\")\ncontinue\n"
+                      "rustica heap\nfinish\n")
+    use = t.expect(r"busy: +(\d+) blocks, +(.*) in use, +(\d+) frames", said[-1][1])
+    t.expect(f"^heap: {use[1]} blocks, {use[2]} in use, {use[3]} frames held$", said[-2][1])
+    t.expect(r"^heap: sound, \d+ blocks in \d+ regions$", said[-2][1])
+    said = tell(t, 5, "tbreak vmo_slice\ncontinue\nrustica vmo\n")
+    frames = set(re.findall(r"-> frame (0x\w+)", said[-1][1]))
+    t.check(len(frames) == int(re.findall(r"(\d+) frames in all", said[-2][1])[-1]), str(said))
+    said = tell(t, 6, "tbreak elf_unload\ncontinue\nrustica elf image\n")
+    for line in re.findall(r"^elf: +0x.*$", said[-2][1], re.M):
+        t.expect("^" + re.escape(line) + "$", said[-1][1])
+
+
+KERNEL_COMMANDS = ["zones", "pmm", "pmm kernel", "pmm 0x1000000", "heap", "heap all", "vmo", "elf hello",
+                   "as", "walk $rip", "walk 0", "walk 0x7fffffffe000", "trap", "syscalls",
+                   "handles", "handles 1", "ps", "files", "user"]
+STRUCTURES = ["zones", "pmm", "heap", "vmo", "as", "user", "sched", "vfs", "tty", "cpu", "boot"]
+GARBAGE = """python
+import random
+chance = random.Random({seed})
+def spoil(address, size):
+    for at in range(address, address + size, 4096):
+        bytes = chance.choice([chance.randbytes(4096), b"\\xff" * 4096, b"\\0" * 4096,
+                               bytes_of({pointers}) * 512])
+        gdb.selected_inferior().write_memory(at, bytes[:min(4096, address + size - at)])
+def bytes_of(numbers):
+    return chance.choice(numbers).to_bytes(8, "little")
+for name in {names}:
+    value = gdb.parse_and_eval(name)
+    spoil(int(value.address), value.type.sizeof)
+end
+"""
+
+
+def show_all():
+    return "".join(f"rustica {command}\nhelp rustica {command.split()[0]}\n"
+                   for command in KERNEL_COMMANDS) + "print zones\nprint pmm\nprint heap\n" \
+        "print cpu.idt\nprint *(struct vmo *)0x10\nprint *(struct frame *)&pmm\n" \
+        "print *(struct block *)&heap\nprint *(struct mapping *)&as\n"
+
+
+@test
+def garbage(t):
+    """Each command ends, with something or with a sentence, whatever is in memory."""
+    text = "tbreak proc_fork\ncontinue\n" + show_all() + "rustica elf *(struct elf_image *)&heap\n"
+    for seed in range(12):
+        # Single structures first, so that the commands that need several get far.
+        names = [STRUCTURES[seed]] if seed < len(STRUCTURES) else STRUCTURES
+        text += GARBAGE.format(seed=seed, names=names, pointers="[0xffff800000000000 + 0x42000, "
+                               "0xffffffff80000000, 1 << 47, 0xffff800000042040]") + show_all()
+    text += "python spoil(0xffff800000042000, 0x10000)\n" + show_all()     # the heap
+    text += "python spoil(0xffff800000000000 + (register('cr3') & -4096), 2048)\n" + show_all()
+    text += "print 6 * 7\n"
+    said = tell(t, 12, text)
+    t.check(said[-1][1].endswith(" = 42\n"), f"GDB did not get to the end:\n{said[-1]}")
+    for command, answer in said:
+        t.check("Traceback" not in answer and "Python Exception" not in answer and
+                "internal-error" not in answer, f"{command}\n{answer}")
+        t.check(answer.strip() or command.startswith(("python", "tbreak")), f"{command}: no answer")
+        if command.startswith("help"):
+            t.expect("^Usage: rustica ", answer)
+
+
+@test
+def too_early(t):
+    """Before the machine's first instruction, and without a machine, there are sentences."""
+    text = "python machine.connect()\n" + show_all() + "disconnect\n" + show_all() + \
+        "print 6 * 7\n"
+    said = tell(t, 12, text)
+    t.check(said[-1][1].endswith(" = 42\n"), f"GDB did not get to the end:\n{said[-1]}")
+    for command, answer in said:
+        t.check("Traceback" not in answer and "Python Exception" not in answer and
+                (answer.strip() or not command.startswith("rustica")), f"{command}\n{answer}")
+
+
+@test
+def firmware(t):
+    """`rustica efi` finds the prologue, its lines and variables, and later the kernel's."""
+    for cold in "", "1":
+        said = tell(t, 1, "rustica efi\nnext\nprint efi.system == system\nfinish\n"
+                          "break boot_show_trap\ncontinue\n", COLD=cold)
+        text = "".join(answer for _, answer in said)
+        t.expect(r"efi_main \(image=0x\w+, system=0x\w+\) at efi_main\.c:\d+$", text)
+        t.expect(r"^\$1 = 1$", text)
+        t.expect(r"^#0  boot_start \(info=0x\w+\) at rustica\.c:\d+$", text)
+        t.expect(r"boot_show_trap \(f=0x\w+\) at rustica\.c:\d+$", said[-1][1])
+
+
+# ---- Front ends ------------------------------------------------------------------
+
+AS_A_USER = "env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL TERM=dumb".split()
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+        return True
+    except ProcessLookupError:
+        return False
+
+
+def await_end(t, pid):
+    end = time.monotonic() + PATIENCE
+    while alive(pid):
+        t.check(time.monotonic() < end, f"QEMU, process {pid}, is still there")
+        time.sleep(0.05)
+
+
+def start(*words):
+    """A debugger that has come to its first stop."""
+    terminal = session.Terminal([*AS_A_USER, "make", "gdb", *words], PATIENCE)
+    terminal.expect(r"ch\d\d_main \(\) at rustica.c:\d+\n(.|\n)*\(gdb\) ")
+    terminal.type("python print('processes', machine.process.pid, os.getpid())\n",
+                  r"\nprocesses \d+ \d+\n")
+    terminal.qemu, terminal.gdb = map(int, re.findall(r"\nprocesses (\d+) (\d+)\n",
+                                                      terminal.text)[-1])
+    return terminal
+
+
+@test
+def terminal(t):
+    """^C stops the kernel, not the session; two sessions do not disturb each other; a
+    session that ends, or is killed, takes its machine with it."""
+    for ch in "", "1":
+        t.make("gdb-machine", CH=ch)
+    one, two, three = start(), start("CH=1"), start("CH=1")
+    try:
+        one.type("continue\n", r"\$ ")
+        one.type("\x03", "SIGINT", r"\(gdb\) ")
+        one.type("rustica type echo o''k\n", r"\(gdb\) ")
+        one.type("continue\n", "\nok\n", r"\$ ")
+        time.sleep(PATIENCE / 100)      # the shell is about to wait for more
+        one.type("\x03", "SIGINT", r"\(gdb\) ")
+        one.type("rustica ps\n", r"\n +\d+  sh +child of 1, \d+ turns?: sleeps in tty_read <")
+        for other in two, three:
+            other.type("break boot_show_trap\n", r"\(gdb\) ")
+            other.type("continue\n", r"\nBreakpoint \d+, boot_show_trap", r"\(gdb\) ")
+        one.type("quit\n")
+        await_end(t, one.qemu)
+        t.check(alive(two.qemu) and alive(three.qemu), "other machines have ended, too")
+        t.check(one.status() == 0, f"the end:\n{one.text[-500:]}")
+        two.type("continue\n", r"boot_exit .*\n(.|\n)*\(gdb\) ")
+        two.type("continue\n", r"The machine is off(.|\n)*\(gdb\) ")
+        two.type("step\n", r"The machine is off(.|\n)*\(gdb\) ")
+        two.type("run\n", r"Temporary breakpoint \d+, ch01_main", r"\(gdb\) ")
+        two.type("quit\n")
+        await_end(t, two.qemu)
+        os.kill(three.gdb, signal.SIGKILL)
+        await_end(t, three.qemu)
+    finally:
+        for each in one, two, three:
+            each.close()
+
+
+@test
+def machine_interface(t):
+    """What .vscode/launch.json says to GDB: the same commands, in its own way."""
+    t.make("gdb-machine", CH="1")
+    text = (ROOT / ".vscode" / "launch.json").read_text()
+    said = re.findall(r'"text": "(.*)" \}', text[:text.index('"Rustica: join')])
+    t.check(len(said) > 2 and "launch.json" not in said, f"not found: {said}")
+    commands = "".join(line.replace('\\"', '"').replace("${workspaceFolder}", str(ROOT))
+                       .replace("${input:chapter}", "1") + "\n" for line in said)
+    path = t.dir / "commands"
+    path.write_text(commands + "-exec-next\n")
+    front = session.Terminal([*AS_A_USER, "gdb", "-q", "-nx", "--interpreter=mi"], PATIENCE)
+    try:
+        for line in commands.splitlines():
+            front.type(line + "\n", r"\n\^(done|running)")
+        front.expect(r'\*stopped,reason="breakpoint-hit".*func="ch01_main".*file="rustica.c"')
+        front.type("-break-insert boot_show_trap\n", r'\^done,bkpt=')
+        front.type("-exec-continue\n", r'\*stopped,reason="breakpoint-hit".*boot_show_trap')
+        t.check("boot: a console on the serial line" in front.text.replace('"\n~"', ""),
+                f"the console is not in the stream:\n{front.text}")
+        front.type('-interpreter-exec console "rustica trap f"\n', "#BP breakpoint")
+        front.type("-stack-list-variables 1\n", r'name="f"')
+        front.type("-gdb-exit\n", r"\^exit")
+    finally:
+        front.close()
+
+
+@test
+def server(t):
+    """`make gdb-server` waits for any debugger, at a port or at a socket."""
+    t.make("gdb-machine", CH="1")
+    with socket.socket() as any_port:
+        any_port.bind(("127.0.0.1", 0))
+        port = any_port.getsockname()[1]
+    for place, words in ("build/gcc/ch01/debug/gdb.socket", []), \
+                        (f"tcp:127.0.0.1:{port}", [f"PORT={port}"]):
+        waiting = session.Terminal([*AS_A_USER, "make", "gdb-server", "CH=1", *words], PATIENCE)
+        try:
+            waiting.expect(f"target remote {re.escape(place)}\n")
+            text = ""
+            end = time.monotonic() + PATIENCE
+            while "ch01_main" not in text and time.monotonic() < end:
+                _, text = t.run("gdb", "-q", "-batch", "-x", "book/rustica-gdb.py", "-ex",
+                                f"rustica join {place} CH=1", "-ex", "backtrace", "-ex", "kill")
+            t.expect(r"^#0  ch01_main \(\) at rustica\.c:\d+$", text)
+        finally:
+            waiting.close()
