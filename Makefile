@@ -433,7 +433,8 @@ gdb-tell: $(KERNEL) $(if $(warm),snapshot)
 	    'start $(QEMU) $(boot.)'
 
 gdb-wait: $(KERNEL)
-	@serial=stdio; options="$(OPT)"; [ ! -t 0 ] || { serial=mon:stdio; echo "Leave QEMU with Ctrl-A X."; }; \
+	@serial=stdio options="$(OPT)"; \
+	[ ! -t 0 ] || { serial=mon:stdio; echo "Leave QEMU with Ctrl-A X."; }; \
 	echo "Your debugger: target remote $(listen:unix:%=%)"; \
 	echo "               add-symbol-file $B/BOOTX64.so -o 0xffffffff80000000"; \
 	$(QEMU) -serial $$serial $(boot.) -S -gdb $(listen)$(if $(PORT),,$(,)server=on$(,)wait=off)

@@ -1535,10 +1535,24 @@ void ch01_main(void)
 // `data` as well, and look at how the error code tells them apart.
 //
 // To see the machine from inside, `make gdb CH=1` starts it in the debugger
-// GDB, stopped at the chapter's first line. Say `break boot_show_trap` and
-// `continue`, and it stops in the handler of our `int3`. `print boot` shows
-// the state of this chapter, `print/x *f` the frame on the stack, and `up`
-// leads to the dispatcher.
+// GDB, stopped at the chapter's first line. Ctrl-C interrupts the kernel,
+// `quit` ends the machine. Here is a session to repeat: type what stands
+// behind `(gdb)`, or let `rustica session` do it, a line for each Enter.
+//
+// ::: {.transcript file="book/gdb/ch01.txt"}
+// :::
+//
+// What begins with `rustica` are commands of ours, made for this kernel;
+// `help rustica` lists them. One goes back in time: `rustica efi` stops in
+// the prologue, at the address where the firmware has put it.
+//
+// `next` and `step` go by lines, `nexti` and `stepi` by instructions. Where
+// there is only assembly GDB knows no line, and names the last one before
+// it; so the instruction is shown as well. The debugger's kernel is
+// compiled without optimization, `make gdb DEBUG=-O2` debugs the one that
+// `make run` boots. With `CC=tcc` GDB knows functions, global variables and
+// types, but no lines, no arguments and no local variables. To look at a
+// thing once more, say `run`: the machine starts again, breakpoints stay.
 //
 // ### Exercises {#boot-exercises}
 //
@@ -2010,6 +2024,12 @@ void ch02_main(void)
 // in both zones. With `OPT=map` you see the list as it came; with
 // `OPT=mem=19M`, a machine too small, and a sentence that says so. (Why is
 // `mem=20M` just large enough?)
+//
+// Who fills the table, and from what? A watchpoint tells, and a breakpoint
+// with a condition finds the one range in a dozen that we want to see.
+//
+// ::: {.transcript file="book/gdb/ch02.txt"}
+// :::
 //
 // ### Exercises {#zone-exercises}
 //
@@ -2735,6 +2755,12 @@ void ch03_main(void)
 // Then with `OPT=pmm=array`: the same result from the slow search. And with
 // `OPT=provoke=double-free`, for the message that will one day save you an
 // evening.
+//
+// In the debugger we ask who wants frames, by a breakpoint that answers by
+// itself, and look at the frames.
+//
+// ::: {.transcript file="book/gdb/ch03.txt"}
+// :::
 //
 // ### Exercises {#pmm-exercises}
 //
@@ -3585,6 +3611,12 @@ void ch04_main(void)
 // The options `provoke=heap-twice`, `heap-overrun` and `heap-wild` show
 // what happens to those who misuse it. Note who is named in each report.
 //
+// The report comes when the damage is found. To see it being done, guard
+// the place with a watchpoint:
+//
+// ::: {.transcript file="book/gdb/ch04.txt"}
+// :::
+//
 // ### Exercises {#heap-exercises}
 //
 // ::: {#ex-heap-bug .exercise level=2}
@@ -4387,6 +4419,12 @@ void ch05_main(void)
 // Follow the number of frames. A terabyte costs none. A write across a page
 // boundary costs two. The clone costs none until somebody writes.
 //
+// The same, with the frames in view. `rustica vmo` finds all VMOs by going
+// through the heap.
+//
+// ::: {.transcript file="book/gdb/ch05.txt"}
+// :::
+//
 // ### Exercises {#vmo-exercises}
 //
 // ::: {#ex-vmo-eager .exercise level=1}
@@ -4990,6 +5028,12 @@ void ch06_main(void)
 // says. Loading took one frame for each segment that has bytes in the file:
 // in so small a program every page is a last page, which is copied to be
 // cleared behind its end.
+//
+// In the debugger we look at the file through the kernel's own structures,
+// and at one refusal, up to the function that decides it.
+//
+// ::: {.transcript file="book/gdb/ch06.txt"}
+// :::
 //
 // ### Exercises {#elf-exercises}
 //
@@ -6364,6 +6408,13 @@ void ch07_main(void)
 // With `MEM=5G`, `CPU=qemu64` or `MACHINE=pc` the kernel meets other
 // machines. Watch the line about protections.
 //
+// And now step by step: over `iretq` into ring 3, to the system call and
+// through it, and back. The addresses below 0x1000000 are the program's;
+// `rustica user` tells GDB what is there.
+//
+// ::: {.transcript file="book/gdb/ch07.txt"}
+// :::
+//
 // ### Exercises {#user-exercises}
 //
 // ::: {#ex-user-bit .exercise level=1}
@@ -7685,6 +7736,11 @@ void ch08_main(void)
 // with its arguments. Where Linux has no such call it answers -38, and the
 // program says so.
 //
+// With GDB we can watch as well, from the other side:
+//
+// ::: {.transcript file="book/gdb/ch08.txt"}
+// :::
+//
 // ### Exercises {#sys-exercises}
 //
 // ::: {#ex-sys-rights .exercise level=1}
@@ -8781,6 +8837,12 @@ void ch09_main(void)
 //
 // With `CPU=max,-apic` the machine has no local APIC, and the oldest timer
 // of all takes over.
+//
+// A switch of threads is hard to imagine and easy to see. The timer stands
+// still while the machine is stopped, so we disturb nobody.
+//
+// ::: {.transcript file="book/gdb/ch09.txt"}
+// :::
 //
 // ### Exercises {#sched-exercises}
 //
@@ -10573,6 +10635,11 @@ void ch10_main(void)
 // The archive is `build/gcc/ch10/ramdisk.tar`; `tar tvf` shows what is in
 // it.
 //
+// One file of it, on its way from the archive to the program:
+//
+// ::: {.transcript file="book/gdb/ch10.txt"}
+// :::
+//
 // ### Exercises {#rd-exercises}
 //
 // ::: {#ex-rd-random .exercise level=1}
@@ -11600,6 +11667,11 @@ void ch11_main(void)
 // `make run CH=11 GUI=1` opens a window with the screen. The keys you press
 // there come from the emulated keyboard, and what you type into the
 // terminal comes from the serial line; `cat` cannot tell the difference.
+//
+// In the debugger we can type as well, and see what a key sets in motion.
+//
+// ::: {.transcript file="book/gdb/ch11.txt"}
+// :::
 //
 // ### Exercises {#con-exercises}
 //
@@ -13140,6 +13212,12 @@ void ch12_main(void)
 // read from standard input:
 //
 // ::: {.transcript file="tests/golden/ch12.txt"}
+// :::
+//
+// What you will see in the debugger is how the first process, in its
+// first moments, becomes two, and the second another program.
+//
+// ::: {.transcript file="book/gdb/ch12.txt"}
 // :::
 //
 // ### Exercises {#proc-exercises}

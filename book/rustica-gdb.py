@@ -119,7 +119,8 @@ class Machine:
         gdb.flush()
         self.process = subprocess.Popen(
             ["bash", "-c", f'exec {command} "$@"', "qemu", *options],
-            env={**os.environ, "options": self.facts["options"]}, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
+            env={**os.environ, "options": self.facts["options"]},
+            stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
         for _ in range(1200):
             if self.process.poll() is not None:
                 break
@@ -1440,7 +1441,8 @@ def check_power():
 
 Rustica()
 for name, function_of in {
-        "boot": boot, "restart": restart, "join": join, "efi": show_efi, "type": type_text, "user": load_user,
+        "boot": boot, "restart": restart, "join": join, "efi": show_efi, "type": type_text,
+        "user": load_user,
         "zones": show_zones, "pmm": show_pmm, "heap": show_heap, "vmo": show_vmo, "elf": show_elf,
         "as": show_as, "walk": show_walk, "trap": show_trap, "syscalls": show_syscalls,
         "handles": show_handles, "ps": show_ps, "files": show_files,
@@ -1452,8 +1454,8 @@ for name in "continue step next stepi nexti finish until advance jump".split():
     gdb.execute(f"define hook-{name}\npython check_power()\nend")
 gdb.frame_filters["ends"] = Ends()
 gdb.events.stop.connect(explain)
-for setting in ("confirm off", "print null-stop on", "pagination off", "print pretty on", "history save off",
-                "architecture i386:x86-64", "remotetimeout 60", "tcp connect-timeout 60",
+for setting in ("confirm off", "print null-stop on", "pagination off", "print pretty on",
+                "history save off", "architecture i386:x86-64", "remotetimeout 60", "tcp connect-timeout 60",
                 "python print-stack message", "filename-display basename",
                 "trust-readonly-sections on"):
     quietly("set " + setting)
