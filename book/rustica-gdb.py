@@ -1455,7 +1455,8 @@ for name in "continue step next stepi nexti finish until advance jump".split():
 gdb.frame_filters["ends"] = Ends()
 gdb.events.stop.connect(explain)
 for setting in ("confirm off", "print null-stop on", "pagination off", "print pretty on",
-                "history save off", "architecture i386:x86-64", "remotetimeout 60", "tcp connect-timeout 60",
+                "history save off",
+                "architecture i386:x86-64", "remotetimeout 60", "tcp connect-timeout 60",
                 "python print-stack message", "filename-display basename",
                 "trust-readonly-sections on"):
     quietly("set " + setting)

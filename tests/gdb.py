@@ -111,8 +111,8 @@ def as_the_kernel_says(t):
 
 
 KERNEL_COMMANDS = ["zones", "pmm", "pmm kernel", "pmm 0x1000000", "heap", "heap all", "vmo",
-                   "elf hello", "as", "walk $rip", "walk 0", "walk 0x7fffffffe000", "trap", "syscalls",
-                   "handles", "handles 1", "ps", "files", "user"]
+                   "elf hello", "as", "walk $rip", "walk 0", "walk 0x7fffffffe000", "trap",
+                   "syscalls", "handles", "handles 1", "ps", "files", "user"]
 STRUCTURES = ["zones", "pmm", "heap", "vmo", "as", "user", "sched", "vfs", "tty", "cpu", "boot"]
 GARBAGE = """python
 import random
