@@ -452,21 +452,33 @@ prey    = $(BUG)$(HUNT)
 planted = build/hunts/$(prey)
 setting = $(shell sed -n '/^---/q; s/^$(1)=//p' book/hunts/$(prey).patch)
 there   = $(MAKE) --no-print-directory -C $(planted) HUNT= BUG= PREY=$(prey) \
-          CH=$(or $(CH),$(call setting,CH)) 'OPT=$(or $(OPT),$(call setting,OPT))'
+          WARM=$(CURDIR)/$(WARM) CH=$(or $(CH),$(call setting,CH)) \
+          'OPT=$(or $(OPT),$(call setting,OPT))'
+
+known   = [ -e book/hunts/$(prey).md ] || \
+              { echo "make: no hunt is called $(prey). There are:"; $(list); exit 1; }
+list    = sed -n 's/^\# /  /p' book/hunts/*.md
 
 hunt: $(if $(HINT),,$(BUG:%=hunt-tree)) | tools
-	@$(if $(BUG),$(if $(HINT),sed -n '/^## Hint $(HINT)$$/$(,)/^## /{/^##/!p}' \
-	    book/hunts/$(BUG).md,$(there) run),sed -n 's/^# //p' book/hunts/*.md)
+	@$(if $(BUG),$(known); $(if $(HINT),$(hint),$(symptom); $(there) run),$(list); \
+	    echo "BUG=NAME boots it, HINT=1 besides gives a hint, 'make gdb HUNT=NAME' debugs it.")
+
+symptom = sed '/^\#\# /,$$d; s/^\# //' book/hunts/$(BUG).md
+hint    = sed -n '/^\#\# Hint $(HINT)$$/,/^\#\# /{/^\#\#/!p}' book/hunts/$(BUG).md | \
+          grep . || echo "There are $$(grep -c '^\#\# Hint' book/hunts/$(BUG).md) hints for $(BUG)."
 
 hunt-tree: | tools
 	@$(call require,patch)
-	@[ -e book/hunts/$(prey).patch ] || \
-	    { echo "make: no hunt is called $(prey). There are:"; \
-	      sed -n 's/^# /  /p' book/hunts/*.md; exit 1; }
+	@$(known)
 	@rm -rf $(planted)/user && mkdir -p $(planted) && \
 	    ln -sfn $(addprefix $(CURDIR)/,Makefile book tests) $(planted)
 	@cp -rp rustica.c rustica.h efi_main.c user $(planted) && \
-	    patch -s -p1 -F3 --no-backup-if-mismatch -d $(planted) <book/hunts/$(prey).patch
+	    patch -s -p1 -F3 --no-backup-if-mismatch -d $(planted) <book/hunts/$(prey).patch || \
+	    { echo "make: book/hunts/$(prey).patch does not fit this source any more."; exit 1; }
+	@for f in $$(sed -n 's|^+++ b/||p' book/hunts/$(prey).patch); do \
+	    touch -r $$([ $$f -nt book/hunts/$(prey).patch ] && echo $$f || \
+	            echo book/hunts/$(prey).patch) $(planted)/$$f; \
+	done
 
 # ---- A disk image ------------------------------------------------------------
 #

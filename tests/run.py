@@ -27,6 +27,7 @@ import time
 
 import book
 import gdb
+import hunts
 import lint
 import userland
 import session
@@ -696,6 +697,18 @@ for name, test in gdb.ALL:
     add("gdb/" + name, test)
 
 
+# ---- Bug hunts ---------------------------------------------------------------
+
+def hunt(name, t):
+    build("", "", "snapshot")
+    return hunts.hunt(name, filtered, t)
+
+
+add("hunts/list", hunts.listed)
+for name in hunts.EXPECTED:
+    add("hunts/" + name, hunt, name)
+
+
 # ---- The book ----------------------------------------------------------------
 
 def about_book(function, t):
@@ -758,6 +771,12 @@ def golden(words):
             text = gdb.transcript(Test(f"golden/gdb-ch{ch:02}"), ch)
             (gdb.SESSIONS / f"ch{ch:02}.txt").write_text(text)
             print(f"book/gdb/ch{ch:02}.txt: {len(text.splitlines())} lines")
+    for hunt in hunts.EXPECTED:
+        name = f"hunts/{hunt}"
+        if not words or any(word in name for word in words):
+            text = hunts.play(hunt, Test("golden/" + name))
+            (hunts.HUNTS / f"{hunt}.txt").write_text(text)
+            print(f"book/{name}.txt: {len(text.splitlines())} lines")
     return 0
 
 
