@@ -11,6 +11,5 @@ rustica walk page
 # that bit. It took the page's address for that of one more table...
 print entry
 print/x (long)entry - (long)boot.info->direct_map
-list as_make_entry
-list
+list as_make_entry,+17
 # ...and as_enter_page() would have written the program's entry into the middle of memory.

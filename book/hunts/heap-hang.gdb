@@ -27,7 +27,6 @@ print *b
 # Put on, taken off, put on, put on. The second time it is larger. Who made it so?
 backtrace 2
 up
-list heap_merge
-list
+list heap_merge,+15
 # The block before is free, and grows: but it is on the list already. The block behind is
 # taken off first; here, nobody does that.

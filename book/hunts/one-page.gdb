@@ -12,12 +12,12 @@ backtrace 2
 # A bit, and the word to set it in.
 info args
 up
-print p->free_bits[index / 64]
-print &p->free_bits[index / 64]
+print p->free_bits[i / 64]
+print &p->free_bits[i / 64]
 # It was given the word's value, 0, where its address was needed. So where does the bit go?
 down
 finish
-print p->free_bits[index / 64]
+print p->free_bits[i / 64]
 print *(u64 *)boot_physical(0)
 # To physical address 0. All words are 0, so all bits go there; and as the direct map shows
 # all of memory, nobody complains.

@@ -12,4 +12,4 @@ print/x *(struct elf_segment_header *)bytes
 print h.filesz
 # 0x400000 is the field before, paddr. Where is filesz, and where was it looked for?
 print (long)&((struct elf_segment_header *)0)->filesz
-list elf_parse
+list elf_parse,+7
