@@ -2081,7 +2081,9 @@ void ch02_main(void)
 // *value* into one, not its address. All words being 0, the bits were set
 // in the word at address 0: the first time with success. In C the compiler
 // would have been just as silent, once the cast is written. [A hunt for
-// it](#ex-pmm-hunt) is among the exercises.)
+// it](#ex-pmm-hunt) is among the exercises. Or let it be planted: `make
+// hunt BUG=one-page` boots a kernel that has it, `make gdb HUNT=one-page`
+// debugs that, and `make hunt` lists the other bugs of this book.)
 //
 // ## Theory of operation {#pmm-theory}
 //
@@ -2820,7 +2822,7 @@ void ch03_main(void)
 // sometimes made a list that bites its own tail; a search through such a
 // list never ends. We took the code's logic and ran it on random requests:
 // all of 200 runs failed within 1,412 operations. Enlarging the heap makes
-// this rarer and nothing better.
+// this rarer and nothing better. (`make hunt BUG=heap-hang` hangs.)
 //
 // It could live for months because nothing in it could tell a healthy heap
 // from a sick one. Half of this chapter is about telling.
@@ -3685,6 +3687,9 @@ void ch04_main(void)
 // that the explanation is right. An explanation is right if it predicts
 // something that one did not know yet, and one then looks, and there it is.
 //
+// (`make hunt BUG=vmo3` plants the story as they believed it, `make hunt
+// BUG=vmo3-true` as it was. Try to tell them apart.)
+//
 // In C, though, the trap they believed in is real. Our VMO *is* pointed to:
 // by mappings, by slices, by whoever holds a reference. An array of VMOs
 // that grows with `heap_realloc()` would be a disaster. So a VMO is
@@ -4471,7 +4476,7 @@ void ch05_main(void)
 // the fields of a header from a slice of bytes by indices worked out by
 // hand, and one was wrong. There is nothing to be learned from this except
 // not to do it: the compiler knows where the fields of a
-// [structure](#h-elf) are.
+// [structure](#h-elf) are. (To see it done: `make hunt BUG=pheader`.)
 //
 // ## Theory of operation {#elf-theory}
 //
@@ -5188,6 +5193,8 @@ u64 *as_table_entry(paddr table, vaddr address, int level)
 // upper levels allow everything, the lowest decides. Returns the entry, and
 // in `*table` the table it is in; NULL if there is no memory. (Tables that
 // were added before it ran out stay, empty, until `as_unmap()` comes by.)
+// Entries on the way are taken for ways to tables, as nobody makes a large
+// page in the lower half; `make hunt BUG=big-page` does.
 
 u64 *as_make_entry(struct as *space, vaddr address, paddr *table)
 {
@@ -5773,7 +5780,7 @@ void cpu_fxrstor(struct fpu_state *s)
 // As the low bits of CS say 3, the processor is in ring 3 with the next
 // instruction. (The ancestor's gate for `int 0x80` was closed to ring 3,
 // its descriptor said privilege 0: the way in worked, the way back was a
-// wall. It is the bit to check first.)
+// wall. It is the bit to check first, and `make hunt BUG=dpl0` clears it.)
 //
 // How does the way back work? The processor must find a stack, and must not
 // trust the program's. On an interrupt it takes the one named in the
@@ -6628,7 +6635,8 @@ __asm__(".globl sys_copy_plain\n"
 
 // Both return 0 or -EFAULT. A range that is not wholly in the lower half is
 // refused before anything is touched; of one that is partly mapped, a part
-// may have been copied.
+// may have been copied. (What if only the page fault refused? `make hunt
+// BUG=pointers`.)
 
 bool sys_is_range(vaddr start, u64 size)
 {
