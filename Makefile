@@ -335,7 +335,8 @@ run: $(if $(disk),$(IMAGE),$(KERNEL)) $(if $(warm),snapshot) | tools emulator
 	case $$status in \
 	0) ;; \
 	7) echo "make run: the firmware refuses this kernel";; \
-	3) if grep -q '^\*\*\* ' $(LOG); then echo "make run: a panic; 'make where' tells its lines"; \
+	3) if grep -q '^\*\*\* ' $(LOG); then \
+	       echo "make run: a panic; 'make $(PREY:%=-C build/hunts/% CH=$(CH) )where' tells its lines"; \
 	   else echo "make run: the kernel gave up, see above"; fi;; \
 	9) echo "make run: a triple fault; $(LOG:.log=.qemu) has the registers";; \
 	*) echo "make run: QEMU ended with status $$status";; \
