@@ -336,7 +336,7 @@ run: $(if $(disk),$(IMAGE),$(KERNEL)) $(if $(warm),snapshot) | tools emulator
 	0) ;; \
 	7) echo "make run: the firmware refuses this kernel";; \
 	3) if grep -q '^\*\*\* ' $(LOG); then \
-	       echo "make run: a panic; 'make $(PREY:%=-C build/hunts/% CH=$(CH) )where' tells its lines"; \
+	       echo "make run: a panic; 'make $(elsewhere)where' tells its lines"; \
 	   else echo "make run: the kernel gave up, see above"; fi;; \
 	9) echo "make run: a triple fault; $(LOG:.log=.qemu) has the registers";; \
 	*) echo "make run: QEMU ended with status $$status";; \
@@ -452,6 +452,7 @@ HINT  =
 prey    = $(BUG)$(HUNT)
 planted = build/hunts/$(prey)
 setting = $(shell sed -n '/^---/q; s/^$(1)=//p' book/hunts/$(prey).patch)
+elsewhere = $(if $(PREY),-C build/hunts/$(PREY) CH=$(CH) )
 there   = $(MAKE) --no-print-directory -C $(planted) HUNT= BUG= PREY=$(prey) \
           WARM=$(CURDIR)/$(WARM) CH=$(or $(CH),$(call setting,CH)) \
           'OPT=$(or $(OPT),$(call setting,OPT))'

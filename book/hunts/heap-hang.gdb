@@ -1,5 +1,5 @@
 # The kernel hangs. Where? We let it run for a while and press ^C.
-^C 2
+^C 4
 continue
 # It searches a list. We stop at each block that it looks at.
 break heap_fits
