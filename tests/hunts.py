@@ -34,6 +34,18 @@ EXPECTED = {
     "pointers": (0, r"MZ.*calls: write from the kernel's memory: 10$", "boot/ch08-gcc"),
 }
 
+# What the session must have come to see, whatever else it shows.
+PROOF = {
+    "one-page": r"^\$\d+ = 0xffffffffffffffff$",
+    "heap-hang": r"the list bites its tail at (0x\w+)$(?s:.*)^Breakpoint \d+, heap_insert .*b=\1",
+    "vmo3": r"^New value = 16045690984833335023\n(?s:.*) vmo_take \(\)",
+    "vmo3-true": r"^New value = 0\n(?s:.*)^\d+ +f->next = NULL;$",
+    "pheader": r"= ELF_FILE_LARGER$",
+    "big-page": r"^level 2, .* page at 0x400000, writable, kernel only",
+    "dpl0": r"gate to .*, DPL 0,(?s:.*)^Hello from userspace!$",
+    "pointers": r'^\$\d+ = "MZ"$',
+}
+
 
 def hunt(name, filtered, t):
     """The four tests of one hunt."""
@@ -108,6 +120,7 @@ def play(name, t):
 def session(name, filtered, t, _):
     text, golden = play(name, t), HUNTS / f"{name}.txt"
     (t.dir / "session.txt").write_text(text)
+    t.expect(PROOF[name], text)
     try:
         t.same_text(comparable(golden.read_text(), filtered), comparable(text, filtered))
     except Exception as difference:
