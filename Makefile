@@ -129,7 +129,8 @@ OVMF     = $(call find,$(fw_dirs),OVMF.fd OVMF_CODE_4M.fd OVMF_CODE.4m.fd OVMF_C
 CFLAGS.gcc := -std=gnu11 -O2 --param max-inline-insns-auto=30 -g -Wall -Wextra -Werror \
               -ffreestanding -fpic -fvisibility=protected \
               -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-strict-aliasing \
-              -fno-omit-frame-pointer -fno-optimize-sibling-calls -fcf-protection=none \
+              -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-ipa-icf \
+              -fcf-protection=none \
               -fno-asynchronous-unwind-tables -ffile-prefix-map=$(CURDIR)=. \
               -ffile-prefix-map=$B/= -I.
 CFLAGS.tcc := -g -Wall -mno-sse -I.

@@ -14,6 +14,7 @@ s/process [0-9]+ was/process N was/
 # The debugger: line numbers, offsets in functions and in tables, and addresses in decimal.
 s/([a-z_]+\.[ch]:)[0-9]+/\1N/g
 s/(, line )[0-9]+\./\1N./
+s/(line=)[0-9]+/\1N/g
 s/^[0-9]+ {3,}/N   /
 s/<([a-z_0-9]+)\+[0-9]+>/<\1+N>/g
 s/(entry|PDBR=|page) *[0-9]{2,}/\1 N/g
