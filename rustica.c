@@ -69,6 +69,7 @@
 // processor stops the instruction and calls the kernel. That is a *page
 // fault*.
 //
+// ::: {#fig-addresses .figure file="book/figures/addresses.svg"}
 //     virtual                                   physical
 //
 //     ffffffffc0000000  the kernel's stack  --.
@@ -77,7 +78,6 @@
 //     ffff800000000000  the direct map      ----->  0, 1, 2 and so on: all
 //                                                   memory, in order
 //
-// ::: {#fig-addresses .figure file="book/figures/addresses.svg"}
 // One memory, seen twice: the direct map shows all of it in order, the rest
 // of the address space shows single frames of it.
 // :::
@@ -1628,14 +1628,14 @@ void ch01_main(void)
 //    are the KERNEL zone and hold what the kernel needs for itself. Those
 //    above are the USER zone and hold what programs can see.
 //
+// ::: {#fig-zones .figure file="book/figures/zones.py"}
 //         0              boundary                                    top
 //         |   KERNEL zone   |               USER zone                  |
 //         |#..#...........#.|..........###...........#.....##..#...####|
 //          # reserved, or not usable at all
 //
-// ::: {#fig-zones .figure file="book/figures/zones.py"}
-// The zones that the kernel of this chapter finds, drawn from the
-// transcript at its end: all memory, and enlarged its two ends.
+// The two zones. The book draws them from the transcript at this chapter's
+// end: all memory, and enlarged its two ends.
 // :::
 //
 // The boundary is at 16 MiB on a small machine and at an eighth of the
@@ -2833,7 +2833,11 @@ void ch03_main(void)
 // more if a request needs more. A region is cut without gaps into
 // **blocks**:
 //
-//     region                                                     end
+// ::: {#fig-heap .figure file="book/figures/heap.svg"}
+//     bits   0 0 1 0 0 0 0 1 0 0 ...          64 classes, smallest first
+//     lists      |         '-------------------------.
+//                '-------.                           |
+//     region             v                           v           end
 //     |hdr| block      | block | block             | block  | mark |
 //           used         free    used                free
 //
@@ -2841,7 +2845,6 @@ void ch03_main(void)
 //     | size | size of block before | caller | asked, magic | payload ... |
 //                                                           | data | red  |
 //
-// ::: {#fig-heap .figure file="book/figures/heap.svg"}
 // A region, and how a free block is found in it: a bit says that a class
 // has blocks, its list says where.
 // :::
@@ -3706,11 +3709,6 @@ void ch04_main(void)
 // USER zone, because programs will see them; the nodes are from the heap,
 // which is the kernel's.
 //
-//     root -> [ 64 slots ]                  clone's root -> [ 64 slots ]
-//               |  |  `-- 0: never written                    |  |
-//               |  `----> frame, 2 references <---------------|--'
-//               `-------> frame, 1 reference      frame, 1 reference
-//
 // A page that was never written is zero, and takes no frame. **Reading
 // commits nothing.** The first write *commits* the page: it gets a cleared
 // frame.
@@ -3723,6 +3721,11 @@ void ch04_main(void)
 // 3](#pmm-free) are all there is to it.
 //
 // ::: {#fig-clone .figure file="book/figures/clone.svg"}
+//     root -> [ 64 slots ]                  clone's root -> [ 64 slots ]
+//               |  |  `-- 0: never written                    |  |
+//               |  `----> frame, 2 references <---------------|--'
+//               `-------> frame, 1 reference      frame, 1 reference
+//
 // Copy-on-write needs no more than the references of frames: two on page 1
 // mean that whoever writes first gets a copy.
 // :::
@@ -4487,13 +4490,13 @@ void ch05_main(void)
 // alone. In between the file may change as it likes: every header is read
 // exactly once.
 //
+// ::: {#fig-elf .figure file="book/figures/elf.svg"}
 //     file (a VMO)               summary                   memory
 //     | ELF header     |   -->   entry                     VMO  r-x
 //     | segment headers|   -->   segment 0: start, size    VMO  rw-
 //     | code           |         segment 1: ...            '-- zeros (bss)
 //     | data           |
 //
-// ::: {#fig-elf .figure file="book/figures/elf.svg"}
 // What becomes of a file: the code is shared with it, the data as far as it
 // fills whole pages, and the bss takes no memory at all.
 // :::
@@ -5164,10 +5167,13 @@ struct as_state as;
 // choose the entry in each, and the last twelve the byte in the page (SDM
 // 3A, 4.5). Tables are frames of the KERNEL zone, owner 'T'.
 //
-//     47      39 38      30 29      21 20      12 11          0
-//     | level 4  | level 3  | level 2  | level 1  | byte       |
-//
 // ::: {#fig-walk .figure file="book/figures/walk.svg"}
+//              47     39 38     30 29     21 20     12 11        0
+//              | level 4 | level 3 | level 2 | level 1 | byte     |
+//     0x40101f | 0       | 0       | 2       | 1       | 0x1f     |
+//                |         |         |         |         |
+//     CR3 ---> table --> table --> table --> table --> frame
+//
 // The walk to the first instruction of `hello`: five reads of memory for
 // one byte, which is why the processor remembers the result.
 // :::
@@ -5766,6 +5772,7 @@ void cpu_fxrstor(struct fpu_state *s)
 // happened. It is the frame of [Chapter 1](#boot-traps), whose last five
 // words are the processor's:
 //
+// ::: {#fig-iretq .figure file="book/figures/iretq.svg"}
 //        | SS      0x1b     a data segment, ring 3        |  high
 //        | RSP              the program's stack           |
 //        | RFLAGS  0x2      always set; interrupts off    |
@@ -5773,8 +5780,7 @@ void cpu_fxrstor(struct fpu_state *s)
 //        | RIP              the program's entry point     |
 //     -> | error, vector, 15 registers: all zero          |  low
 //
-// ::: {#fig-iretq .figure file="book/figures/iretq.svg"}
-// The same frame, and what `iretq` makes of it: five words, loaded at once.
+// The frame, and what `iretq` makes of it: five words, loaded at once.
 // :::
 //
 // As the low bits of CS say 3, the processor is in ring 3 with the next
@@ -6484,14 +6490,6 @@ void ch07_main(void)
 // program can give away a part of what it may do, and nobody can give away
 // what he does not have.
 //
-//     number   7 << 16 | 3
-//                |       |     handle table of one program
-//                |       |     0 | console          read, write | gen. 1
-//                |       |     1 | console          read, write | gen. 1
-//                |       |     2 |                              | gen. 4
-//                |       '---> 3 | VMO                     read | gen. 7
-//                '------------------- must be the same -------------'
-//
 // When a handle is closed its number becomes free and will be used again. A
 // program that still believes in the old meaning would then act on the
 // wrong object. Therefore each entry has a **generation**, which changes
@@ -6503,6 +6501,12 @@ void ch07_main(void)
 // is never 0, so that they cannot be confused.
 //
 // ::: {#fig-rights .figure file="book/figures/rights.svg"}
+//     number            index | gen. | rights             object
+//
+//     1 << 16 | 16 -->     16 |  1   | read, write, map --.
+//     3 << 16 | 17 -->     17 |  3   | read             --+--> a VMO
+//     1 << 16 | 18 --x     18 |  2   | read, write      -----> a file
+//
 // Three numbers: a handle, its duplicate with fewer rights, and one that
 // was closed, whose entry belongs to somebody else by now.
 // :::
@@ -8062,6 +8066,7 @@ void timed_remove(struct thread *t)
 // called us; six remain, and the stack pointer. The last instruction,
 // `ret`, returns to where the *other* thread once called this.
 //
+// ::: {#fig-switch .figure file="book/figures/switch.svg"}
 //     stack of A, which leaves            stack of B, which comes
 //
 //     | trap frame: A in ring 3   |       | trap frame: B in ring 3   |
@@ -8071,6 +8076,10 @@ void timed_remove(struct thread *t)
 //     | return address            |       | return address            |
 //     | rbp rbx r12 r13 r14 r15   |       | rbp rbx r12 r13 r14 r15   |
 //     '--- A's stack_pointer <- rsp       rsp <- B's stack_pointer ---'
+//
+// The switch: the same frames on both stacks, down to the return address,
+// so whose stack it is decides who returns.
+// :::
 //
 // Flags need not be saved: interrupts are off on both sides.
 
@@ -8100,11 +8109,6 @@ __asm__(".globl thread_begin\n"
         "    call sched_begin\n"
         "    jmp trap_return\n");
 
-// ::: {#fig-switch .figure file="book/figures/switch.svg"}
-// The switch: the same frames on both stacks, down to the return address,
-// so whose stack it is decides who returns.
-// :::
-//
 // Around that, what belongs to a process: address space, vector registers,
 // FS, and the stack for its next trap. (The kernel is compiled not to use
 // vector registers, so until here they hold what the program left in them.)
@@ -8914,20 +8918,20 @@ void ch09_main(void)
 // files, so two handles made by duplication share a position, and two made
 // by opening twice do not.
 //
+// ::: {#fig-vfs .figure file="book/figures/vfs.svg"}
 //     handle --.
 //     handle ----> open file (position) ----> node ----> VMO (a slice)
 //     handle ----> open file (position) ------^             |
 //                                                        archive (one VMO)
 //
+// Two handles with one position, a third with its own; one node; and its
+// contents, a window on the archive.
+// :::
+//
 // The whole archive is one VMO. The contents of each file are a
 // [slice](#vmo-clone) of it, so unpacking moves no byte. When somebody
 // writes to a file, the slice is replaced by a clone, which copies only
 // pages that are written. Chapter 5 is still paying.
-//
-// ::: {#fig-vfs .figure file="book/figures/vfs.svg"}
-// Two handles with one position, a third with its own; one node; and its
-// contents, a window on the archive.
-// :::
 //
 // The archive comes from a build that we trust; still it is checked before
 // anything is made of it, because one day it will come from elsewhere. What

@@ -225,6 +225,24 @@ def lists(t):
     t.check(digest in every["colophon.html"], f"the colophon does not name {digest}")
 
 
+@test("drawings")
+def drawings(t):
+    """The drawing in a figure is for those who read the source: the book shows the figure in
+    its place, and no drawing beside one that could be the same."""
+    every, count = "\n".join(pages(t).values()), 0
+    for path in ROOT / "efi_main.c", ROOT / "rustica.c":
+        for id, lines in re.findall(r"^// ::: \{#(fig-[\w-]+) .*\n((?://(?:     .*)?\n)+)",
+                                    path.read_text(), re.M):
+            shown = [line for line in lines.splitlines() if len(line) > 20
+                     and html.escape(line[7:].strip(), quote=False) in every]
+            t.check(not shown, f"{path.name}: the book shows what is in {id} as well:\n"
+                    + "\n".join(shown))
+            count += 1
+    beside = re.findall(r'<pre class="drawing"[^>]*>([^<]*)</pre>\s*<figure id="([\w-]+)"', every)
+    t.check(not beside, "\n".join(f"beside {id} stands\n{text}" for text, id in beside))
+    t.check(count >= 9, f"{count} figures have a drawing in the source")
+
+
 # ---- Lines -----------------------------------------------------------------------
 
 HEAD = re.compile(r"(?!return|typedef|else)[a-z][\w *]*?(?:printf_like\(.*?\) )?(\w+)\(.*[^;]$")
