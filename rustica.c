@@ -2831,7 +2831,7 @@ void ch03_main(void)
 //
 // The heap takes frames from the KERNEL zone in **regions** of 64 KiB, or
 // more if a request needs more. A region is cut without gaps into
-// **blocks**:
+// **blocks**.
 //
 // ::: {#fig-heap .figure file="book/figures/heap.svg"}
 //     bits   0 0 1 0 0 0 0 1 0 0 ...          64 classes, smallest first
@@ -5770,7 +5770,7 @@ void cpu_fxrstor(struct fpu_state *s)
 // `iretq`, because it loads everything at once. So we make up a frame as if
 // an interrupt had come from ring 3, and return from what has never
 // happened. It is the frame of [Chapter 1](#boot-traps), whose last five
-// words are the processor's:
+// words are the processor's.
 //
 // ::: {#fig-iretq .figure file="book/figures/iretq.svg"}
 //        | SS      0x1b     a data segment, ring 3        |  high
@@ -7817,6 +7817,8 @@ void ch08_main(void)
 // - it has ended;
 // - its **time slice** is over: the timer has interrupted it while it was
 //   in ring 3, and the timer's handler calls `sched_schedule()` for it.
+//
+// Until it ends it is in one of three states:
 //
 //     running --- slice over ---> ready (at the end of the queue)
 //        |  ^--- its turn ----------'  ^

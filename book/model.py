@@ -109,6 +109,23 @@ def plain(node):
     return plain(content) + (" " if kind in ("Para", "Plain") else "")
 
 
+def conversation(text):
+    """The lines of a transcript, as (kind, prompt, text): "typed" by the user, "said" by the
+    machine, or a "remark" of the session's author, which may have gone over several lines.
+    Behind `commands` everything is typed, up to `end`."""
+    out, listed = [], False
+    for line in text.split("\n"):
+        found = re.match(r"(\(gdb\) |\$ )(?=\S)|(# )", line)
+        kind = "remark" if found and found[2] else "typed" if found or listed else "said"
+        start, rest = (found[0], line[found.end():]) if found else ("", line)
+        if kind == "remark" and out and out[-1][0] == kind:
+            out[-1] = kind, start, f"{out[-1][2]} {rest}"
+        else:
+            out.append((kind, start, rest))
+        listed = line.startswith("(gdb) commands") or listed and line != "end"
+    return out
+
+
 UNIT = re.compile(r"(?:[KMGT]iB|bytes|pages|frames|MHz|ms)\b")
 
 
@@ -176,6 +193,7 @@ class Book:
         self.split(self.blocks)
         self.place()
         self.check_headings()
+        self.check_drawings()
         self.mark()
         self.find_citations()
         self.find_uses()
@@ -261,6 +279,21 @@ class Book:
         for id in meant:
             self.problem(self.locate("{#%s}" % id), "pandoc does not see this heading; is the "
                          "line above it blank?")
+
+    def check_drawings(self):
+        """Four blanks make a drawing, but not behind a list, whose last item would have it."""
+        seen = set()
+        def visit(node):
+            if node["t"] == "CodeBlock" and not node["c"][0][1]:
+                seen.add(node["c"][1].split("\n")[0])
+        walk(self.blocks, visit)
+        for file in self.files[:-1]:
+            lines = self.names.text[file]
+            for number, line in enumerate(lines, 1):
+                if line.startswith("//     ") and line[7:] not in seen and \
+                        not "".join(lines[max(number - 3, 0):number - 1]).count("//     "):
+                    self.problem(f"{file}:{number}", "pandoc does not see this drawing; does it "
+                                 "stand behind a list?")
 
     # ---- Figures, transcripts, exercises ----
 

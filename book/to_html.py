@@ -77,7 +77,15 @@ class Html:
         return raw("html", f'<pre class="drawing" tabindex="0">{quiet(text)}</pre>\n')
 
     def transcript(self, text, file):
-        return raw("html", f'<figure class="transcript"><pre tabindex="0">{quiet(text)}</pre>'
+        def line(kind, prompt, text):
+            text = quiet(text)
+            if kind == "remark":
+                text = re.sub("`(.+?)`", r"<code>\1</code>", text)
+            elif kind == "typed":
+                text = f"<i>{prompt}</i><b>{text}</b>"
+            return f'<span class="{kind}">{text}\n</span>'
+        lines = "".join(line(*one) for one in model.conversation(text))
+        return raw("html", f'<figure class="transcript"><pre tabindex="0">{lines}</pre>'
                    f"<figcaption>{esc(file)}, which the tests compare with a run</figcaption>"
                    "</figure>\n")
 

@@ -86,7 +86,15 @@ class Latex:
         return raw("latex", f"\\begin{{drawing}}\n{lines}\n\\end{{drawing}}\n")
 
     def transcript(self, text, file):
-        lines = "\n".join(f"\\D{{{code(line)}}}" for line in text.split("\n"))
+        def line(kind, prompt, text):
+            if kind == "remark":
+                parts = text.split("`")
+                parts[::2] = map(words, parts[::2])
+                parts[1::2] = [f"\\texttt{{{code(part)}}}" for part in parts[1::2]]
+                return f"\\R{{{''.join(parts)}}}"
+            return f"\\Y{{{code(prompt)}}}{{{code(text)}}}" if kind == "typed" else \
+                f"\\D{{{code(text)}}}" if text else "\\blank"
+        lines = "\n".join(line(*one) for one in model.conversation(text))
         return raw("latex", f"\\begin{{transcript}}\n{lines}\n\\end{{transcript}}\n")
 
     def reference(self, text, name, page):

@@ -145,12 +145,17 @@ A figure that somebody has drawn badly.
 An id where there can be none. {#boot-lost}
 
 []{#boot-unused}An id that nothing leads to.
+
+- A list.
+
+    +-- a drawing that
+    '-- belongs to it
 """
 COMPLAINTS = {"boot_nonsense()": "there is no boot_nonsense()", "nowhere": "a dead link",
               "nothing.svg": "the figure book/figures/nothing.svg is missing",
               "nothing.txt": "the transcript tests/golden/nothing.txt is missing",
               "# of frames": "a heading by accident", "boot-lost": "is not one for pandoc",
-              "boot-unused": "is not used"}
+              "boot-unused": "is not used", "+-- a": "pandoc does not see this drawing"}
 
 
 @test("mistakes")
