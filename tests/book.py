@@ -248,6 +248,23 @@ def drawings(t):
     t.check(count >= 9, f"{count} figures have a drawing in the source")
 
 
+@test("sessions")
+def sessions(t):
+    """Transcripts are there line by line, and what is to be typed stands out."""
+    every, count = "\n".join(pages(t).values()), 0
+    for path in sorted(ROOT.glob("book/gdb/*.txt")):
+        for line in path.read_text().splitlines():
+            text = html.escape(line.removeprefix("(gdb) "), quote=False)
+            if line.startswith("(gdb) "):
+                count += 1
+                t.check(f'<span class="typed"><i>(gdb) </i><b>{text}</b>\n</span>' in every,
+                        f"{path.name}: not as typed: {line}")
+            elif not line.startswith("# "):
+                t.check(f">{text}\n</span>" in every or f">{text}</b>\n</span>" in every,
+                        f"{path.name}: not in the book: {line}")
+    t.check(count > 100, f"{count} lines are typed")
+
+
 # ---- Lines -----------------------------------------------------------------------
 
 HEAD = re.compile(r"(?!return|typedef|else)[a-z][\w *]*?(?:printf_like\(.*?\) )?(\w+)\(.*[^;]$")
