@@ -127,10 +127,9 @@ OVMF     = $(call find,$(fw_dirs),OVMF.fd OVMF_CODE_4M.fd OVMF_CODE.4m.fd OVMF_C
 # folder it is built in.
 
 CFLAGS.gcc := -std=gnu11 -O2 --param max-inline-insns-auto=30 -g -Wall -Wextra -Werror \
-              -ffreestanding -fpic -fvisibility=protected \
-              -mno-red-zone -mgeneral-regs-only -fno-stack-protector -fno-strict-aliasing \
-              -fno-omit-frame-pointer -fno-optimize-sibling-calls -fno-ipa-icf \
-              -fcf-protection=none \
+              -ffreestanding -fpic -fvisibility=protected -mno-red-zone -mgeneral-regs-only \
+              -fno-stack-protector -fno-strict-aliasing -fno-omit-frame-pointer \
+              -fno-optimize-sibling-calls -fno-ipa-icf -fcf-protection=none \
               -fno-asynchronous-unwind-tables -ffile-prefix-map=$(CURDIR)=. \
               -ffile-prefix-map=$B/= -I.
 CFLAGS.tcc := -g -Wall -mno-sse -I.
@@ -393,12 +392,14 @@ bench: snapshot
 	@python3 tests/loop.py bench $(ROUNDS) $(SNAPSHOT) $(hardware) -kernel $(WAITER)
 	@$(MAKE) --no-print-directory bench-speed
 
-# What the kernel's services cost, beside Linux. The processor is one on which Linux,
-# too, copies in the way that costs the fewest instructions.
+# What the kernel's services cost, beside Linux or, with ALONE=1, without it. The
+# processor is one on which Linux, too, copies in the way that costs the fewest
+# instructions.
+ALONE =
 bench-speed: CPU = qemu64
 bench-speed: $(KERNEL) snapshot
 	@$(call require,python3)
-	@python3 tests/bench.py $B $(KERNEL) $(SNAPSHOT) $(hardware)
+	@python3 tests/bench.py $(ALONE:%=--alone) $B $(KERNEL) $(SNAPSHOT) $(hardware)
 
 # ---- Debugging ---------------------------------------------------------------
 #

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the kernel's services cost, in instructions, and what they cost on Linux.
 
-    tests/bench.py FOLDER KERNEL SNAPSHOT QEMU...      what `make bench` does
+    tests/bench.py [--alone] FOLDER KERNEL SNAPSHOT QEMU...    what `make bench` does
 
 QEMU counts: with -icount shift=0 the processor's counter of cycles, which user/bench.c
 reads, counts instructions. We boot Rustica from the snapshot and have its shell start
@@ -159,11 +159,12 @@ def without_firmware(qemu):
     return [word for i, word in enumerate(qemu) if i not in found and i - 1 not in found]
 
 
-def main(folder, kernel, snapshot, *qemu):
+def main(alone, folder, kernel, snapshot, *qemu):
     folder = ROOT / folder
     ours, theirs, name = rustica(folder, ROOT / kernel, snapshot, qemu), {}, ""
     try:
-        name, theirs = linux(folder, without_firmware(qemu))
+        if not alone:
+            name, theirs = linux(folder, without_firmware(qemu))
         name = re.sub(r"vmlinuz-([\d.-]*\d).*", r"Linux \1", name)
     except (Sorry, OSError, subprocess.SubprocessError) as why:
         print("Linux is missing from this table:", " ".join(str(why).split()))
@@ -176,7 +177,8 @@ def main(folder, kernel, snapshot, *qemu):
 
 if __name__ == "__main__":
     try:
-        main(*sys.argv[1:])
+        words = [word for word in sys.argv[1:] if word != "--alone"]
+        main("--alone" in sys.argv, *words)
     except Sorry as why:
         sys.exit(f"make bench: {why}")
     except KeyboardInterrupt:

@@ -570,8 +570,28 @@ def bench_rows(cc, t):
         t.expect(rf"^{re.escape(row)} +\d+$", text)
 
 
+FIGURES = TESTS / "golden" / "speed.txt"
+
+
+def figures(text):
+    """{what: instructions} of a table that `make bench-speed` has printed."""
+    return {what: int(cost.replace(",", ""))
+            for what, cost in re.findall(r"^(\S.*?) {2,}([\d,]+)(?: |$)", text, re.M)}
+
+
+def bench_figures(t):
+    """What the book says of costs is true, within a quarter: compilers differ."""
+    build("", "gcc")
+    wanted, got = figures(FIGURES.read_text()), figures(t.make("bench-speed", ALONE="1"))
+    t.check(list(wanted) == list(got), f"expected the rows {list(wanted)}, got {list(got)}")
+    wrong = [f"{what}: expected about {cost:,} instructions, got {got[what]:,}"
+             for what, cost in wanted.items() if abs(got[what] - cost) > cost / 4]
+    t.check(not wrong, "\n".join(wrong + ["If that is right, `make golden T=speed`"]))
+
+
 for cc in COMPILERS:
     add("bench/rows-" + cc, bench_rows, cc)
+add("bench/figures", bench_figures)
 
 
 # ---- What goes wrong ---------------------------------------------------------
@@ -771,6 +791,10 @@ def golden(words):
             text = gdb.transcript(Test(f"golden/gdb-ch{ch:02}"), ch)
             (gdb.SESSIONS / f"ch{ch:02}.txt").write_text(text)
             print(f"book/gdb/ch{ch:02}.txt: {len(text.splitlines())} lines")
+    if not words or "speed" in words:
+        text = Test("golden/speed").make("bench-speed")
+        FIGURES.write_text(text[text.index("instructions"):])
+        print(f"tests/golden/speed.txt: {len(figures(text))} rows")
     for hunt in hunts.EXPECTED:
         name = f"hunts/{hunt}"
         if not words or any(word in name for word in words):
