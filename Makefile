@@ -310,8 +310,10 @@ emulator:
 
 # The firmware clears the screen several times before it starts us, and tells what it
 # starts from a disk; we keep quiet until the kernel's first line, so that what you
-# typed before stays in view.
-quiet = { while IFS= read -r line && [[ $$line = *BdsDxe:* ]]; do :; done; \
+# typed before stays in view. QEMU makes its terminal one that does not block, and what
+# cat then cannot write would be lost; so it gets the terminal anew.
+quiet = { [ ! -t 1 ] || exec >/proc/self/fd/1 || :; \
+          while IFS= read -r line && [[ $$line = *BdsDxe:* ]]; do :; done; \
           >$(LOG:.log=.up); [ -z "$$line" ] || printf '%s\n' "$${line\#\#*[0-9]H}"; \
           exec $$clean; }
 

@@ -362,6 +362,7 @@ struct boot_state {
     struct boot_option option[BOOT_OPTION_COUNT];
     u32 option_count;
     bool emulated;                   /* QEMU's debug console answers */
+    bool serial_stuck;               /* nobody takes what we send */
     bool pipe;                       /* the serial line is fed by a program; chapter 11 */
     u32 panics;                      /* more than one: the report itself failed */
     char log[BOOT_LOG_SIZE];         /* what printf() has printed; a ring */
@@ -403,8 +404,10 @@ void boot_debug_put(char c)
 // today is a 16550 or pretends to be one, on servers, on boards for
 // tinkerers and in every emulator. It has eight ports from 0x3f8 up. We set
 // 115,200 bits a second and eight data bits, and before each byte wait for
-// "transmitter empty" (bit 5 of port 5), but not for ever. If its scratch
-// register does not remember what we wrote, there is no such device.
+// "transmitter empty" (bit 5 of port 5). Somebody at the other end may be
+// slow, so we wait for seconds; but only once, and then not again until the
+// line has moved. If its scratch register does not remember what we wrote,
+// there is no such device.
 
 #define COM1 0x3f8
 
@@ -425,12 +428,13 @@ bool boot_serial_init(void)
 
 void boot_serial_put(char c)
 {
-    u32 patience = 100000;
+    u32 patience = boot.serial_stuck ? 1 : 10000000;
 
     if (c == '\n')
         boot_serial_put('\r');
     while (!(cpu_inb(COM1 + 5) & 0x20) && --patience)
         cpu_pause();
+    boot.serial_stuck = !patience;
     cpu_outb(COM1, (u8)c);
 }
 

@@ -11,8 +11,8 @@ s/ *[0-9]+ (pieces|usable|reserved|kernel|user|withheld|frames|free)/ N \1/g
 # The numbers of processes depend on how the shell goes about its work.
 s/process [0-9]+ was/process N was/
 
-# What the firmware has left in registers that nobody has used since.
-s/^ +r12 +[0-9a-f]+ +r13 .*/  r12 to r15/
+# Registers.
+s/\b(r[a-z0-9]{1,2}) +[0-9a-f]{16}\b/\1 VALUE/g
 
 # The debugger: line numbers, offsets in functions and in tables, and addresses in decimal.
 s/([a-z_]+\.[ch]:)[0-9]+/\1N/g

@@ -91,8 +91,23 @@ def ending(t):
     t.type("\004", PROMPT)
     t.type("crash kernel\r", r"killed at", PROMPT)
     t.type("echo status $?\r", r"status 139\n", PROMPT)
-    t.type("exit\r", PROMPT)                # init starts another shell
-    t.type("echo back\r", r"\nback\n", PROMPT)
+
+def crowding(t):
+    t.type("echo 0123456789abcde >/tmp/f; cd /tmp\r", PROMPT)
+    t.type("for i in 1 2 3 4 5 6 7 8 9 10 11 12; do cat f f >g; mv g f; done\r", PROMPT)
+    before = t.text.count("0123456789abcde\n")
+    t.type("cat f\r", PROMPT)
+    lines = t.text.count("0123456789abcde\n") - before
+    assert lines == 4096, f"expected 4096 lines of a large file, got {lines}"
+    t.type("rm f; cd /\r", PROMPT)
+    t.type("bomb fork\r", r"bomb: fork is over\n", PROMPT)
+    t.type("ps\r", r"NAME\n.*init\n.*sh\n.*ps\n", PROMPT)
+
+
+def memory(t):
+    """KiB in use, as a shell sees it that has done nothing yet."""
+    t.type("free\r", r"free\n +\d+ +\d+ +\d+\n", PROMPT)
+    return re.findall(r"free\n +\d+ +(\d+) +\d+\n", t.text)[-1]
 
 
 def conversation(command, patience):
@@ -100,8 +115,12 @@ def conversation(command, patience):
     t = Terminal(command, patience)
     try:
         t.expect(PROMPT)
-        for part in (editing, interrupting, ending):
+        before = memory(t)
+        for part in (editing, interrupting, ending, crowding):
             part(t)
+        t.type("exit\r", PROMPT)            # init starts another shell
+        after = memory(t)
+        assert before == after, f"{before} KiB were in use at first, {after} at the end"
         t.type("poweroff\r")
         return t.status(), t.text
     finally:
