@@ -8955,8 +8955,7 @@ void ch09_main(void)
 // **Shortcomings.** What is written is gone when the power is. Everybody is
 // user 0 and may do everything: permission bits are kept and shown, and
 // only the right to execute is looked at. Directories are lists, so finding
-// a name takes as long as there are names; and as the position in one
-// counts entries, whoever removes some while listing misses others.
+// a name takes as long as there are names.
 //
 // ## Nodes {#vfs-node}
 //
@@ -9170,10 +9169,10 @@ const struct node_operations rd_operations = {
 //
 // A tar archive is a sequence of blocks of 512 bytes. A file is a header
 // block and the contents, filled up to whole blocks; two blocks of zeros
-// end the archive (POSIX.1-2017, `pax`, "ustar Interchange Format"). We
-// stop at the first.
-// Numbers are written in octal digits, as text. The header has a checksum:
-// the sum of its bytes, with the checksum itself counted as blanks.
+// end the archive (POSIX.1-2017, `pax`, "ustar Interchange Format"), but we
+// stop at the first. Numbers are written in octal digits, as text. The
+// header has a checksum: the sum of its bytes, with the checksum itself
+// counted as blanks.
 
 #define TAR_BLOCK 512
 
@@ -11782,8 +11781,6 @@ void ch11_main(void)
 // **Shortcomings.** No job control: a program cannot be stopped and
 // continued. `vfork` is `fork`. Signals do not queue, as in the old days,
 // and the third argument of a handler is not laid out as Linux does it.
-// `fork` compares each mapping with those before it, which is slow for a
-// process with thousands.
 //
 // ## Signals {#signal-state}
 //
