@@ -563,7 +563,7 @@ setup-book: setup
 
 NEEDS := gcc:gcc ld:binutils tcc:tcc qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
          mformat:mtools python3:python3 gdb:gdb patch:patch
-FILES  = /usr/include/stdio.h:libc6-dev /usr/include/cmocka.h:libcmocka-dev \
+FILES  = /usr/bin/kill:procps /usr/include/stdio.h:libc6-dev /usr/include/cmocka.h:libcmocka-dev \
          /usr/include/efi/efi.h:gnu-efi \
          $(or $(EFI_CRT),crt0-efi-x86_64.o):gnu-efi $(or $(OVMF),OVMF.fd):ovmf \
          $(or $(FONT),Lat15-Terminus16.psf.gz):console-setup-linux
