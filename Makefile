@@ -409,11 +409,13 @@ bench-speed: $(KERNEL) snapshot
 # is a place to stop at and every variable has a value. (DEBUG=-O2 debugs what
 # `make run` boots.) Our script for GDB starts the machine; `make gdb-machine` tells
 # it how. With PLAY=FILE it plays a session and ends. (By `set -m`, Ctrl-C is for GDB
-# alone; make would think that it is meant.)
+# alone; make would think that it is meant. A later chapter's edit makes the source
+# newer than this chapter's kernel, of which GDB would warn, were it not touched.)
 
 DEBUG  = -O0 -g3 -w
 PLAY   =
 PORT   =
+newer  = touch $B/BOOTX64.so $(KERNEL)
 listen = $(if $(PORT),tcp:127.0.0.1:$(PORT),unix:$B/gdb.socket)
 debug  = B=$B$(if $(filter gcc,$(COMPILER)),/debug 'UFLAGS.gcc=$(UFLAGS.gcc) $(DEBUG)' \
          'CFLAGS.gcc=$(CFLAGS.gcc) $(DEBUG) -ffile-prefix-map=$B/debug/=' \
@@ -432,12 +434,14 @@ gdb-machine: | tools
 	@$(MAKE) --no-print-directory $(debug) gdb-tell
 
 gdb-tell: $(KERNEL) $(if $(warm),snapshot)
+	@$(newer)
 	@printf 'machine: %s\n' 'symbols $B/BOOTX64.so' 'main $(chNN)_main' 'programs $B/user $R' \
 	    'log $(LOG)' 'session $(or $(PREY:%=book/hunts/%.gdb),book/gdb/$(chNN).gdb)' \
 	    'warm $(if $(warm),$(SNAPSHOT))' 'options $(OPT)' \
 	    'start $(QEMU) $(boot.)'
 
 gdb-wait: $(KERNEL)
+	@$(newer)
 	@serial=stdio options="$(OPT)"; \
 	[ ! -t 0 ] || { serial=mon:stdio; echo "Leave QEMU with Ctrl-A X."; }; \
 	echo "Your debugger: target remote $(listen:unix:%=%)"; \
