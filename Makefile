@@ -67,7 +67,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 .SUFFIXES:
 .PHONY: all run loop snapshot bench bench-speed image test golden where book setup doctor clean help
 .PHONY: tools emulator test-long
-.PHONY: gdb gdb-server gdb-machine gdb-tell gdb-wait hunt hunt-tree
+.PHONY: gdb gdb-server gdb-machine gdb-kernel gdb-tell gdb-wait hunt hunt-tree
 all:
 
 # ---- Chapters ----------------------------------------------------------------
@@ -145,14 +145,15 @@ all: $(KERNEL)
 
 # The first lines of the book, and nothing else, are a kernel. By the #line its
 # lines are rustica.c's for the compiler, the debugger and a panic. (tcc believes
-# that only of its standard input.) A prefix that did not change is left alone.
+# that only of its standard input.) A prefix that did not change is left alone, for
+# several makes at a time, too.
 ifneq ($(CH),)
 source    := $B/rustica.c
 input.tcc := - <
 $B/rustica.c: rustica.c Makefile | tools
 	$(Q)mkdir -p $B
-	$(Q)(echo '#line 1 "rustica.c"'; sed '/^\/\/ # Chapter $(next)[.] /,$$d' $<) >$@.new
-	$(Q)if cmp -s $@.new $@; then rm $@.new; else mv $@.new $@; fi
+	$(Q)(echo '#line 1 "rustica.c"'; sed '/^\/\/ # Chapter $(next)[.] /,$$d' $<) >$@.$$PPID
+	$(Q)if cmp -s $@.$$PPID $@; then rm $@.$$PPID; else mv $@.$$PPID $@; fi
 endif
 
 $B/rustica.o: $(or $(source),rustica.c) rustica.h Makefile | tools
@@ -410,16 +411,17 @@ bench-speed: $(KERNEL) snapshot
 # `make run` boots.) Our script for GDB starts the machine; `make gdb-machine` tells
 # it how. With PLAY=FILE it plays a session and ends. (By `set -m`, Ctrl-C is for GDB
 # alone; make would think that it is meant. A later chapter's edit makes the source
-# newer than this chapter's kernel, of which GDB would warn, were it not touched.)
+# newer than this chapter's kernel, of which GDB would warn, were it not touched. By
+# `flock`, of two who start a session at once, one builds and the other waits.)
 
 DEBUG  = -O0 -g3 -w
 PLAY   =
 PORT   =
-newer  = touch $B/BOOTX64.so $(KERNEL)
 listen = $(if $(PORT),tcp:127.0.0.1:$(PORT),unix:$B/gdb.socket)
 debug  = B=$B$(if $(filter gcc,$(COMPILER)),/debug 'UFLAGS.gcc=$(UFLAGS.gcc) $(DEBUG)' \
          'CFLAGS.gcc=$(CFLAGS.gcc) $(DEBUG) -ffile-prefix-map=$B/debug/=' \
          'RFLAGS.gcc=$(RFLAGS.gcc) $(DEBUG)')
+locked = mkdir -p $B; flock -o $B $(MAKE) --no-print-directory $(debug)
 
 gdb: $(HUNT:%=hunt-tree) | tools
 	@$(call require,gdb qemu-system-x86_64)
@@ -428,20 +430,22 @@ gdb: $(HUNT:%=hunt-tree) | tools
 
 gdb-server: $(HUNT:%=hunt-tree) | tools
 	@$(call require,qemu-system-x86_64)
-	@$(if $(HUNT),$(there) gdb-server,$(MAKE) --no-print-directory $(debug) gdb-wait)
+	@$(if $(HUNT),$(there) gdb-server,\
+	    $(locked) gdb-kernel && $(MAKE) --no-print-directory $(debug) gdb-wait)
 
 gdb-machine: | tools
-	@$(MAKE) --no-print-directory $(debug) gdb-tell
+	@$(locked) gdb-tell
 
-gdb-tell: $(KERNEL) $(if $(warm),snapshot)
-	@$(newer)
+gdb-kernel: $(KERNEL)
+	@[ $< -nt rustica.c ] || touch $B/BOOTX64.so $<
+
+gdb-tell: gdb-kernel $(if $(warm),snapshot)
 	@printf 'machine: %s\n' 'symbols $B/BOOTX64.so' 'main $(chNN)_main' 'programs $B/user $R' \
 	    'log $(LOG)' 'session $(or $(PREY:%=book/hunts/%.gdb),book/gdb/$(chNN).gdb)' \
 	    'warm $(if $(warm),$(SNAPSHOT))' 'options $(OPT)' \
 	    'start $(QEMU) $(boot.)'
 
-gdb-wait: $(KERNEL)
-	@$(newer)
+gdb-wait:
 	@serial=stdio options="$(OPT)"; \
 	[ ! -t 0 ] || { serial=mon:stdio; echo "Leave QEMU with Ctrl-A X."; }; \
 	echo "Your debugger: target remote $(listen:unix:%=%)"; \

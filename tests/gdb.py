@@ -4,13 +4,11 @@ show is what the kernel says, or a sentence, whatever is in memory.
 (There is a module called gdb inside of GDB; this is another one.)
 """
 
-import collections
 import os
 import pathlib
 import re
 import signal
 import socket
-import threading
 import time
 
 import session
@@ -26,19 +24,10 @@ def test(function):
     return function
 
 
-LOCKS = collections.defaultdict(threading.Lock)
-
-
-def build(t, ch="", **variables):
-    """Builds the kernel that is to be debugged; only one test at a time builds the same."""
-    with LOCKS[str(ch), variables.get("CC")]:
-        t.make("gdb-machine", **variables, CH=ch)
-
-
 def play(t, ch, path, **variables):
     """Plays a session; returns what there is to see, without the messages of make."""
     words = [f"{k}={v}" for k, v in {**variables, "CH": ch}.items() if v]
-    build(t, ch, **variables)
+    t.make("gdb-machine", **variables, CH=ch)
     status, text = t.run("make", "gdb", *words, f"PLAY={path}", env={"TERM": "dumb"})
     t.check(status == 0, f"make gdb: status {status}\n{text}")
     return "".join(line.expandtabs().rstrip() + "\n" for line in text.strip().splitlines())
@@ -232,7 +221,7 @@ def terminal(t):
     """^C stops the kernel, not the session; two sessions do not disturb each other; a
     session that ends, or is killed, takes its machine with it."""
     for ch in "", "1":
-        build(t, ch)
+        t.make("gdb-machine", CH=ch)
     one, two, three = start(), start("CH=1"), start("CH=1")
     try:
         one.type("continue\n", r"\$ ")
@@ -265,7 +254,7 @@ def terminal(t):
 @test
 def machine_interface(t):
     """What .vscode/launch.json says to GDB: the same commands, in its own way."""
-    build(t, 1)
+    t.make("gdb-machine", CH=1)
     text = (ROOT / ".vscode" / "launch.json").read_text()
     said = re.findall(r'"text": "(.*)" \}', text[:text.index('"Rustica: join')])
     t.check(len(said) > 2 and "launch.json" not in said, f"not found: {said}")
@@ -280,7 +269,12 @@ def machine_interface(t):
         front.expect(r'\*stopped,reason="breakpoint-hit".*func="ch01_main".*file="rustica.c"')
         front.type("-break-insert boot_show_trap\n", r'\^done,bkpt=')
         front.type("-exec-continue\n", r'\*stopped,reason="breakpoint-hit".*boot_show_trap')
-        t.check("boot: a console on the serial line" in front.text.replace('"\n~"', ""),
+        console, end = "", time.monotonic() + PATIENCE
+        while "console on the serial line" not in console and time.monotonic() < end:
+            front.read(0.1)             # it comes in pieces, GDB's own words between them
+            console = re.sub(r'=breakpoint-m[^*]*\*stopped.*\n\(gdb\) \n', "", front.text)
+            console = console.replace('"\n~"', "")
+        t.check("boot: a console on the serial line" in console,
                 f"the console is not in the stream:\n{front.text}")
         front.type('-interpreter-exec console "rustica trap f"\n', "#BP breakpoint")
         front.type("-stack-list-variables 1\n", r'name="f"')
@@ -292,7 +286,7 @@ def machine_interface(t):
 @test
 def server(t):
     """`make gdb-server` waits for any debugger, at a port or at a socket."""
-    build(t, 1)
+    t.make("gdb-machine", CH=1)
     with socket.socket() as any_port:
         any_port.bind(("127.0.0.1", 0))
         port = any_port.getsockname()[1]
