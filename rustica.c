@@ -31,7 +31,7 @@
 // run CH=1` boots the first chapter in an emulated computer, `make gdb
 // CH=1` lets you step through it, and `make help` lists the rest. Read a
 // chapter, run it, break it: what you want back, git has. Each exercise
-// says how you know that you are done.
+// says when you are done. [Appendix D](#app-hunts) is for bug hunters.
 //
 // Facts that cross a boundary (between us and the firmware, a file, or a
 // program) live in [one header](#app-header).

@@ -1,4 +1,4 @@
-"""What stands behind the last page of the sources: lists, the index, the colophon.
+"""What stands behind the last page of the sources: bug hunts, lists, the index, the colophon.
 
 It is written as Markdown and read by pandoc like everything else.
 """
@@ -12,6 +12,40 @@ import model
 KINDS = {"label": "function", "externvar": "variable", "prototype": "function",
          "enumerator": "constant"}
 LEVELS = ["", "one sitting", "an evening", "a weekend"]
+
+
+def hunts(book):
+    """Appendix D, of book/hunts/NAME.patch, which tells the chapter, .md and .txt."""
+    yield "\n# Appendix D. Bug hunts {#app-hunts}\n"
+    yield "Here are bugs that have been in a kernel: in the [ancestor](#ch-zones), most of " \
+          "them, where they cost weeks. `make hunt BUG=NAME` plants one in a copy of the " \
+          "present source and boots that; `make gdb HUNT=NAME` is for you to find it. Read a " \
+          "symptom, guess, and look. If you are stuck, take one hint; if you have found it, " \
+          "compare your way with ours.\n"
+    folder = book.root / "book" / "hunts"
+    names = sorted((path.stem for path in folder.glob("*.patch")), key=lambda name:
+                   (int(planted_in(folder, name)), name))
+    for name in names:
+        text = (folder / f"{name}.md").read_text()
+        text = re.sub(rf"\bhunt,?\s+({'|'.join(names)})(?![\w-])", r"[\g<0>](#hunt-\1)", text)
+        title, symptom, *hints = re.split(r"^##? (.*)\n", text, flags=re.M)[1:]
+        title = title.removeprefix(name + ": ")
+        yield f"## {title[0].upper()}{title[1:]} {{#hunt-{name}}}\n{symptom}\n"
+        yield f"(`make hunt BUG={name}`, in Chapter {planted_in(folder, name)}.)\n"
+        for title, hint in zip(hints[::2], hints[1::2]):
+            if title == "What was true":
+                yield from folded("How it is found", '::: {.transcript file="book/hunts/'
+                                  f'{name}.txt"}}\n:::')
+            yield from folded(title, hint)
+
+
+def planted_in(folder, name):
+    """The chapter, which a patch names first."""
+    return re.match(r"CH=(\d+)\n", (folder / f"{name}.patch").read_text())[1]
+
+
+def folded(title, text):
+    yield f'\n:::: {{.folded title="{title}"}}\n{text}\n::::\n'
 
 
 def lines(book):

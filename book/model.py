@@ -191,6 +191,7 @@ class Book:
         self.blocks = json.loads(pandoc("-f", "book/reader.lua", "-t", "json", "--preserve-tabs",
                                         *self.files, root=root))["blocks"]
         self.split(self.blocks)
+        self.add(back.hunts(self))
         self.place()
         self.check_headings()
         self.check_drawings()
@@ -198,7 +199,10 @@ class Book:
         self.find_citations()
         self.find_uses()
         self.check_names()
-        self.add_back()
+        first = len(self.parts)
+        self.add(back.lines(self))
+        for part in self.parts[first:]:
+            walk(part.blocks, lambda node, part=part: self.own(node, part))
         self.check_links()
 
     def problem(self, place, why):
@@ -238,13 +242,10 @@ class Book:
                     part.sections.append(section)
                     self.sections[section.id] = section
 
-    def add_back(self):
-        """The lists and the index, which are made of all the rest."""
-        first, text = len(self.parts), "\n".join(back.lines(self))
+    def add(self, lines):
+        """Parts that are not in the sources, but made of other files, or of all the rest."""
         self.split(json.loads(pandoc("-f", "markdown-auto_identifiers", "-t", "json",
-                                     text=text))["blocks"])
-        for part in self.parts[first:]:
-            walk(part.blocks, lambda node, part=part: self.own(node, part))
+                                     text="\n".join(lines)))["blocks"])
 
     def place(self):
         """Where each section begins in its file, and on which page each line is."""
@@ -316,6 +317,9 @@ class Book:
                     self.where[anchor(keys["file"], line)] = part
 
     def mark_one(self, node):
+        hunt = node["t"] == "Code" and re.match(r"make hunt\s+BUG=([a-z][\w-]*)$", node["c"][1])
+        if hunt and self.part.id != "app-hunts":
+            return element("Link", ["", [], []], [node], ["#hunt-" + hunt[1], ""])
         if node["t"] != "Div":
             return None
         id, classes, keys = attributes(node)
@@ -446,6 +450,8 @@ class Book:
         """The Name a backquoted text means, None for no name, False for a mistake."""
         if part.id in ("app-make", "lists", "names", "colophon"):
             return None
+        if part.id == "app-hunts":          # there are names in them that only the bug has
+            return self.names.in_prose(text, "rustica.c") or None
         if part.id != "app-user":
             return self.names.in_prose(text, "rustica.c")
         return self.names.in_prose(text, "user/user.h") or (     # Linux's structures are none

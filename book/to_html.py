@@ -144,6 +144,10 @@ class Html:
         node["c"][1].insert(0, head)
         return node
 
+    def folded(self, node, keys):
+        return [raw("html", f'<details><summary>{esc(keys["title"])}</summary>\n'), *node["c"][1],
+                raw("html", "</details>\n")]
+
 
 def unparagraphed(blocks):
     return [element("Plain", b["c"]) if b["t"] == "Para" else b for b in blocks]
@@ -185,6 +189,8 @@ def render(book, part, form, page=None):
                 return form.exercise(node, keys, id)
             if "figure" in classes:
                 return form.figure(node, keys, id)
+            if "folded" in classes:
+                return form.folded(node, keys)
         return None
 
     blocks, open_section = [form.chapter(part)], book.sections[part.id]
@@ -279,7 +285,8 @@ def names_js(book):
 
 
 def search_js(book):
-    """[[page, id, number and title, text]] of all sections."""
+    """[[page, id, number and title, text]] of all sections; what is folded is for no one
+    who has not asked."""
     data = []
     for part in book.parts:
         section, text = book.sections[part.id], []
@@ -289,7 +296,7 @@ def search_js(book):
                              re.sub(r"\s+", " ", " ".join(text)).strip()])
                 section = block and book.sections[block["c"][1][0]]
                 text = []
-            else:
+            elif block["t"] != "Div" or "folded" not in attributes(block)[1]:
                 text.append(plain(block))
     return "rustica.sections = " + json.dumps(data, separators=(",", ":")) + ";\n"
 

@@ -146,6 +146,9 @@ class Latex:
         return [raw("latex", f"\\begin{{exercise}}{{{keys['number']}}}{{{dots}}}{{{id}}}\n"),
                 *node["c"][1], raw("latex", "\\end{exercise}\n")]
 
+    def folded(self, node, keys):
+        return [raw("latex", f"\\folded{{{words(keys['title'])}}}\n"), *node["c"][1]]
+
 
 def breakable(text):
     """Code in running text may be broken after an underscore, a slash or a dot."""

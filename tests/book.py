@@ -540,6 +540,12 @@ def browser(t):
             faint = json.loads(b.js(CONTRAST))
             t.check(not faint, f"too little contrast, {'dark' if dark else 'light'}: {faint}")
 
+        b.go("app-hunts.html")
+        hunts = len(list(ROOT.glob("book/hunts/*.patch")))
+        folds = b.js("[...document.querySelectorAll('main details')].map(d => d.innerText)")
+        hints = [text for text in folds if re.fullmatch(r"Hint [1-4]\s*", text)]
+        t.check(hunts and len(hints) == 4 * hunts,
+                f"{hunts} hunts should have 4 closed hints each, seen are {folds}")
         for name in every:
             b.go(name, width=390, height=844)
             t.check(b.js("document.documentElement.scrollWidth <= innerWidth"),
