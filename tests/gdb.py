@@ -4,6 +4,7 @@ show is what the kernel says, or a sentence, whatever is in memory.
 (There is a module called gdb inside of GDB; this is another one.)
 """
 
+import functools
 import os
 import pathlib
 import re
@@ -108,6 +109,60 @@ def as_the_kernel_says(t):
     said = tell(t, 6, "tbreak elf_unload\ncontinue\nrustica elf image\n")
     for line in re.findall(r"^elf: +0x.*$", said[-2][1], re.M):
         t.expect("^" + re.escape(line) + "$", said[-1][1])
+
+
+STARVE = """tbreak tty_read
+continue
+set $n = -1
+set $begins = 0
+break sys_ioctl if f->rsi == 0x5403 && $_streq(process_current()->name, "sh")
+commands
+silent
+if *(int *)(f->rdx + 12) & 2
+if $begins
+set $begins = 0
+set $n = $n + 1
+set var {part}.fail_in = $n
+end
+continue
+end
+if !{part}.fail_in
+if $n == 0
+printf "%lu frames, %lu blocks\\n", pmm.states[FRAME_USED], heap.blocks
+end
+set $begins = 1
+rustica type {line}
+continue
+end
+end
+rustica type {line}
+set $begins = 1
+continue
+printf "%lu frames, %lu blocks\\n", pmm.states[FRAME_USED], heap.blocks
+rustica pmm
+rustica heap
+print $n
+"""
+
+
+def starve(part, t):
+    """The n-th allocation of a command fails, for every n: somebody says so, the shell goes
+    on, and nothing is missing. (When the shell begins with what was typed, and when a command
+    of it has ended, it makes its terminal canonical; for a next line, it is not.)"""
+    said = tell(t, "", STARVE.format(part=part, line="echo x | cat >/tmp/f; cat /tmp/f; rm /tmp/f"))
+    console = said[-5][1] + said[-4][1]
+    used = re.findall(r"^\d+ frames, \d+ blocks$", console, re.M)
+    t.check(len(used) == 2 and used[0] == used[1], f"used: {used}\n{console}")
+    t.expect("^pmm: table, counters and bitmap agree$", said[-3][1])
+    t.expect(r"^heap: sound, \d+ blocks in \d+ regions?$", said[-2][1])
+    tries = int(t.expect(r"^\$\d+ = (\d+)$", said[-1][1])[1])
+    complaints = len(re.findall("annot allocate|unavailable|no memory left", console))
+    t.check(tries > 20 and tries - 10 < complaints <= tries,
+            f"{complaints} complaints from {tries} tries\n{console}")
+
+
+for part in "pmm", "heap":
+    ALL.append((f"every-allocation-{part}", functools.partial(starve, part)))
 
 
 KERNEL_COMMANDS = ["zones", "pmm", "pmm kernel", "pmm 0x1000000", "heap", "heap all", "vmo",

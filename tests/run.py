@@ -65,7 +65,7 @@ class Test:
             output, _ = child.communicate(timeout=LIMIT)
             ending = ""
         except subprocess.TimeoutExpired:
-            os.killpg(child.pid, signal.SIGKILL)
+            subprocess.run(["pkill", "-KILL", "-s", str(child.pid)])    # all of its session
             output, _ = child.communicate()
             ending = f"(killed after {LIMIT:.0f} s)"
         text = output.decode("ascii", "backslashreplace")

@@ -3206,7 +3206,9 @@ struct node *pipe_part(struct node *part, int in, long *group, long *pid)
         close(ends[1]);
     if (error < 0)
         complain("sh: pipe: %s", reason(error));
-    if (part->next)
+    if (*pid < 0 && ends[0] >= 0)
+        close(ends[0]);
+    else if (part->next)
         part->next->joint = ends[0];
     return *pid > 0 ? part->next : NULL;
 }
