@@ -31,6 +31,7 @@ struct shell {
     int count;                  /* how many, without $0 */
     bool owned;                 /* they were allocated, by `set` */
     int status;                 /* $? */
+    int substituted;            /* that of the last command in a word */
     long pid, background;       /* $$ $! */
     bool interactive;           /* there is somebody to ask */
     bool literal;               /* the reader is inside quotes */
@@ -1874,7 +1875,7 @@ void expand_command(struct expansion *e, const char *text, bool quoted)
             if (buffer[i])
                 text_byte(&output, buffer[i]);
     close(ends[0]);
-    shell.status = pid > 0 ? wait_for(pid) : 2;
+    shell.substituted = pid > 0 ? wait_for(pid) : 2;
     while (output.used && output.at[output.used - 1] == '\n')
         output.used--;
     expand_value(e, text_end(&output), quoted);
@@ -3102,7 +3103,7 @@ int run_inside(struct node *n, struct word *rest, int count, char **words)
     }
     before = count ? values_of(n->words, rest) : NULL;
     assign(n->words, rest, false);
-    status = f ? run_function(f, count, words) : b ? b->run(count, words) : shell.status;
+    status = f ? run_function(f, count, words) : b ? b->run(count, words) : shell.substituted;
     assign_back(n->words, before);
     sink_flush(&out);
     if (out.error)
@@ -3113,23 +3114,21 @@ int run_inside(struct node *n, struct word *rest, int count, char **words)
 }
 
 // The status of a command that is nothing but assignments is that of the
-// last command in its words, as in `x=$(false)`, if there was one.
+// last command in its words, as in `x=$(false)`, or else 0. In those words,
+// as in `x=$?`, it is still that of the command before.
 
 int run_simple(struct node *n, bool last)
 {
     struct word *rest = n->words;
     char **words;
-    int count, before = shell.status;
+    int count;
 
+    shell.substituted = 0;
     while (rest && is_assignment(rest->text))
         rest = rest->next;
     words = word_array(expand_words(rest), &count);
-    if (!count)
-        shell.status = rest ? shell.status : 0;
     if (count && !function_find(words[0]) && !builtin_find(words[0]))
         return run_outside(n, rest, words, last);
-    if (count && shell.status != before)
-        shell.status = before;
     return run_inside(n, rest, count, words);
 }
 
@@ -3335,10 +3334,8 @@ int run_case(struct node *n, bool last)
 
     for (choice = n->first; choice; choice = choice->next)
         for (w = choice->words; w; w = w->next)
-            if (match(expand_pattern(w->text, false), subject)) {
-                shell.status = 0;
-                return run_node(choice->first, last);
-            }
+            if (match(expand_pattern(w->text, false), subject))
+                return choice->first->first ? run_node(choice->first, last) : 0;
     return 0;
 }
 
