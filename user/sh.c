@@ -3212,7 +3212,9 @@ struct node *pipe_part(struct node *part, int in, long *group, long *pid)
     return *pid > 0 ? part->next : NULL;
 }
 
-// If one part cannot be started the others find a closed pipe, and end.
+// If one part cannot be started the others find a closed pipe, and end. A
+// single command behind a `!` is no pipe: `! cd /tmp` changes the directory
+// of the shell itself.
 
 int run_pipe(struct node *n, bool last)
 {
@@ -3222,6 +3224,10 @@ int run_pipe(struct node *n, bool last)
     int status;
 
     (void)last;
+    if (!n->first->next) {
+        status = run_node(n->first, false);
+        return stopping() ? status : !status;
+    }
     jobs_poll();
     for (part = n->first; part; part = part->next)
         count++;
@@ -3233,7 +3239,7 @@ int run_pipe(struct node *n, bool last)
         wait_group(pid, count - 1);
         return 2;
     }
-    status = n->first->next ? wait_group(pid, count) : wait_group(pid, 1);
+    status = wait_group(pid, count);
     return n->joint == '!' ? !status : status;
 }
 
