@@ -970,8 +970,8 @@ struct token *read_redirect(int fd)
     return t;
 }
 
-// Blanks and comments are skipped. Digits directly before a redirection
-// belong to it.
+// Blanks and comments are skipped; a backslash at the end of a comment is
+// part of it. Digits directly before a redirection belong to it.
 
 struct token *read_token(void)
 {
@@ -981,9 +981,12 @@ struct token *read_token(void)
 
     while ((c = peek()) == ' ' || c == '\t')
         next();
-    if (c == '#')
+    if (c == '#') {
+        shell.literal = true;
         while ((c = peek()) >= 0 && c != '\n')
-            next_literal();
+            next();
+        shell.literal = false;
+    }
     if (c < 0)
         return token_new(TOKEN_END);
     if (c == '<' || c == '>')
