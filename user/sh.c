@@ -3262,21 +3262,24 @@ int run_subshell(struct node *n, bool last)
     return pid < 0 ? 2 : wait_group(&pid, 1);
 }
 
-// The reserved words. An `if` of which nothing was run has succeeded.
+// The reserved words. An `if` of which nothing was run has succeeded. A
+// condition, too, may be where a function returns or a loop goes on.
 
 int run_if(struct node *n, bool last)
 {
     struct node *part;
+    int status;
 
-    for (part = n->first; part && !stopping(); part = part->next->next) {
-        if (!part->next)
-            return run_node(part, last);
-        if (run_node(part, false) == 0)
-            return stopping() ? 0 : run_node(part->next, last);
+    for (part = n->first; part->next; part = part->next->next) {
+        status = run_node(part, false);
+        if (stopping())
+            return status;
+        if (status == 0)
+            return run_node(part->next, last);
         if (!part->next->next)
-            break;
+            return 0;
     }
-    return 0;
+    return run_node(part, last);
 }
 
 // After each turn of a loop: is it to be left? `break 2` leaves this one
@@ -3299,12 +3302,14 @@ int run_while(struct node *n, bool last)
     (void)last;
     shell.loops++;
     for (;;) {
-        bool holds = run_node(n->first, false) == 0;
+        int held = run_node(n->first, false);
 
-        if (stopping() ? loop_left() : holds != (n->kind == NODE_WHILE))
+        if (!stopping() && (held == 0) != (n->kind == NODE_WHILE))
             break;
         if (!stopping())
             status = run_node(n->first->next, false);
+        else if (shell.returning)
+            status = held;
         if (stopping() && loop_left())
             break;
     }
