@@ -3317,7 +3317,8 @@ int run_while(struct node *n, bool last)
     return status;
 }
 
-// The words are expanded once, before the first turn.
+// The words are expanded once, before the first turn. Those of the shell
+// are copied, because `set` in the loop gives them back.
 
 int run_for(struct node *n, bool last)
 {
@@ -3326,7 +3327,7 @@ int run_for(struct node *n, bool last)
 
     (void)last;
     for (i = 1; !n->listed && i <= shell.count; i++)
-        end = word_add(end, shell.words[i]);
+        end = word_add(end, keep_text(shell.words[i], length(shell.words[i])));
     shell.loops++;
     for (; w; w = w->next) {
         variable_set(n->name, w->text);
