@@ -3001,8 +3001,8 @@ int builtin_type(int count, char **words)
     return status;
 }
 
-// A simple command. Assignments before it are for that command alone; with
-// nothing after them, for the shell.
+// A simple command. Assignments before it are for that command alone, and
+// for the programs that it starts; with nothing after them, for the shell.
 
 bool is_assignment(const char *word)
 {
@@ -3023,28 +3023,28 @@ void assign(struct word *w, struct word *end, bool exported)
 
 // What the variables were before, and back to that.
 
-struct word *values_of(struct word *w, struct word *end)
+struct variable *values_of(struct word *w, struct word *end)
 {
-    struct word *first = NULL, **last = &first;
-    const char *value;
+    struct variable *first = NULL, *copy, *v;
 
     for (; w != end; w = w->next) {
-        value = variable_get(keep_text(w->text, name_length(w->text)));
-        last = word_add(last, value ? keep_text(value, length(value)) : NULL);
+        copy = keep(sizeof *copy);
+        *copy = (struct variable){first, keep_text(w->text, name_length(w->text)), NULL, false};
+        v = variable_find(copy->name);
+        if (v && v->value)
+            copy->value = keep_text(v->value, length(v->value));
+        copy->exported = v && v->exported;
+        first = copy;
     }
     return first;
 }
 
-void assign_back(struct word *w, struct word *values)
+void assign_back(struct variable *before)
 {
-    char *name;
-
-    for (; values; values = values->next, w = w->next) {
-        name = keep_text(w->text, name_length(w->text));
-        if (values->text)
-            variable_set(name, values->text);
-        else
-            variable_unset(name);
+    for (; before; before = before->next) {
+        variable_unset(before->name);
+        if (before->value || before->exported)
+            variable_set(before->name, before->value)->exported = before->exported;
     }
 }
 
@@ -3096,7 +3096,7 @@ int run_inside(struct node *n, struct word *rest, int count, char **words)
     struct function *f = count ? function_find(words[0]) : NULL;
     const struct builtin *b = count ? builtin_find(words[0]) : NULL;
     struct saved *saved = shell.saved;
-    struct word *before;
+    struct variable *before;
     int status;
     bool stay = count && equal(words[0], "exec");
 
@@ -3105,9 +3105,9 @@ int run_inside(struct node *n, struct word *rest, int count, char **words)
         return 2;
     }
     before = count ? values_of(n->words, rest) : NULL;
-    assign(n->words, rest, false);
+    assign(n->words, rest, count);
     status = f ? run_function(f, count, words) : b ? b->run(count, words) : shell.substituted;
-    assign_back(n->words, before);
+    assign_back(before);
     sink_flush(&out);
     if (out.error)
         status = complain("sh: %s: %s", count ? words[0] : "output", reason(out.error));
