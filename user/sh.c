@@ -1850,6 +1850,7 @@ void expand_arithmetic(struct expansion *e, const char *text, bool quoted)
 // The output of a command: it runs in a process of its own, at the other
 // end of a pipe. The newlines at its end go.
 
+void fd_move(int from, int to);
 long start(long *group, bool background);
 void noreturn leave(int status);
 int wait_for(long pid);
@@ -1867,9 +1868,8 @@ void expand_command(struct expansion *e, const char *text, bool quoted)
         fail("pipe", reason(n));
     pid = start(&group, false);
     if (pid == 0) {
-        dup2(ends[1], 1);
         close(ends[0]);
-        close(ends[1]);
+        fd_move(ends[1], 1);
         leave(run_text(text, true));
     }
     close(ends[1]);
@@ -2096,6 +2096,17 @@ const char *expand(struct expansion *e, const char *at, bool quoted)
 
 #define DUPLICATE_CLOEXEC 1030
 
+// One descriptor becomes another. It may be that already: what is opened
+// while a standard one is closed is given its number.
+
+void fd_move(int from, int to)
+{
+    if (from != to) {
+        dup2(from, to);
+        close(from);
+    }
+}
+
 struct saved {
     struct saved *next;
     int fd;
@@ -2115,12 +2126,10 @@ void redirect_undo(struct saved *until)
     struct saved *s;
 
     for (s = shell.saved; s != until; s = s->next) {
-        if (s->copy < 0) {
+        if (s->copy < 0)
             close(s->fd);
-        } else {
-            dup2((int)s->copy, s->fd);
-            close((int)s->copy);
-        }
+        else
+            fd_move((int)s->copy, s->fd);
     }
     shell.saved = until;
 }
@@ -2159,10 +2168,7 @@ bool redirect_all(struct redirect *r, bool save)
             complain("sh: %s: %s", name, reason(fd));
             return false;
         }
-        if (fd == r->fd)
-            continue;
-        dup2((int)fd, r->fd);
-        close((int)fd);
+        fd_move((int)fd, r->fd);
     }
     return true;
 }
@@ -2237,10 +2243,8 @@ void become_child(long group, bool background)
         signal_set(SIGINT, SIG_IGNORE);
         signal_set(SIGQUIT, SIG_IGNORE);
         null = open("/dev/null", O_RDONLY, 0);
-        if (null > 0) {
-            dup2((int)null, 0);
-            close((int)null);
-        }
+        if (null >= 0)
+            fd_move((int)null, 0);
     }
     shell.interactive = false;
     shell.jobs = NULL;
@@ -3196,10 +3200,12 @@ struct node *pipe_part(struct node *part, int in, long *group, long *pid)
 
     *pid = error < 0 ? error : start(group, false);
     if (*pid == 0) {
+        if (ends[0] >= 0)
+            close(ends[0]);
         if (in >= 0)
-            dup2(in, 0), close(in);
+            fd_move(in, 0);
         if (ends[1] >= 0)
-            dup2(ends[1], 1), close(ends[1]), close(ends[0]);
+            fd_move(ends[1], 1);
         leave(run_node(part, true));
     }
     if (in >= 0)
