@@ -971,7 +971,7 @@ struct token *read_redirect(int fd)
 }
 
 // Blanks and comments are skipped; a backslash at the end of a comment is
-// part of it. Digits directly before a redirection belong to it.
+// part of it. A digit directly before a redirection belongs to it.
 
 struct token *read_token(void)
 {
@@ -994,7 +994,7 @@ struct token *read_token(void)
     if (!find("\n;&|()", (char)c)) {
         t = token_new(TOKEN_WORD);
         t->text = read_word();
-        fd = peek() == '<' || peek() == '>' ? number_from(t->text, 1023) : -1;
+        fd = peek() == '<' || peek() == '>' ? number_from(t->text, 9) : -1;
         return fd >= 0 ? read_redirect((int)fd) : t;
     }
     t = token_new(next());
@@ -2143,7 +2143,7 @@ long redirect_open(struct redirect *r, const char *name)
     if (r->how != '&')
         return open(name, r->how == '<' ? O_RDONLY : r->how == 'b' ? O_RDWR | O_CREAT :
                     O_WRONLY | O_CREAT | (r->how == 'a' ? O_APPEND : O_TRUNC), 0666);
-    fd = number_from(name, 1023);
+    fd = number_from(name, 9);
     return fd < 0 ? -EBADF : fcntl((int)fd, DUPLICATE_CLOEXEC, 10);
 }
 
