@@ -2028,14 +2028,14 @@ const char *expand_dollar(struct expansion *e, const char *at, bool quoted)
 }
 
 // Between backquotes a command, in which a backslash protects itself, the
-// dollar sign and the backquote.
+// dollar sign, the backquote and, inside double quotes, those.
 
 const char *expand_backquote(struct expansion *e, const char *at, bool quoted)
 {
     struct text command = {0};
 
     for (; *at && *at != '`'; at++) {
-        if (*at == '\\' && at[1] && find("\\$`", at[1]))
+        if (*at == '\\' && at[1] && find(quoted ? "\\$`\"" : "\\$`", at[1]))
             at++;
         text_byte(&command, *at);
     }
