@@ -879,10 +879,13 @@ void read_single_quotes(struct text *t)
 }
 
 // What ends a group is known when it begins. Whatever a backslash protects
-// does not end it.
+// does not end it. A single quote inside double ones is a character like
+// others, also in braces, as in `"${x:-it's}"`; only in a pattern, behind
+// the name and `#` or `%`, it quotes again.
 
-void read_group(struct text *t, int end)
+void read_group(struct text *t, int end, bool quoted)
 {
+    bool name = end == '}';
     int c;
 
     deeper();
@@ -892,19 +895,21 @@ void read_group(struct text *t, int end)
             fail("syntax error", end == ')' ? "missing )" : end == '}' ? "missing }" :
                                  "a quote is not closed");
         text_byte(t, (char)c);
+        quoted = quoted && !(name && (c == '#' || c == '%'));
+        name = name && (is_letter((char)c) || is_digit((char)c));
         if (c == '\\' && (c = next_literal()) >= 0)
             text_byte(t, (char)c), c = 0;
         else if (c == end)
             ;
-        else if (c == '\'' && end != '"')
+        else if (c == '\'' && !quoted)
             read_single_quotes(t);
         else if (c == '"' || c == '`')
-            read_group(t, c);
+            read_group(t, c, c == '"');
         else if (c == '(' && end == ')')
-            read_group(t, ')');
+            read_group(t, ')', false);
         else if (c == '$' && (peek() == '(' || peek() == '{')) {
             text_byte(t, (char)(c = next()));
-            read_group(t, c == '(' ? ')' : '}');
+            read_group(t, c == '(' ? ')' : '}', quoted && c == '{');
             c = 0;
         }
     } while (c != end);
@@ -925,10 +930,10 @@ char *read_word(void)
         else if (c == '\'')
             read_single_quotes(&t);
         else if (c == '"' || c == '`')
-            read_group(&t, c);
+            read_group(&t, c, c == '"');
         else if (c == '$' && (peek() == '(' || peek() == '{')) {
             text_byte(&t, (char)(c = next()));
-            read_group(&t, c == '(' ? ')' : '}');
+            read_group(&t, c == '(' ? ')' : '}', false);
         }
     }
     return text_end(&t);
@@ -1987,13 +1992,13 @@ void expand_braces(struct expansion *e, const char *text, bool quoted)
 // Where a group that was opened ends: the reader has already found that out
 // once, and does so again.
 
-const char *group_end(const char *at, int end)
+const char *group_end(const char *at, int end, bool quoted)
 {
     struct source inner = {.outer = shell.source, .line = at, .size = length(at), .fd = -1};
     struct text ignored = {0};
 
     shell.source = &inner;
-    read_group(&ignored, end);
+    read_group(&ignored, end, quoted);
     shell.source = inner.outer;
     return at + inner.at;
 }
@@ -2007,7 +2012,7 @@ const char *expand_dollar(struct expansion *e, const char *at, bool quoted)
     char *name;
 
     if (*at == '(' || *at == '{') {
-        end = group_end(at + 1, *at == '(' ? ')' : '}');
+        end = group_end(at + 1, *at == '(' ? ')' : '}', quoted && *at == '{');
         name = keep_text(at + 1, (u64)(end - at) - 2);
         n = length(name);
         if (*at == '{')
