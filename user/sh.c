@@ -878,6 +878,18 @@ void read_single_quotes(struct text *t)
     text_byte(t, '\'');
 }
 
+// A comment goes to the end of its line; a backslash there is part of it.
+
+void read_comment(struct text *t)
+{
+    int c;
+
+    shell.literal = true;
+    while ((c = peek()) >= 0 && c != '\n')
+        text_byte(t, (char)next());
+    shell.literal = false;
+}
+
 // What ends a group is known when it begins. Whatever a backslash protects
 // does not end it. A single quote inside double ones is a character like
 // others, also in braces, as in `"${x:-it's}"`; only in a pattern, behind
@@ -886,10 +898,11 @@ void read_single_quotes(struct text *t)
 void read_group(struct text *t, int end, bool quoted)
 {
     bool name = end == '}';
-    int c;
+    int c = '(', before;
 
     deeper();
     do {
+        before = c;
         c = next();
         if (c < 0)
             fail("syntax error", end == ')' ? "missing )" : end == '}' ? "missing }" :
@@ -907,6 +920,8 @@ void read_group(struct text *t, int end, bool quoted)
             read_group(t, c, c == '"');
         else if (c == '(' && end == ')')
             read_group(t, ')', false);
+        else if (c == '#' && end == ')' && find(" \t\n;&|(", (char)before))
+            read_comment(t);
         else if (c == '$' && (peek() == '(' || peek() == '{')) {
             text_byte(t, (char)(c = next()));
             read_group(t, c == '(' ? ')' : '}', quoted && c == '{');
@@ -975,11 +990,12 @@ struct token *read_redirect(int fd)
     return t;
 }
 
-// Blanks and comments are skipped; a backslash at the end of a comment is
-// part of it. A digit directly before a redirection belongs to it.
+// Blanks and comments are skipped. A digit directly before a redirection
+// belongs to it.
 
 struct token *read_token(void)
 {
+    struct text comment = {0};
     struct token *t;
     long fd;
     int c;
@@ -987,10 +1003,8 @@ struct token *read_token(void)
     while ((c = peek()) == ' ' || c == '\t')
         next();
     if (c == '#') {
-        shell.literal = true;
-        while ((c = peek()) >= 0 && c != '\n')
-            next();
-        shell.literal = false;
+        read_comment(&comment);
+        c = peek();
     }
     if (c < 0)
         return token_new(TOKEN_END);
