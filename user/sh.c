@@ -1707,13 +1707,25 @@ void expand_all(struct expansion *e, bool quoted, bool apart)
     }
 }
 
+// A word may begin with `~`, for `$HOME`.
+
+const char *expand_home(struct expansion *e, const char *raw)
+{
+    const char *home = variable_get("HOME");
+
+    if (*raw != '~' || (raw[1] && raw[1] != '/'))
+        return raw;
+    expand_value(e, home ? home : "~", true);
+    return raw + 1;
+}
+
 // A word that is to remain one, as after `=`; and one that is a pattern.
 
 char *expand_pattern(const char *raw, bool quoted)
 {
     struct expansion e = {0};
 
-    expand(&e, raw, quoted);
+    expand(&e, quoted ? raw : expand_home(&e, raw), quoted);
     return text_end(&e.field);
 }
 
@@ -1728,12 +1740,7 @@ struct word *expand_words(struct word *raw)
     struct expansion e = {.split = true, .end = &first};
 
     for (; raw; raw = raw->next) {
-        if (*raw->text == '~' && (raw->text[1] == '/' || !raw->text[1])) {
-            expand_value(&e, variable_get("HOME") ? variable_get("HOME") : "~", true);
-            expand(&e, raw->text + 1, false);
-        } else {
-            expand(&e, raw->text, false);
-        }
+        expand(&e, expand_home(&e, raw->text), false);
         field_end(&e);
     }
     return first;
@@ -1958,7 +1965,7 @@ void expand_inner(struct expansion *e, const char *at, bool quoted)
     bool before = e->inner;
 
     e->inner = true;
-    at = expand(e, at, quoted);
+    at = expand(e, quoted ? at : expand_home(e, at), quoted);
     while (*at == '"')
         at = expand(e, at + 1, quoted);
     e->inner = before;
