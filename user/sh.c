@@ -1911,10 +1911,13 @@ void expand_command(struct expansion *e, const char *text, bool quoted)
 }
 
 // A single character that is a parameter by itself; NULL if it is none.
+// All words count as one here, which exists if there are any.
 
 const char *parameter_value(const char *name)
 {
     char options[] = "i";
+    struct text all = {0};
+    int i;
 
     if (is_digit(*name)) {
         long n = number_from(name, 1 << 20);
@@ -1927,6 +1930,12 @@ const char *parameter_value(const char *name)
     case '#': return keep_number(shell.count);
     case '!': return shell.background ? keep_number(shell.background) : NULL;
     case '-': return keep_text(options, shell.interactive);
+    case '@': case '*':
+        for (i = 1; i <= shell.count; i++) {
+            text_add(&all, i > 1 ? " " : "");
+            text_add(&all, shell.words[i]);
+        }
+        return shell.count ? text_end(&all) : NULL;
     }
     return variable_get(name);
 }
@@ -1992,10 +2001,6 @@ void expand_braces(struct expansion *e, const char *text, bool quoted)
         fail(shown, "bad substitution");
     if (size)
         expand_value(e, keep_number((long)length(value ? value : "")), quoted);
-    else if (!how && (*name == '@' || *name == '*'))
-        expand_all(e, quoted, *name == '@');
-    else if (!how)
-        expand_value(e, value, quoted);
     else if (how == '#' || how == '%')
         expand_value(e, cut_match(value ? value : "", expand_pattern(text + 1 + (text[1] == how),
                                                                      false),
@@ -2006,6 +2011,8 @@ void expand_braces(struct expansion *e, const char *text, bool quoted)
         fail(name, text[1] ? expand_one(text + 1) : "parameter not set");
     else if (absent && how == '=' && name_length(name))
         expand_value(e, variable_set(name, expand_one(text + 1))->value, quoted);
+    else if (how != '+' && (*name == '@' || *name == '*'))
+        expand_all(e, quoted, *name == '@');
     else if (how != '+')
         expand_value(e, value, quoted);
 }
@@ -2081,7 +2088,7 @@ const char *expand_single_quotes(struct expansion *e, const char *at)
 
 const char *expand_double_quotes(struct expansion *e, const char *at)
 {
-    e->exists |= !(starts(at, "$@\"") && !shell.count);
+    e->exists |= shell.count || !(starts(at, "$@\"") || starts(at, "${@}\""));
     at = expand(e, at, true);
     return at + (*at == '"');
 }
