@@ -1955,13 +1955,16 @@ u64 parameter_length(const char *text)
 const char *cut_match(const char *value, const char *pattern, char side, bool longest)
 {
     u64 size = length(value), i, n;
-    char *part;
+    char *start = keep_text(value, size);
 
     for (i = 0; i <= size; i++) {
         n = longest ? size - i : i;
-        part = side == '#' ? keep_text(value, n) : keep_text(value + size - n, n);
-        if (match(pattern, part))
-            return side == '#' ? keep_text(value + n, size - n) : keep_text(value, size - n);
+        if (side == '%' && match(pattern, value + size - n))
+            return keep_text(value, size - n);
+        start[n] = 0;
+        if (side == '#' && match(pattern, start))
+            return value + n;
+        start[n] = value[n];
     }
     return value;
 }
