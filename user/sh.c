@@ -3013,31 +3013,34 @@ int run_function(struct function *f, int count, char **words)
 
 // Where a command would come from.
 
+const char *find_program(const char *name)
+{
+    const char *at = find(name, '/') ? "" : variable_get("PATH");
+    struct text path = {0};
+
+    for (; at; at = *at ? at + 1 : NULL) {
+        for (path.used = 0; *at && *at != ':'; at++)
+            text_byte(&path, *at);
+        text_add(&path, path.used ? "/" : "");
+        text_add(&path, name);
+        if (access(text_end(&path), 1) == 0 && !is_directory(path.at))
+            return path.at;
+    }
+    return NULL;
+}
+
 int builtin_type(int count, char **words)
 {
+    const char *path;
     int i, status = 0;
 
-    for (i = 1; i < count; i++) {
-        const char *at = variable_get("PATH");
-        struct text path = {0};
-
-        if (function_find(words[i]) || builtin_find(words[i])) {
+    for (i = 1; i < count; i++)
+        if (function_find(words[i]) || builtin_find(words[i]))
             say("%s is %s\n", words[i], function_find(words[i]) ? "a function" : "the shell's own");
-            continue;
-        }
-        for (; at && *at; at += *at == ':') {
-            for (path.used = 0; *at && *at != ':'; at++)
-                text_byte(&path, *at);
-            text_byte(&path, '/');
-            text_add(&path, words[i]);
-            if (access(text_end(&path), 1) == 0)
-                break;
-        }
-        if (at && *at && path.used)
-            say("%s is %s\n", words[i], path.at);
+        else if ((path = find_program(words[i])))
+            say("%s is %s\n", words[i], path);
         else
             status = complain("type: %s: not found", words[i]);
-    }
     return status;
 }
 
