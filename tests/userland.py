@@ -131,6 +131,9 @@ def typing(t, root, cc):
         ("sleep 100\r", None), ("\3", None), ("echo $?\r", "130"),
         ("cat\r", None), ("line\r\4", "line"),
         ("while true; do true; done\r", None), ("\3", None), ("echo $?\r", "130"),
+        ("read x\r", None), ("\3", None), ("echo $?\r", "130"),
+        ("sleep 9 & wait; echo no\r", None), ("\3", None), ("echo $?\r", "130"),
+        ("x=$(sleep 9)\r", None), ("\3", None), ("echo $?\r", "130"),
         ("echo " + "x" * 200 + "\r", "x" * 200),
         ("sh -c 'exit 5'\r", None), ("\4", None),
     ]

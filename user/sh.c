@@ -705,10 +705,10 @@ int edit_press(int key)
     return 0;
 }
 
-// Reads a line. The first prompt is written where the cursor is, behind
-// what a program may have left there. Returns the line's length, with a
-// newline behind it; 0 when there will be no more; -1 when it was given up
-// by ^C.
+// Reads a line; a ^C from before is over. The first prompt is written where
+// the cursor is, behind what a program may have left there. Returns the
+// line's length, with a newline behind it; 0 when there will be no more; -1
+// when it was given up by ^C.
 
 int edit_line(const char *prompt)
 {
@@ -720,6 +720,7 @@ int edit_line(const char *prompt)
     editor.size = editor.at = editor.row = 0;
     editor.shown = editor.remembered;
     edit_raw();
+    shell.interrupted = false;
     sink_field(&editor.screen, prompt, length(prompt), 0);
     sink_flush(&editor.screen);
     do {
@@ -778,7 +779,7 @@ bool read_line(int fd, struct text *t)
                 return true;
             }
         }
-    } while (n > 0 || n == -EINTR);
+    } while (n > 0 || (n == -EINTR && !shell.interrupted));
     return t->used > 0;
 }
 
@@ -2397,7 +2398,7 @@ int wait_for(long pid)
 
     do
         result = wait4(pid, &status, shell.interactive ? WUNTRACED : 0);
-    while (result == -EINTR);
+    while (result == -EINTR && !shell.interrupted);
     if (result < 0)
         return 127;
     signal = status & 0x7f;
@@ -2715,27 +2716,34 @@ int builtin_dot(int count, char **words)
     return status;
 }
 
-// Jobs: `wait` for one or for all, `fg` continues the latest in the
-// foreground.
+// Jobs: `wait` for one or for all that run, `fg` continues the latest in
+// the foreground. A job is forgotten when it has ended, but not if ^C ended
+// the waiting.
+
+int wait_job(struct job *job)
+{
+    int status = job->ended ? job->status : wait_for(job->pid);
+
+    if (!shell.interrupted)
+        job_remove(job);
+    return status;
+}
 
 int builtin_wait(int count, char **words)
 {
     int status = 0, i;
-    struct job *job;
-    long pid;
+    struct job *job, *next;
 
     for (i = 1; i < count; i++) {
-        pid = number_from(words[i], 1L << 30);
-        job = job_find(pid);
+        job = job_find(number_from(words[i], 1L << 30));
         if (!job)
             return 127;
-        status = job->ended ? job->status : wait_for(pid);
-        job_remove(job);
+        status = wait_job(job);
     }
-    while (count == 1 && shell.jobs && !shell.interrupted) {
-        if (!shell.jobs->ended && !shell.jobs->stopped)
-            wait_for(shell.jobs->pid);
-        job_remove(shell.jobs);
+    for (job = count == 1 ? shell.jobs : NULL; job && !shell.interrupted; job = next) {
+        next = job->next;
+        if (!job->stopped)
+            wait_job(job);
     }
     return status;
 }
@@ -3434,10 +3442,6 @@ int run_node(struct node *n, bool last)
     struct mark mark = keep_mark();
     int status = 2;
 
-    if (shell.interrupted) {
-        print("\n");
-        abandon(130);
-    }
     deeper();
     if (n->kind == NODE_SIMPLE || !n->redirects)
         status = run_kind[n->kind](n, last);
@@ -3446,6 +3450,10 @@ int run_node(struct node *n, bool last)
     redirect_undo(saved);
     higher();
     keep_cut(mark);
+    if (shell.interrupted) {
+        print("\n");
+        abandon(130);
+    }
     return shell.status = status;
 }
 
