@@ -2256,7 +2256,8 @@ void terminal_give(long group)
 }
 
 // Both parent and child put the child into its group: whichever comes
-// first, it is there before anybody relies on it. A group of -1 is our own.
+// first, it is there before anybody relies on it. A group of -1 is our own;
+// who is in it cannot be stopped, for nobody could continue it.
 // A child that nobody will wait for, and that has no group of its own, must
 // not read what is typed, nor end by a ^C meant for another.
 
@@ -2268,14 +2269,14 @@ void become_child(long group, bool background)
         syscall3(109, 0, group, 0);             /* setpgid */
         if (!background)
             terminal_give(group ? group : getpid());
+        signal_set(SIGTSTP, SIG_DEFAULT);
+        signal_set(SIGTTIN, SIG_DEFAULT);
+        signal_set(SIGTTOU, SIG_DEFAULT);
     }
     if (shell.interactive) {
         signal_set(SIGINT, SIG_DEFAULT);
         signal_set(SIGQUIT, SIG_DEFAULT);
         signal_set(SIGTERM, SIG_DEFAULT);
-        signal_set(SIGTSTP, SIG_DEFAULT);
-        signal_set(SIGTTIN, SIG_DEFAULT);
-        signal_set(SIGTTOU, SIG_DEFAULT);
     } else if (background) {
         signal_set(SIGINT, SIG_IGNORE);
         signal_set(SIGQUIT, SIG_IGNORE);
