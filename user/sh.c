@@ -1880,7 +1880,7 @@ void expand_arithmetic(struct expansion *e, const char *text, bool quoted)
 void fd_move(int from, int to);
 long start(long *group, bool background);
 void noreturn leave(int status);
-int wait_for(long pid);
+int wait_for(long pid, long group);
 int run_text(const char *text, bool last);
 
 void expand_command(struct expansion *e, const char *text, bool quoted)
@@ -1905,7 +1905,7 @@ void expand_command(struct expansion *e, const char *text, bool quoted)
             if (buffer[i])
                 text_byte(&output, buffer[i]);
     close(ends[0]);
-    shell.substituted = pid > 0 ? wait_for(pid) : 2;
+    shell.substituted = pid > 0 ? wait_for(pid, group) : 2;
     while (output.used && output.at[output.used - 1] == '\n')
         output.used--;
     expand_value(e, text_end(&output), quoted);
@@ -2293,7 +2293,7 @@ void become_child(long group, bool background)
 
 struct job {
     struct job *next;
-    long pid;
+    long pid, group;
     bool ended, stopped;
     int status;
     char *name;
@@ -2306,11 +2306,11 @@ int status_of(int status)
     return signal == 0x7f ? 128 + SIGTSTP : signal ? 128 + signal : status >> 8 & 0xff;
 }
 
-void job_add(long pid, const char *name, bool stopped)
+void job_add(long pid, long group, const char *name, bool stopped)
 {
     struct job *job = allocate(sizeof *job);
 
-    *job = (struct job){.next = shell.jobs, .pid = pid, .stopped = stopped,
+    *job = (struct job){.next = shell.jobs, .pid = pid, .group = group, .stopped = stopped,
                         .name = duplicate(name)};
     shell.jobs = job;
     if (shell.interactive)
@@ -2392,7 +2392,7 @@ long start(long *group, bool background)
 // and the signal's number. Ends by ^C and by a closed pipe are part of
 // everyday life, others are mentioned.
 
-int wait_for(long pid)
+int wait_for(long pid, long group)
 {
     int status = 0, signal;
     long result;
@@ -2404,7 +2404,7 @@ int wait_for(long pid)
         return 127;
     signal = status & 0x7f;
     if (signal == 0x7f)
-        job_add(pid, "job", true);
+        job_add(pid, group, "job", true);
     else if (signal && signal != SIGINT && signal != 13)
         complain("sh: process %ld was ended by signal %d (%s)", pid, signal,
                  signal_name(signal) ? signal_name(signal) : "?");
@@ -2414,13 +2414,13 @@ int wait_for(long pid)
 // Waits for all processes of a group. Then the terminal is ours again, and
 // as we knew it. ^C ends not only the command, but the whole line.
 
-int wait_group(long *pid, u64 count)
+int wait_group(long *pid, u64 count, long group)
 {
     int status = 2;
     u64 i;
 
     for (i = 0; i < count; i++)
-        status = wait_for(pid[i]);
+        status = wait_for(pid[i], group);
     if (shell.interactive) {
         terminal_give(shell.pid);
         ioctl(shell.terminal, TCSETSW, &shell.cooked);
@@ -2723,7 +2723,7 @@ int builtin_dot(int count, char **words)
 
 int wait_job(struct job *job)
 {
-    int status = job->ended ? job->status : wait_for(job->pid);
+    int status = job->ended ? job->status : wait_for(job->pid, job->group);
 
     if (!shell.interrupted)
         job_remove(job);
@@ -2763,22 +2763,26 @@ int builtin_jobs(int count, char **words)
     return 0;
 }
 
-// Once it is continued it is no longer a job, but what we wait for.
+// Once it is continued it is no longer a job, but what we wait for. Of a
+// pipe that is its last part; the others run on with it.
 
 int builtin_fg(int count, char **words)
 {
     struct job *job = shell.jobs;
-    long pid;
+    long pid, group;
 
     if (count > 1)
         job = job_find(number_from(words[1], 1L << 30));
     if (!job || job->ended || !shell.interactive)
         return complain("fg: no such job");
     pid = job->pid;
+    group = job->group;
     job_remove(job);
-    terminal_give(pid);
-    kill(-pid, SIGCONT);
-    return wait_group(&pid, 1);
+    for (job = shell.jobs; job; job = job->next)
+        job->stopped = job->stopped && job->group != group;
+    terminal_give(group);
+    kill(-group, SIGCONT);
+    return wait_group(&pid, 1, group);
 }
 
 int builtin_help(int count, char **words);
@@ -3132,7 +3136,7 @@ int run_outside(struct node *n, struct word *rest, char **words, bool last)
     if (pid < 0)
         return 2;
     if (pid > 0)
-        return wait_group(&pid, 1);
+        return wait_group(&pid, 1, group);
     if (!redirect_all(n->redirects, false))
         leave(2);
     assign(n->words, rest, true);
@@ -3207,7 +3211,7 @@ int run_background(struct node *n)
     if (pid == 0)
         leave(run_node(n, true));
     shell.background = pid;
-    job_add(pid, node_name(n), false);
+    job_add(pid, group, node_name(n), false);
     return 0;
 }
 
@@ -3293,10 +3297,10 @@ int run_pipe(struct node *n, bool last)
     for (count = 0; part; count++)
         part = pipe_part(part, count ? part->joint : -1, &group, &pid[count]);
     if (pid[count - 1] < 0) {
-        wait_group(pid, count - 1);
+        wait_group(pid, count - 1, group);
         return 2;
     }
-    status = wait_group(pid, count);
+    status = wait_group(pid, count, group);
     return n->joint == '!' ? !status : status;
 }
 
@@ -3313,7 +3317,7 @@ int run_subshell(struct node *n, bool last)
 
     if (pid == 0)
         leave(run_node(n->first, true));
-    return pid < 0 ? 2 : wait_group(&pid, 1);
+    return pid < 0 ? 2 : wait_group(&pid, 1, group);
 }
 
 // The reserved words. An `if` of which nothing was run has succeeded. A
