@@ -101,6 +101,7 @@ __asm__(".text\n"
 static struct place prompt_place;
 
 void call_end(void);
+void source_end(void);
 void redirect_undo(struct saved *until);
 
 void noreturn abandon(int status)
@@ -110,6 +111,8 @@ void noreturn abandon(int status)
         exit(status);
     while (shell.calls)
         call_end();
+    while (shell.source)
+        source_end();
     redirect_undo(NULL);
     shell.status = status;
     jump_back(&prompt_place);
@@ -758,6 +761,15 @@ struct source {
     int fd;                     /* -1 when the string is all there is */
     int number;                 /* of the line */
 };
+
+// A file is closed when its source ends; standard input stays.
+
+void source_end(void)
+{
+    if (shell.source->fd > 0)
+        close(shell.source->fd);
+    shell.source = shell.source->outer;
+}
 
 // The commands that a script starts may read from the same file as we do,
 // so we must not take more of it than our line. From a file we read ahead
@@ -3488,7 +3500,7 @@ int run_source(struct source *s, bool last)
             jobs_report();
         }
     }
-    shell.source = s->outer;
+    source_end();
     shell.token = NULL;
     return status;
 }
@@ -3508,14 +3520,11 @@ int run_file(const char *path)
 {
     long fd = open(path, O_RDONLY | O_CLOEXEC, 0);
     struct source s = {.fd = (int)fcntl((int)fd, DUPLICATE_CLOEXEC, 10)};
-    int status;
 
     if (fd < 0)
         return complain("sh: %s: %s", path, reason(fd)), 127;
     close((int)fd);
-    status = run_source(&s, false);
-    close(s.fd);
-    return status;
+    return run_source(&s, false);
 }
 
 // The prompt, to which `abandon()` returns. What was in the middle of being
@@ -3526,7 +3535,6 @@ int run_prompt(void)
     static struct source s;
 
     mark_place(&prompt_place);
-    shell.source = NULL;
     shell.interrupted = shell.literal = shell.continuing = shell.returning = false;
     shell.depth = shell.leaving = shell.loops = 0;
     keep_cut((struct mark){NULL, 0});
