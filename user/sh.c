@@ -1763,7 +1763,8 @@ struct word *expand_words(struct word *raw)
 //
 // In `$((1 + 2 * x))`. Each operator has a rank, and `sum(rank)` computes
 // everything that binds at least as tightly. What a processor would refuse
-// to divide, we refuse before.
+// to divide, we refuse before, unless it does not count: behind a `0 &&` or
+// a `1 ||`.
 
 static const struct {
     char text[3];
@@ -1795,7 +1796,7 @@ s64 compute(const char *operator, s64 a, s64 b)
     return operator[0] == '/' ? a / b : a % b;
 }
 
-s64 sum(const char **at, int rank);
+s64 sum(const char **at, int rank, bool counts);
 
 // The number in a variable, 0 if there is none.
 
@@ -1818,7 +1819,7 @@ void skip_blanks(const char **at)
 // A number, a variable, something in parentheses, or one of these with a
 // sign.
 
-s64 operand(const char **at)
+s64 operand(const char **at, bool counts)
 {
     char c, *name;
     u64 size;
@@ -1841,10 +1842,10 @@ s64 operand(const char **at)
         fail("arithmetic", *at);
     ++*at;
     if (c != '(') {
-        n = sum(at, 7);
+        n = sum(at, 7, counts);
         return c == '-' ? (s64)(0 - (u64)n) : c == '!' ? !n : n;
     }
-    n = sum(at, 0);
+    n = sum(at, 0, counts);
     skip_blanks(at);
     if (*(*at)++ != ')')
         fail("arithmetic", "missing )");
@@ -1854,13 +1855,14 @@ s64 operand(const char **at)
 // Operands and operators in turn; what binds more tightly is summed up
 // first, by calling ourselves.
 
-s64 sum(const char **at, int rank)
+s64 sum(const char **at, int rank, bool counts)
 {
-    s64 n;
+    s64 n, right;
+    bool decided;
     u64 i;
 
     deeper();
-    n = operand(at);
+    n = operand(at, counts);
     for (;;) {
         skip_blanks(at);
         for (i = 0; i < array_count(operators) && !starts(*at, operators[i].text); i++)
@@ -1868,7 +1870,9 @@ s64 sum(const char **at, int rank)
         if (i == array_count(operators) || operators[i].rank < rank)
             break;
         *at += length(operators[i].text);
-        n = compute(operators[i].text, n, sum(at, operators[i].rank + 1));
+        decided = operators[i].text[0] == (n ? '|' : '&');
+        right = sum(at, operators[i].rank + 1, counts && !decided);
+        n = compute(operators[i].text, n, counts || right ? right : 1);
     }
     higher();
     return n;
@@ -1877,7 +1881,7 @@ s64 sum(const char **at, int rank)
 void expand_arithmetic(struct expansion *e, const char *text, bool quoted)
 {
     const char *at = without_backslashes(expand_pattern(text, true));
-    s64 n = sum(&at, 0);
+    s64 n = sum(&at, 0, true);
 
     if (*at)
         fail("arithmetic", at);
