@@ -1798,22 +1798,25 @@ s64 compute(const char *operator, s64 a, s64 b)
 
 s64 sum(const char **at, int rank, bool counts);
 
-// The number in a variable, 0 if there is none.
-
-s64 number_in(const char *text)
-{
-    bool negative = text && *text == '-';
-    u64 n = 0;
-
-    for (text = text ? text + negative : ""; is_digit(*text); text++)
-        n = n * 10 + (u64)(*text - '0');
-    return (s64)(negative ? 0 - n : n);
-}
-
 void skip_blanks(const char **at)
 {
     while (is_blank(**at))
         ++*at;
+}
+
+// The number in a variable, 0 if there is none.
+
+s64 number_in(const char *text)
+{
+    bool negative;
+    u64 n = 0;
+
+    text = text ? text : "";
+    skip_blanks(&text);
+    negative = *text == '-';
+    for (text += negative; is_digit(*text); text++)
+        n = n * 10 + (u64)(*text - '0');
+    return (s64)(negative ? 0 - n : n);
 }
 
 // A number, a variable, something in parentheses, or one of these with a
