@@ -2923,7 +2923,9 @@ void complete_list(struct word *first)
 
 // How much the possibilities have in common, and whether they are one. A
 // word with quotes, variables or patterns in it is not as it will be, and
-// is left alone; so is one that is a different text as a path (`//bin`).
+// is left alone; so is one that is a different text as a path (`//bin`). A
+// name is completed up to its first control character: a newline that could
+// not be typed has no place in a line either.
 
 void edit_complete(void)
 {
@@ -2948,7 +2950,7 @@ void edit_complete(void)
     shared = first && starts(first->text, word) ? length(first->text) : 0;
     for (w = first; w; w = w->next) {
         several = several || !equal(w->text, first->text);
-        for (i = 0; i < shared && w->text[i] == first->text[i];)
+        for (i = 0; i < shared && w->text[i] == first->text[i] && (u8)w->text[i] >= ' ';)
             i++;
         shared = i;
     }
@@ -2959,7 +2961,7 @@ void edit_complete(void)
             edit_insert('\\');
         edit_insert(first->text[i]);
     }
-    if (shared && !several)
+    if (shared && !several && !first->text[shared])
         edit_insert(!command && is_directory(first->text) ? '/' : ' ');
     keep_cut(mark);
 }
