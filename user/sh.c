@@ -2129,7 +2129,7 @@ const char *expand(struct expansion *e, const char *at, bool quoted)
             at = expand_dollar(e, at, quoted);
         else if (c == '`')
             at = expand_backquote(e, at, quoted);
-        else if (c == '\\' && *at && (!quoted || find("$`\"\\\n", *at)))
+        else if (c == '\\' && *at && (!quoted || find(e->inner ? "$`\"\\\n}" : "$`\"\\\n", *at)))
             field_byte(e, *at++, true);
         else if (c == '\'' && !quoted)
             e->exists = true, at = expand_single_quotes(e, at);
