@@ -135,6 +135,7 @@ def typing(t, root, cc):
         ("sleep 9 & wait; echo no\r", None), ("\3", None), ("echo $?\r", "130"),
         ("x=$(sleep 9)\r", None), ("\3", None), ("echo $?\r", "130"),
         ("echo " + "x" * 200 + "\r", "x" * 200),
+        ("exec nosuch\r", None), ("echo $?\r", "127"),
         ("sh -c 'exit 5'\r", None), ("\4", None),
     ]
     pid, fd = pty.fork()

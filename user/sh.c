@@ -2509,6 +2509,24 @@ void noreturn run_program(char **words)
     leave(error == -ENOENT || error == -20 ? 127 : 126);
 }
 
+// The same for those who only ask: the file, NULL if there is none.
+
+const char *find_program(const char *name)
+{
+    const char *at = find(name, '/') ? "" : variable_get("PATH");
+    struct text path = {0};
+
+    for (; at; at = *at ? at + 1 : NULL) {
+        for (path.used = 0; *at && *at != ':'; at++)
+            text_byte(&path, *at);
+        text_add(&path, path.used ? "/" : "");
+        text_add(&path, name);
+        if (access(text_end(&path), 1) == 0 && !is_directory(path.at))
+            return path.at;
+    }
+    return NULL;
+}
+
 // ## What the shell does itself {#sh-builtins}
 //
 // Some commands cannot be programs: a process can change the directory or
@@ -2979,11 +2997,17 @@ bool stopping(void)
     return shell.leaving || shell.returning;
 }
 
+// At a prompt a typing error is no reason to leave. The new program gets
+// its signals as others do.
+
 int builtin_exec(int count, char **words)
 {
-    if (count > 1)
-        run_program(words + 1);
-    return 0;
+    if (count == 1)
+        return 0;
+    if (shell.interactive && !find_program(words[1]))
+        return complain("exec: %s: not found", words[1]), 127;
+    become_child(-1, false);
+    run_program(words + 1);
 }
 
 // Functions see their own words as `$1`, `$2`, ... and their callers' again
@@ -3046,22 +3070,6 @@ int run_function(struct function *f, int count, char **words)
 }
 
 // Where a command would come from.
-
-const char *find_program(const char *name)
-{
-    const char *at = find(name, '/') ? "" : variable_get("PATH");
-    struct text path = {0};
-
-    for (; at; at = *at ? at + 1 : NULL) {
-        for (path.used = 0; *at && *at != ':'; at++)
-            text_byte(&path, *at);
-        text_add(&path, path.used ? "/" : "");
-        text_add(&path, name);
-        if (access(text_end(&path), 1) == 0 && !is_directory(path.at))
-            return path.at;
-    }
-    return NULL;
-}
 
 int builtin_type(int count, char **words)
 {
