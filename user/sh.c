@@ -2003,6 +2003,16 @@ void expand_inner(struct expansion *e, const char *at, bool quoted)
     e->inner = before;
 }
 
+// The same where it is not to be written, but to become a value itself.
+
+char *expand_inner_one(const char *at, bool quoted)
+{
+    struct expansion e = {0};
+
+    expand_inner(&e, at, quoted);
+    return without_backslashes(text_end(&e.field));
+}
+
 // What stands between braces: `${#x}` is a length; after the name may come
 // what to do if there is no value (`-` use another, `=` and set it, `?`
 // complain) or if there is one (`+`). With `:` an empty value is none.
@@ -2031,9 +2041,9 @@ void expand_braces(struct expansion *e, const char *text, bool quoted)
     else if (how == '+' ? !absent : absent && how == '-')
         expand_inner(e, text + 1, quoted);
     else if (absent && how == '?')
-        fail(name, text[1] ? expand_one(text + 1) : "parameter not set");
+        fail(name, text[1] ? expand_inner_one(text + 1, quoted) : "parameter not set");
     else if (absent && how == '=' && name_length(name))
-        expand_value(e, variable_set(name, expand_one(text + 1))->value, quoted);
+        expand_value(e, variable_set(name, expand_inner_one(text + 1, quoted))->value, quoted);
     else if (how != '+' && (*name == '@' || *name == '*'))
         expand_all(e, quoted, *name == '@');
     else if (how != '+')
