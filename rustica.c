@@ -7881,7 +7881,7 @@ struct process {
     struct object object;
     struct program program;      /* chapters 7 and 8 */
     char name[32];
-    u32 pid;
+    u32 pid, group;              /* the group: chapter 12 */
     struct process *next;        /* of all */
     struct process *parent;      /* NULL: started by the kernel */
     struct thread *thread;       /* NULL: it has ended */
@@ -11792,6 +11792,7 @@ void ch11_main(void)
 // Processes form *groups*, known by a number, that of a process which was
 // its first. A shell makes a group of each pipeline, and the terminal sends
 // ^C to one group: so it ends all parts of the pipeline, and not the shell.
+// (Who has ended still belongs to its group, until its parent has asked.)
 //
 // Numbers and flags are Linux's. Most are here because their default is to
 // do nothing, and somebody has to know that.
@@ -11829,7 +11830,6 @@ struct signal_action {
 struct signal_state {
     struct signal_action action[SIGNALS];
     u64 pending, blocked;        /* bit n - 1: signal n */
-    u32 group;                   /* the process group */
 };
 
 u64 signal_bit(int signal)
@@ -11884,7 +11884,7 @@ u32 signal_send_group(u32 group, int signal)
 
     for (p = sched.processes; p; p = next) {
         next = p->next;
-        if (p->thread && p->signals && p->signals->group == group) {
+        if (p->group == group) {
             count++;
             if (signal)
                 signal_send(p, signal);
@@ -12180,7 +12180,7 @@ s64 sys_kill(struct trap_frame *f)
     if (pid == -1)
         return signal_everybody(signal);
     if (pid <= 0)
-        return signal_send_group(pid ? (u32)-pid : process_current()->signals->group, signal)
+        return signal_send_group(pid ? (u32)-pid : process_current()->group, signal)
                    ? 0 : -ESRCH;
     p = process_find((u32)pid);
     if (!p)
@@ -12338,6 +12338,7 @@ s64 proc_fork(struct trap_frame *f, vaddr stack)
     frame->rax = 0;
     if (stack)
         frame->rsp = stack;
+    child->group = parent->group;
     child->thread->fs_base = parent->thread->fs_base;
     cpu_fxsave(&child->thread->fpu);
     thread_start(child->thread);
@@ -12680,9 +12681,10 @@ s64 sys_execve(struct trap_frame *f)
 // ## Waiting for children {#proc-wait}
 //
 // A parent asks for a child by its number, for any of a group, or for any
-// (-1). The status has the exit code in its second byte and the signal in
-// its first. A child's end also sends a signal, and a parent that is woken
-// by that looks for the child before it says that it was interrupted.
+// (-1). The status has the exit code in its second byte and the signal that
+// ended it, if one did, in its first. A child's end also sends a signal,
+// and a parent that is woken by that looks for the child before it says
+// that it was interrupted.
 
 #define WNOHANG 1
 
@@ -12692,9 +12694,7 @@ bool wait_matches(const struct process *parent, const struct process *p, s32 pid
         return false;
     if (pid > 0)
         return p->pid == (u32)pid;
-    if (pid == -1 || !p->signals)
-        return true;
-    return p->signals->group == (pid ? (u32)-pid : parent->signals->group);
+    return pid == -1 || p->group == (pid ? (u32)-pid : parent->group);
 }
 
 // A child that has ended, if there is one; and whether there is any child
@@ -12765,7 +12765,7 @@ int proc_prepare(struct program *program)
     p->signals = heap_alloc_zeroed(&heap, sizeof *p->signals);
     if (!p->signals)
         return -ENOMEM;
-    p->signals->group = p->pid;
+    p->group = p->pid;
     if (sys_prepare(program)) {
         heap_free(&heap, p->signals);
         p->signals = NULL;
@@ -13107,9 +13107,9 @@ s64 sys_setpgid(struct trap_frame *f)
 {
     struct process *p = f->rdi ? process_find((u32)f->rdi) : process_current();
 
-    if (!p || !p->signals)
+    if (!p)
         return -ESRCH;
-    p->signals->group = f->rsi ? (u32)f->rsi : p->pid;
+    p->group = f->rsi ? (u32)f->rsi : p->pid;
     return 0;
 }
 
@@ -13117,13 +13117,13 @@ s64 sys_getpgid(struct trap_frame *f)
 {
     struct process *p = f->rdi ? process_find((u32)f->rdi) : process_current();
 
-    return p && p->signals ? (s64)p->signals->group : -ESRCH;
+    return p ? (s64)p->group : -ESRCH;
 }
 
 s64 sys_getpgrp(struct trap_frame *f)
 {
     (void)f;
-    return process_current()->signals->group;
+    return process_current()->group;
 }
 
 // A new session begins with a new group.
@@ -13131,7 +13131,7 @@ s64 sys_getpgrp(struct trap_frame *f)
 s64 sys_setsid(struct trap_frame *f)
 {
     (void)f;
-    process_current()->signals->group = process_current()->pid;
+    process_current()->group = process_current()->pid;
     return process_current()->pid;
 }
 

@@ -60,6 +60,27 @@ void ask_signals(void)
     say("a child whose end is also a signal is found: %d\n", found == pid);
 }
 
+// Each child is in a group of its own, also when it has ended.
+
+void ask_groups(void)
+{
+    s64 moment[2] = {0, 50000000};
+    long pid[2];
+    int i;
+
+    for (i = 0; i < 2; i++) {
+        pid[i] = fork();
+        syscall3(109, pid[i], 0, 0);
+        if (!pid[i]) {
+            if (i)
+                nanosleep(moment, NULL);
+            exit(0);
+        }
+    }
+    say("of two groups, the second ends later and is found: %d", wait4(-pid[1], NULL, 0) == pid[1]);
+    say(", and then the first: %d\n", wait4(-pid[0], NULL, 0) == pid[0]);
+}
+
 // The lines of several programs in one pipe, in pieces of other sizes. Does
 // one begin before another has ended?
 
@@ -122,6 +143,7 @@ void ask_files(void)
 int main(void)
 {
     ask_signals();
+    ask_groups();
     ask_pipe();
     ask_files();
     return done(0);
