@@ -6924,7 +6924,9 @@ s64 sys_file_write(struct trap_frame *f)
 }
 
 // The vector variants take a list of pieces. They stop at the first that is
-// not transferred whole.
+// not transferred whole. What has no position, such as a terminal, may have
+// to be waited for: then whoever reads gets what came with the first piece,
+// and does not wait for the second.
 
 #define PIECES_MAX 1024
 
@@ -6935,10 +6937,14 @@ struct piece {
 
 s64 sys_transfer_pieces(struct trap_frame *f, u32 right)
 {
+    struct object *o;
+    const struct file_operations *file = sys_file(f->rdi, right, &o);
     struct piece piece;
     s64 total = 0, part;
     u64 i;
 
+    if (!file)
+        return -EBADF;
     if (f->rdx > PIECES_MAX)
         return -EINVAL;
     for (i = 0; i < f->rdx; i++) {
@@ -6948,11 +6954,13 @@ s64 sys_transfer_pieces(struct trap_frame *f, u32 right)
         if (part < 0)
             return total ? total : part;
         total += part;
-        if ((u64)part < piece.size)
+        if ((u64)part < piece.size || (part && right == RIGHT_READ && !file->seek))
             break;
     }
     return total;
 }
+
+// In the one direction and in the other:
 
 s64 sys_readv(struct trap_frame *f)
 {

@@ -111,6 +111,28 @@ void ask_pipe(void)
         ;
 }
 
+// Three bytes are there, and more will come: a read with two pieces does
+// not wait for them. Even without pieces it takes a descriptor.
+
+void ask_pieces(void)
+{
+    s64 moment[2] = {0, 50000000};
+    struct { char *start; u64 size; } piece[2] = {{line, 3}, {line + 3, 3}};
+    int ends[2];
+
+    pipe(ends);
+    if (!fork()) {
+        write(ends[1], "abc", 3);
+        nanosleep(moment, NULL);
+        write(ends[1], "def", 3);
+        exit(0);
+    }
+    say("two pieces, of which one is there: %ld", syscall3(19, ends[0], (long)piece, 2));
+    say(", no pieces of nothing: %ld\n", syscall3(19, 99, 0, 0));
+    wait4(-1, NULL, 0);
+    close(ends[0]), close(ends[1]);
+}
+
 // Removes what it is told of, while it is told.
 
 void ask_files(void)
@@ -145,6 +167,7 @@ int main(void)
     ask_signals();
     ask_groups();
     ask_pipe();
+    ask_pieces();
     ask_files();
     return done(0);
 }
