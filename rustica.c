@@ -7841,20 +7841,20 @@ void ch08_main(void)
 //        |                             | woken up, or time is up
 //        '---- waits ----> asleep -----'
 //
-// **In the kernel nobody is interrupted.** Interrupts are on in ring 3, and
-// while there is nothing to do; everywhere else they are off. So what the
-// kernel does between two calls of `sched_schedule()` is atomic, and the
-// oldest bug of such systems, the lost wakeup, cannot happen: between
-// looking whether something is there and going to sleep nobody can come and
-// ring the bell unheard.
+// **In the kernel nobody is interrupted.** Interrupts are on in ring 3,
+// while there is nothing to do, and where something long pauses; everywhere
+// else they are off. So what the kernel does between two such places is
+// atomic, and the oldest bug of such systems, the lost wakeup, cannot
+// happen: between looking whether something is there and going to sleep
+// nobody can come and ring the bell unheard.
 //
 // Threads that are ready stand in a queue. Who has used up its slice goes
 // to the end. That is all there is to fairness: *of n threads that want to
 // compute, each gets the n-th part.*
 //
 // The invariants: *a thread runs, or stands in exactly one queue, or has
-// ended; what the kernel does between two calls of `sched_schedule()` is
-// atomic; a stack is freed by somebody who stands on another one.*
+// ended; what the kernel does between two calls of `sched_schedule()` or
+// `sched_pause()` is atomic; a stack is freed by who stands on another.*
 //
 // **Shortcomings.** One processor. No priorities: a program that waits much
 // is not preferred to one that computes. What the kernel does in one go
@@ -8441,10 +8441,18 @@ bool sched_is_over(void)
 }
 
 // In the middle of something long, such as writing to a slow line: others
-// get their turn, and who wants this program's attention gets it.
+// get their turn, and who wants this program's attention gets it. Sleepers
+// and the keyboard are others too, so the interrupts that have been waiting
+// come in, behind the `nop`: only there does `sti` take effect.
+
+void cpu_admit_interrupts(void)
+{
+    __asm__ volatile("sti\n nop\n cli" : : : "memory");
+}
 
 bool sched_pause(void)
 {
+    cpu_admit_interrupts();
     if (sched_is_over())
         sched_yield();
     return user.current->attention;

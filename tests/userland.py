@@ -279,4 +279,4 @@ def edges(t, root, cc):
     _, wanted, _ = run(t, [root / "bin/edges"], "", playground(t))
     (t.dir / "input").write_text("cd /tmp; edges\n")
     text = t.boot(CC=cc, stdin=t.dir / "input")
-    t.same_text(wanted, text[text.index("waiting for a signal"):])
+    t.same_text(wanted, text[text.index("a sleeper beside"):])

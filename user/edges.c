@@ -11,7 +11,27 @@
 #define LINE 1500
 
 static volatile int calls;
-static char line[LINE];
+static char line[LINE], zeros[8 << 20];
+
+// Somebody writes at length to a slow terminal, zeros, which nobody sees.
+// Somebody else sleeps meanwhile, for a hundredth of a second.
+
+void ask_terminal(void)
+{
+    s64 moment[2] = {0, 10000000}, before[2], after[2];
+    long pid = fork();
+
+    if (!pid) {
+        write(2, zeros, sizeof zeros);
+        exit(0);
+    }
+    clock_gettime(CLOCK_MONOTONIC, before);
+    nanosleep(moment, NULL);
+    clock_gettime(CLOCK_MONOTONIC, after);
+    kill(pid, 9);
+    wait4(pid, NULL, 0);
+    say("a sleeper beside a writer wakes up in time: %d\n", after[0] - before[0] < 2);
+}
 
 void count_call(int signal)
 {
@@ -162,8 +182,11 @@ void ask_files(void)
     say("all files are gone: %ld\n", rmdir("edges"));
 }
 
+// All of it. The test looks for the first line.
+
 int main(void)
 {
+    ask_terminal();
     ask_signals();
     ask_groups();
     ask_pipe();
