@@ -10004,6 +10004,8 @@ s64 vfs_open_at(u64 fd, vaddr name, u64 flags, u64 mode)
     struct object *o;
     int error = sys_path(fd, name, path, &from), index;
 
+    if (!error && handle_find_free(user.current->handles, 0) < 0)
+        error = -EMFILE;         /* before a file is made, or emptied */
     if (error)
         return error;
     o = vfs_open(from, path, (u32)flags, (u32)mode, &error);

@@ -153,6 +153,27 @@ void ask_pieces(void)
     close(ends[0]), close(ends[1]);
 }
 
+// Who has no descriptor left gets no file, but does not lose one either.
+
+void ask_full(void)
+{
+    struct file_info info;
+    const u64 limit[2] = {64, 64};     /* Rustica's is its own */
+    long fd = open("full", O_CREAT | O_WRONLY, 0644), last = fd;
+
+    write((int)fd, "text", 4);
+    syscall6(302, 0, 7, (long)limit, 0, 0, 0);
+    while ((fd = open("full", O_RDONLY, 0)) >= 0)
+        last = fd;
+    say("no descriptor left: %ld", open("full", O_WRONLY | O_TRUNC, 0));
+    say(", %ld", open("new", O_CREAT, 0));
+    say(", size %ld", stat("full", &info) ? -1 : info.size);
+    say(", new: %ld\n", stat("new", &info));
+    unlink("full");
+    while (last > 2)
+        close((int)last--);
+}
+
 // Removes what it is told of, while it is told.
 
 void ask_files(void)
@@ -191,6 +212,7 @@ int main(void)
     ask_groups();
     ask_pipe();
     ask_pieces();
+    ask_full();
     ask_files();
     return done(0);
 }
