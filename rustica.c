@@ -9633,7 +9633,9 @@ int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow
         error = vfs_step(w, at);
         if (error)
             return error;
-        last = path[0] == 0 || (path[0] == '/' && path[1] == 0);
+        while (path[0] == '/' && path[1] == '/')
+            path++;
+        last = !path[0] || !path[1];
         w->must_be_directory = path[0] == '/';
         if (w->node && node_is(w->node, MODE_LINK) && (!last || follow || path[0])) {
             error = vfs_follow(w, w->node, at, true);

@@ -201,6 +201,9 @@ void ask_files(void)
     close((int)fd);
     chdir("..");
     say("all files are gone: %ld\n", rmdir("edges"));
+    say("new directories may end in slashes: %ld", mkdir("edges//", 0755));
+    say(", files may not: %ld", open("edges/new//", O_CREAT, 0644));
+    say(", gone: %ld\n", rmdir("edges///"));
 }
 
 // All of it. The test looks for the first line.
