@@ -11883,11 +11883,14 @@ void signal_update(struct process *p)
 }
 
 // Sends a signal to a process. Its thread, if it sleeps, is woken and told
-// why.
+// why. One that is blocked is noted even if it would do nothing: a handler
+// may be installed before it is let through.
 
 void signal_send(struct process *p, int signal)
 {
-    if (!p->thread || !p->signals || !signal_matters(p, signal))
+    if (!p->thread || !p->signals)
+        return;
+    if (!signal_matters(p, signal) && !(p->signals->blocked & signal_bit(signal)))
         return;
     p->signals->pending |= signal_bit(signal);
     signal_update(p);
@@ -12012,19 +12015,22 @@ void signal_deliver(struct process *p, struct trap_frame *f, int signal)
         a->handler = HANDLER_DEFAULT;
 }
 
-// The signal whose turn it is, 0 if there is none. It is not pending any
-// more.
+// The signal whose turn it is, 0 if there is none that does anything. It is
+// not pending any more, nor are those that do nothing.
 
 int signal_take(struct process *p)
 {
-    u64 ready = p->signals->pending & ~p->signals->blocked;
+    u64 ready;
     int signal;
 
-    if (!ready)
-        return 0;
-    signal = ready & signal_bit(SIGKILL) ? SIGKILL : (int)cpu_bsf(ready) + 1;
-    p->signals->pending &= ~signal_bit(signal);
-    return signal;
+    while ((ready = p->signals->pending & ~p->signals->blocked)) {
+        signal = ready & signal_bit(SIGKILL) ? SIGKILL : (int)cpu_bsf(ready) + 1;
+        p->signals->pending &= ~signal_bit(signal);
+        if (signal_matters(p, signal))
+            return signal;
+    }
+    p->program.attention = false;
+    return 0;
 }
 
 // Called before a return to ring 3 if the process has the flag `attention`.
@@ -12036,7 +12042,7 @@ void signal_leave(struct trap_frame *f)
     struct process *p = process_current();
     int signal = signal_take(p);
 
-    if (signal && signal_matters(p, signal))
+    if (signal)
         signal_deliver(p, f, signal);
     signal_update(p);
 }
@@ -12058,12 +12064,14 @@ bool signal_catch(struct trap_frame *f, int signal)
 
 // ## The system calls for it {#signal-calls}
 //
-// Asking for an action and setting one. The number 8, here and below, is
-// the size of a set of signals, which Linux wants to hear each time.
+// Asking for an action and setting one. If that is to do nothing, it is
+// done to a signal that is pending. The number 8, here and below, is the
+// size of a set of signals, which Linux wants to hear each time.
 
 s64 sys_sigaction(struct trap_frame *f)
 {
-    struct signal_state *s = process_current()->signals;
+    struct process *p = process_current();
+    struct signal_state *s = p->signals;
     struct signal_action new, old;
     u64 signal = f->rdi;
 
@@ -12078,6 +12086,8 @@ s64 sys_sigaction(struct trap_frame *f)
         if (new.handler > HANDLER_IGNORE && !(new.flags & SA_RESTORER))
             return -EINVAL;
         s->action[signal] = new;
+        if (!signal_matters(p, (int)signal))
+            s->pending &= ~signal_bit((int)signal);
     }
     return f->rdx ? sys_copy_out(f->rdx, &old, sizeof old) : 0;
 }
@@ -12148,13 +12158,11 @@ s64 sys_sigsuspend(struct trap_frame *f)
     if (sys_copy_in(&mask, f->rdi, sizeof mask))
         return -EFAULT;
     signal_set_blocked(p, mask);
-    while (!p->program.attention)
+    while (!(signal = signal_take(p)))
         sched_sleep(&nobody, 0);
-    signal = signal_take(p);
     p->signals->blocked = old;
     f->rax = (u64)-EINTR;
-    if (signal_matters(p, signal))
-        signal_deliver(p, f, signal);
+    signal_deliver(p, f, signal);
     signal_update(p);
     return (s64)f->rax;
 }

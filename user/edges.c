@@ -80,6 +80,35 @@ void ask_signals(void)
     say("a child whose end is also a signal is found: %d\n", found == pid);
 }
 
+// A signal that comes while it is blocked, with one action, and is let
+// through with another. Is the handler called?
+
+void ask_blocked(int signal, void (*before)(int), void (*between)(int))
+{
+    calls = 0;
+    handle(signal, before);
+    set_mask(1UL << (signal - 1));
+    kill(getpid(), signal);
+    handle(signal, between);
+    handle(signal, count_call);
+    set_mask(0);
+    handle(signal, NULL);
+    say(" %d", calls);
+}
+
+void ask_actions(void)
+{
+    void (*ignore)(int) = (void (*)(int))1;
+
+    say("blocked, then handled:");
+    ask_blocked(17, NULL, count_call);
+    ask_blocked(10, ignore, count_call);
+    ask_blocked(10, count_call, ignore);
+    ask_blocked(17, count_call, NULL);
+    ask_blocked(10, count_call, NULL);
+    say("\n");
+}
+
 // Each child is in a group of its own, also when it has ended.
 
 void ask_groups(void)
@@ -212,6 +241,7 @@ int main(void)
 {
     ask_terminal();
     ask_signals();
+    ask_actions();
     ask_groups();
     ask_pipe();
     ask_pieces();
