@@ -12768,16 +12768,37 @@ s64 sys_wait4(struct trap_frame *f)
     return pid;
 }
 
-// When a process ends, its parent is told by a signal, which most ignore. A
-// copy that has failed half-way has never run, and has no end to tell of. A
-// process that has never run under this chapter's rules has no signals.
+// When a process ends, its parent is told by a signal, which most have no
+// use for. Who says in so many words that it is to be ignored, or sets a
+// flag for it, will not ask for the status either: process 1 does. (The
+// parent may be waiting all the same, and perhaps that was the last child.)
+
+#define SA_NOCLDWAIT 2UL
+
+void proc_tell_parent(struct process *p)
+{
+    struct process *parent = p->parent, *init = process_find(1);
+    const struct signal_action *a;
+
+    signal_send(parent, SIGCHLD);
+    if (!parent->signals || !init)
+        return;
+    a = &parent->signals->action[SIGCHLD];
+    if (a->handler == HANDLER_IGNORE || a->flags & SA_NOCLDWAIT) {
+        p->parent = init;
+        sched_wake(&parent->waiters);
+    }
+}
+
+// A copy that has failed half-way has never run, and has no end to tell of.
+// A process that has never run under this chapter's rules has no signals.
 
 void proc_clean(struct program *program)
 {
     struct process *p = container_of(program, struct process, program);
 
     if (p->parent && p == process_current())
-        signal_send(p->parent, SIGCHLD);
+        proc_tell_parent(p);
     if (p->signals)
         heap_free(&heap, p->signals);
     p->signals = NULL;

@@ -130,6 +130,27 @@ void ask_groups(void)
     say(", and then the first: %d\n", wait4(-pid[0], NULL, 0) == pid[0]);
 }
 
+// Who ignores the end of children has none to wait for, but waits.
+
+void ask_ignored(void)
+{
+    s64 moment[2] = {0, 50000000}, before[2], after[2];
+    long result;
+
+    handle(17, (void (*)(int))1);
+    clock_gettime(CLOCK_MONOTONIC, before);
+    if (!fork()) {
+        nanosleep(moment, NULL);
+        exit(0);
+    }
+    result = wait4(-1, NULL, 0);
+    clock_gettime(CLOCK_MONOTONIC, after);
+    after[1] += (after[0] - before[0]) * 1000000000;
+    say("an ignored child is waited for: %d, not found: %ld\n",
+        after[1] - before[1] >= moment[1], result);
+    handle(17, NULL);
+}
+
 // The lines of several programs in one pipe, in pieces of other sizes. Does
 // one begin before another has ended?
 
@@ -243,6 +264,7 @@ int main(void)
     ask_signals();
     ask_actions();
     ask_groups();
+    ask_ignored();
     ask_pipe();
     ask_pieces();
     ask_full();
