@@ -9030,6 +9030,13 @@ void node_destroy(struct object *o);
 struct object_type node_type = {.name = "node", .destroy = node_destroy};
 struct vfs_state vfs = {.last_place = 2}; /* 1 and 2 are `.` and `..` */
 
+// Seconds since 1970.
+
+s64 node_now(void)
+{
+    return (s64)(time_now() / 1000000000) + sys.boot_seconds;
+}
+
 // A new node with one reference, the caller's. NULL if there is no memory.
 
 struct node *node_create(const char *name, u32 mode, const struct node_operations *operations)
@@ -9048,7 +9055,7 @@ struct node *node_create(const char *name, u32 mode, const struct node_operation
     n->mode = mode;
     n->operations = operations;
     n->number = ++vfs.last_number;
-    n->time = sys.boot_seconds;
+    n->time = node_now();
     return n;
 }
 
@@ -9155,7 +9162,7 @@ int rd_resize(struct node *n, u64 size)
 
     if (size > VMO_SIZE_MAX)
         return -EFBIG;
-    n->time = (s64)(time_now() / 1000000000) + sys.boot_seconds;
+    n->time = node_now();
     return error ? error : vmo_resize(n->data, size) ? -ENOSPC : 0;
 }
 
@@ -10531,7 +10538,7 @@ s64 sys_utimensat(struct trap_frame *f)
     if (error)
         return error;
     if (time[1].nanoseconds == UTIME_NOW)
-        n->time = (s64)(time_now() / 1000000000) + sys.boot_seconds;
+        n->time = node_now();
     else if (time[1].nanoseconds != UTIME_OMIT)
         n->time = time[1].seconds;
     return 0;

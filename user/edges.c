@@ -203,6 +203,24 @@ void ask_pieces(void)
     close(ends[0]), close(ends[1]);
 }
 
+// A second after the start at the latest, what is new is newer.
+
+void ask_times(void)
+{
+    s64 moment[2] = {1, 100000000}, before[2];
+    struct file_info info[2] = {{0}, {0}};
+
+    nanosleep(moment, NULL);
+    clock_gettime(5, before);          /* the clock that files go by, of coarser steps */
+    mkdir("times", 0755);
+    stat("times", &info[0]);
+    close((int)open("times/new", O_CREAT | O_WRONLY, 0644));
+    stat("times/new", &info[1]);
+    say("new and empty, with the time of today: %d, %d\n", info[0].modified[0] >= before[0],
+        info[1].modified[0] >= before[0]);
+    unlink("times/new"), rmdir("times");
+}
+
 // Who has no descriptor left gets no file, but does not lose one either.
 
 void ask_full(void)
@@ -267,6 +285,7 @@ int main(void)
     ask_ignored();
     ask_pipe();
     ask_pieces();
+    ask_times();
     ask_full();
     ask_files();
     return done(0);
