@@ -13055,6 +13055,18 @@ s64 sys_dup3(struct trap_frame *f)
 #define F_SETFL 4
 #define F_DUPFD_CLOEXEC 1030
 
+// How a file is open: for what, and with those flags that stay. What is not
+// an open file only has its rights.
+
+u32 proc_file_flags(const struct handle *h, const struct file *file)
+{
+    if (file)
+        return file->flags & ~(u32)(O_CREATE | O_EXCLUSIVE | O_TRUNCATE | O_CLOEXEC);
+    if (!(h->rights & RIGHT_WRITE))
+        return 0;
+    return h->rights & RIGHT_READ ? O_READ_WRITE : O_WRITE_ONLY;
+}
+
 // And a call that does a bit of everything.
 
 s64 sys_fcntl(struct trap_frame *f)
@@ -13069,7 +13081,7 @@ s64 sys_fcntl(struct trap_frame *f)
     case F_DUPFD_CLOEXEC: return proc_dup(f->rdi, (u32)f->rdx, true);
     case F_GETFD: return h->close_on_exec;
     case F_SETFD: h->close_on_exec = f->rdx & 1; return 0;
-    case F_GETFL: return file ? file->flags : (h->rights & RIGHT_WRITE ? O_READ_WRITE : 0);
+    case F_GETFL: return proc_file_flags(h, file);
     case F_SETFL:
         if (file)
             file->flags = (file->flags & ~(u32)O_APPEND) | ((u32)f->rdx & O_APPEND);

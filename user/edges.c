@@ -242,6 +242,20 @@ void ask_full(void)
         close((int)last--);
 }
 
+// How is it open? (Linux adds a flag for large files.)
+
+void ask_flags(void)
+{
+    int ends[2];
+    long fd = open("flags", O_CREAT | O_TRUNC | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
+
+    pipe(ends);
+    say("flags: %lo, of a pipe: %ld, %ld\n", fcntl((int)fd, 3, 0) & ~0100000, fcntl(ends[0], 3, 0),
+        fcntl(ends[1], 3, 0));
+    close((int)fd), close(ends[0]), close(ends[1]);
+    unlink("flags");
+}
+
 // Removes what it is told of, while it is told.
 
 void ask_files(void)
@@ -287,6 +301,7 @@ int main(void)
     ask_pieces();
     ask_times();
     ask_full();
+    ask_flags();
     ask_files();
     return done(0);
 }
