@@ -6725,6 +6725,7 @@ struct file_operations {
     s64 (*seek)(struct object *o, s64 offset, int from);           /* chapter 10 */
     s64 (*list)(struct object *o, vaddr to, u64 size);             /* chapter 10 */
     int (*status)(struct object *o, struct file_status *status);   /* chapter 10 */
+    int (*wait)(struct object *o, u64 size); /* for room to write that; chapter 12 */
 };
 
 // ## The handle table {#sys-handles}
@@ -6935,6 +6936,30 @@ struct piece {
     u64 size;
 };
 
+// If the pieces shall arrive as one, there must be room for all of them
+// before the first is written. (What waits there may find other sizes
+// afterwards, if somebody shares the memory and changes them. Then they do
+// not arrive as one, and that is all.)
+
+s64 sys_wait_for_pieces(struct trap_frame *f, struct object *o, const struct file_operations *file)
+{
+    struct piece piece;
+    u64 total = 0, i;
+    s64 error;
+
+    for (i = 0; i < f->rdx && total <= TRANSFER_MAX; i++) {
+        if (sys_copy_in(&piece, f->rsi + i * sizeof piece, sizeof piece))
+            return -EFAULT;
+        total += piece.size < TRANSFER_MAX ? piece.size : TRANSFER_MAX;
+    }
+    object_get(o);
+    error = file->wait(o, total);
+    object_put(o);
+    return error;
+}
+
+// The list itself.
+
 s64 sys_transfer_pieces(struct trap_frame *f, u32 right)
 {
     struct object *o;
@@ -6947,6 +6972,9 @@ s64 sys_transfer_pieces(struct trap_frame *f, u32 right)
         return -EBADF;
     if (f->rdx > PIECES_MAX)
         return -EINVAL;
+    part = right == RIGHT_WRITE && file->wait ? sys_wait_for_pieces(f, o, file) : 0;
+    if (part)
+        return part;
     for (i = 0; i < f->rdx; i++) {
         if (sys_copy_in(&piece, f->rsi + i * sizeof piece, sizeof piece))
             return total ? total : -EFAULT;
@@ -12902,28 +12930,42 @@ s64 pipe_read(struct object *o, vaddr to, u64 size)
     return (s64)size;
 }
 
-// Writing puts in everything, waiting for room as often as it takes. What
-// fits into the ring as a whole waits until there is room for the whole: if
-// several write lines to one pipe, each arrives in one piece. If nobody
-// will ever read it, the writer gets a signal which by default is the end
-// of it; this is how `yes | head` comes to an end.
+// What fits into the ring as a whole waits until there is room for the
+// whole: if several write lines to one pipe, each arrives in one piece.
+// What does not fit waits for room for one byte. If nobody will ever read
+// it, the writer gets a signal which by default is the end of it; this is
+// how `yes | head` comes to an end.
+
+int pipe_wait(struct object *o, u64 size)
+{
+    struct pipe *p = container_of(o, struct pipe, writer);
+    u64 need = size <= PIPE_SIZE ? size : 1;
+
+    while (need && !p->reader_gone) {
+        if (PIPE_SIZE - (p->written - p->read) >= need)
+            return 0;
+        if (sched_sleep(&p->waiters, 0) == -EINTR)
+            return -EINTR;
+    }
+    if (!need)
+        return 0;
+    signal_send(process_current(), SIGPIPE);
+    return -EPIPE;
+}
+
+// Writing puts in everything, waiting for room as often as it takes.
 
 s64 pipe_write(struct object *o, vaddr from, u64 size)
 {
     struct pipe *p = container_of(o, struct pipe, writer);
     u64 done = 0, part;
+    int error;
 
     while (done < size) {
-        if (p->reader_gone) {
-            signal_send(process_current(), SIGPIPE);
-            return done ? (s64)done : -EPIPE;
-        }
+        error = pipe_wait(o, size <= PIPE_SIZE ? size - done : size);
+        if (error)
+            return done ? (s64)done : error;
         part = PIPE_SIZE - (p->written - p->read);
-        if (!part || (size <= PIPE_SIZE && part < size - done)) {
-            if (sched_sleep(&p->waiters, 0) == -EINTR)
-                return done ? (s64)done : -EINTR;
-            continue;
-        }
         if (part > size - done)
             part = size - done;
         if (part > PIPE_SIZE - p->written % PIPE_SIZE)
@@ -12947,8 +12989,8 @@ int pipe_status(struct object *o, struct file_status *status)
 }
 
 const struct file_operations pipe_read_operations = {.read = pipe_read, .status = pipe_status};
-const struct file_operations pipe_write_operations = {.write = pipe_write,
-                                                      .status = pipe_status};
+const struct file_operations pipe_write_operations = {
+    .write = pipe_write, .status = pipe_status, .wait = pipe_wait};
 struct object_type pipe_reader_type = {.name = "pipe reader", .destroy = pipe_close_reader,
                                        .file = &pipe_read_operations};
 struct object_type pipe_writer_type = {.name = "pipe writer", .destroy = pipe_close_writer,

@@ -151,11 +151,18 @@ void ask_ignored(void)
     handle(17, NULL);
 }
 
-// The lines of several programs in one pipe, in pieces of other sizes. Does
-// one begin before another has ended?
+// The lines of several programs in one pipe, some of them written in two
+// pieces, and read in pieces of other sizes. Does one begin before another
+// has ended?
+
+struct piece {
+    char *start;
+    u64 size;
+};
 
 void ask_pipe(void)
 {
+    const struct piece piece[2] = {{line, 5}, {line + 5, LINE - 5}};
     long i, j, n, got = 0, broken = 0;
     char text[333], letter = 0;
     int ends[2];
@@ -166,7 +173,10 @@ void ask_pipe(void)
             continue;
         memset(line, 'a' + (int)i, LINE);
         for (j = 0; j < LINES; j++)
-            write(ends[1], line, LINE), syscall3(24, 0, 0, 0);
+            if (i % 2)
+                write(ends[1], line, LINE), syscall3(24, 0, 0, 0);
+            else
+                syscall3(20, ends[1], (long)piece, 2), syscall3(24, 0, 0, 0);
         exit(0);
     }
     close(ends[1]);
@@ -187,7 +197,7 @@ void ask_pipe(void)
 void ask_pieces(void)
 {
     s64 moment[2] = {0, 50000000};
-    struct { char *start; u64 size; } piece[2] = {{line, 3}, {line + 3, 3}};
+    const struct piece piece[2] = {{line, 3}, {line + 3, 3}};
     int ends[2];
 
     pipe(ends);
