@@ -12501,8 +12501,14 @@ int arguments_replace_first(struct arguments *a, const char *const *strings, u64
 }
 
 // A script begins with `#!`, the path of its interpreter, and perhaps an
-// argument. Returns 1 if the file is one and `a` and `path` are now about
-// the interpreter, 0 if it is none, or an error.
+// argument, with blanks or tabs around them. Returns 1 if the file is one
+// and `a` and `path` are now about the interpreter, 0 if it is none, or an
+// error.
+
+bool exec_is_blank(char c)
+{
+    return c == ' ' || c == '\t';
+}
 
 int exec_script(struct vmo *file, char *path, struct arguments *a)
 {
@@ -12514,12 +12520,14 @@ int exec_script(struct vmo *file, char *path, struct arguments *a)
         return 0;
     for (p = line; *p && *p != '\n'; p++)
         ;
+    while (exec_is_blank(p[-1]))
+        p--;
     *p = 0;
-    for (interpreter = line + 2; *interpreter == ' '; interpreter++)
+    for (interpreter = line + 2; exec_is_blank(*interpreter); interpreter++)
         ;
-    for (option = interpreter; *option && *option != ' '; option++)
+    for (option = interpreter; *option && !exec_is_blank(*option); option++)
         ;
-    while (*option == ' ')
+    while (exec_is_blank(*option))
         *option++ = 0;
     if (!*interpreter)
         return -ENOEXEC;

@@ -252,6 +252,25 @@ void ask_full(void)
         close((int)last--);
 }
 
+// What stands behind `#!`, between blanks and tabs, is one argument.
+
+void ask_script(void)
+{
+    const char text[] = "#! \t/bin/echo\ta script, \t one argument:\t \n";
+    char *words[] = {"script", "another", NULL};
+    long fd = open("script", O_CREAT | O_WRONLY, 0755);
+
+    write((int)fd, text, sizeof text - 1);
+    close((int)fd);
+    sink_flush(&out);
+    if (!fork()) {
+        execve("script", words, words + 2);
+        exit(1);
+    }
+    wait4(-1, NULL, 0);
+    unlink("script");
+}
+
 // How is it open? (Linux adds a flag for large files.)
 
 void ask_flags(void)
@@ -311,6 +330,7 @@ int main(void)
     ask_pieces();
     ask_times();
     ask_full();
+    ask_script();
     ask_flags();
     ask_files();
     return done(0);
