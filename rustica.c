@@ -10413,7 +10413,9 @@ s64 vfs_remove_at(u64 fd, vaddr name, bool directory)
     if (error)
         return error;
     n = w.node;
-    error = !n ? -ENOENT : vfs_is_dots(w.name) ? -EINVAL : vfs_can_remove(n, directory);
+    error = !n ? -ENOENT : vfs_can_remove(n, directory);
+    if (directory && string_equal(w.name, "."))
+        error = -EINVAL;
     if (error)
         return error;
     node_detach(n);
