@@ -8840,7 +8840,7 @@ struct process *sched_start(const u8 *start, const u8 *end, const char *name,
 
 void sched_show_naps(void)
 {
-    static const char *const times[CROWD] = {"300", "100", "200"};
+    static const char *const times[CROWD] = {"600", "200", "400"};
     struct process *p[CROWD];
     int i;
 
@@ -11272,8 +11272,8 @@ struct screen_state {
     u32 top, bottom;             /* the rows that scroll: top <= row < bottom */
     u8 colour;
     bool reverse, hidden, dirty;
-    int state;                   /* of an escape sequence: 0 none, 1 ESC, 2 ESC [ */
-    bool question;               /* as in ESC [ ? 25 l */
+    char state;                  /* of an escape sequence: 0, or ESC, or [ or ] behind it */
+    char special;                /* in it, as the ? in ESC [ ? 25 l */
     u32 parameter[8], parameters;
     u32 shown_x, shown_y;        /* where the cursor is drawn */
     u32 palette[16];
@@ -11407,7 +11407,8 @@ void screen_letter(char c)
 //
 // A terminal is controlled by sequences that begin with the character ESC,
 // and since 1976 by those of the standard ECMA-48: `ESC [`, numbers, a
-// letter. We know those that shells, `ls` and editors send.
+// letter. We know those that shells, `ls` and editors send, and the others
+// at least do not appear on the screen.
 
 u32 screen_parameter(u32 n, u32 otherwise)
 {
@@ -11494,9 +11495,9 @@ void screen_set_region(void)
 
 void screen_mode(bool on)
 {
-    if (screen.question && screen_parameter(0, 0) == 25)
+    if (screen.special && screen_parameter(0, 0) == 25)
         screen.hidden = !on;
-    if (screen.question && screen_parameter(0, 0) == 1049)
+    if (screen.special && screen_parameter(0, 0) == 1049)
         screen_clear(0, screen.rows * screen.columns);
 }
 
@@ -11525,8 +11526,10 @@ void screen_motion(char c, u32 n)
     case 'd': screen_move(screen.x, n - 1); break;
     case 'H':
     case 'f': screen_move(screen_parameter(1, 1) - 1, n - 1); break;
-    case 's': screen.saved_x = screen.x, screen.saved_y = screen.y; break;
-    case 'u': screen_move(screen.saved_x, screen.saved_y); break;
+    case 's':
+    case '7': screen.saved_x = screen.x, screen.saved_y = screen.y; break;
+    case 'u':
+    case '8': screen_move(screen.saved_x, screen.saved_y); break;
     }
 }
 
@@ -11561,45 +11564,80 @@ void screen_command(char c)
     }
 }
 
-// The sequences are taken apart one byte at a time. The state says how far
-// we are: behind ESC (1), or behind `ESC [` (2), where a question mark, the
-// parameters and the final letter may come.
+// Behind ESC alone there is but a letter or digit: to save the cursor (7)
+// and go back there (8), or up (M), where the first line scrolls.
+
+void screen_short_command(char c)
+{
+    if (c == '7' || c == '8')
+        screen_motion(c, 0);
+    else if (c == 'M' && screen.y == screen.top)
+        screen_scroll(screen.top, screen.bottom, -1);
+    else if (c == 'M')
+        screen_motion('A', 1);
+}
+
+void screen_digit(u32 digit)
+{
+    u32 *n;
+
+    if (!screen.parameters)
+        screen.parameters = 1;
+    n = &screen.parameter[screen.parameters - 1];
+    if (*n < 100000)
+        *n = *n * 10 + digit;
+}
+
+void screen_begin(void)
+{
+    screen.state = '\033';
+    screen.special = 0;
+    screen.parameters = 0;
+    memset(screen.parameter, 0, sizeof screen.parameter);
+}
+
+// The sequences are taken apart one byte at a time. What is neither digit
+// nor semicolon, and no final letter, makes a sequence special: most of
+// those are not for us. Behind `ESC ]` is a title for a window.
 
 void screen_escape(char c)
 {
-    if (screen.state == 1) {
-        screen.state = c == '[' ? 2 : 0;
-        screen.question = false;
-        screen.parameters = 0;
-        memset(screen.parameter, 0, sizeof screen.parameter);
-    } else if (c == '?') {
-        screen.question = true;
-    } else if (c >= '0' && c <= '9') {
-        if (!screen.parameters)
-            screen.parameters = 1;
-        if (screen.parameter[screen.parameters - 1] < 100000)
-            screen.parameter[screen.parameters - 1] =
-                screen.parameter[screen.parameters - 1] * 10 + (u32)(c - '0');
-    } else if (c == ';') {
+    char state = screen.state;
+
+    if (state == ']')
+        return;
+    if (state == '\033' && (c == '[' || c == ']')) {
+        screen.state = c;
+    } else if (state == '[' && c >= '0' && c <= '9') {
+        screen_digit((u32)(c - '0'));
+    } else if (state == '[' && c == ';') {
         screen.parameters += screen.parameters ? 1 : 2;
         if (screen.parameters > array_count(screen.parameter))
             screen.parameters = array_count(screen.parameter);
+    } else if (c < (state == '[' ? '@' : '0')) {
+        screen.special = c;
     } else {
         screen.state = 0;
-        screen_command(c);
+        if (state == '[' && (!screen.special || screen.special == '?'))
+            screen_command(c);
+        else if (!screen.special)
+            screen_short_command(c);
     }
 }
 
-// And whole characters, of which some control the cursor. In a panic nobody
-// will come by later to draw, so it is done at once.
+// And whole characters, of which some control the cursor, even in the
+// middle of a sequence; a title ends with the first. In a panic nobody will
+// come by later to draw, so it is done at once.
 
 void screen_put(char c)
 {
     screen.dirty = true;
-    if (screen.state)
+    if (c == '\033')
+        screen_begin();
+    else if (screen.state && (u8)c >= ' ')
         screen_escape(c);
-    else if (c == '\033')
-        screen.state = 1;
+    else if (screen.state == ']')
+        screen.state = 0;
     else if (c == '\n')
         screen.x = 0, screen_new_line();
     else if (c == '\r')

@@ -165,6 +165,68 @@ for part in "pmm", "heap":
     ALL.append((f"every-allocation-{part}", functools.partial(starve, part)))
 
 
+SCREEN = """tbreak tty_read
+continue
+tbreak sys_execve
+python
+def keys():
+    time.sleep(1)                       # a machine that stands still has no keyboard
+    for key in "l", "s", "ret":
+        machine.ask("sendkey " + key)
+threading.Thread(target=keys, daemon=True).start()
+end
+continue
+tbreak tty_read
+continue
+python
+def rows():
+    screen = gdb.parse_and_eval("screen")
+    width, height = int(screen["columns"]), int(screen["rows"])
+    cells = bytes(gdb.selected_inferior().read_memory(int(screen["cell"].address),
+                                                      2 * width * height))
+    for y in range(height):
+        print("|" + cells[2 * width * y:2 * width * (y + 1):2].decode("ascii").rstrip() + "|")
+end
+python rows()
+python
+for c in {text!r}:
+    gdb.parse_and_eval("screen_put(%d)" % ord(c))
+gdb.parse_and_eval("screen_flush()")
+end
+python rows()
+monitor screendump {picture}
+"""
+SENT = ("\033[2J\033[Hone\033(B\033[1;31mtwo\033[m\033]0;title\007three\r\n"
+        "\033[5;11Hfive\033[>4;2mX\033[?25l\0337\033[H\033M\0338!")
+SHOWN = ["", "onetwothree", "", "", " " * 15 + "!", " " * 10 + "fiveX", ""]
+
+
+def colours(picture, x, y, count=1):
+    """Those of `count` cells from column x of row y on, in a PPM file."""
+    _, size, _, pixels = picture.split(b"\n", 3)
+    width = int(size.split()[0])
+    return {pixels[at:at + 3] for line in range(16 * y, 16 * y + 16)
+            for at in range(3 * (width * line + 8 * x), 3 * (width * line + 8 * (x + count)), 3)}
+
+
+@test
+def screen_and_keyboard(t):
+    """What is typed at the keyboard is done; the screen shows it, and does what it is told."""
+    path = t.dir / "screen.ppm"
+    said = tell(t, "", SCREEN.format(text=SENT, picture=path), QFLAGS="-vga std")
+    before, after = (re.findall(r"^\|(.*)\|$", said[i][1], re.M) for i in (-4, -2))
+    prompt = max((i for i, row in enumerate(before) if row.startswith("$ ls")), default=None)
+    t.check(prompt is not None and "bin" in before[prompt + 1].split(), "\n".join(before))
+    t.check(after[:7] == SHOWN, "\n".join(after[:7]))
+    picture = path.read_bytes()
+    ground = colours(picture, 60, 30)
+    one, two = colours(picture, 0, 1, 3) - ground, colours(picture, 3, 1, 3) - ground
+    t.check(len(ground) == len(one) == len(two) == 1 and one != two, f"{ground} {one} {two}")
+    red, green, blue = two.pop()
+    t.check(red > 2 * max(green, blue), f"red is {red} {green} {blue}")
+    t.check(colours(picture, 11, 1, 40) == ground, "there is something behind the text")
+
+
 KERNEL_COMMANDS = ["zones", "pmm", "pmm kernel", "pmm 0x1000000", "heap", "heap all", "vmo",
                    "elf hello", "as", "walk $rip", "walk 0", "walk 0x7fffffffe000", "trap",
                    "syscalls", "handles", "handles 1", "ps", "files", "user"]
