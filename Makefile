@@ -30,7 +30,7 @@
 ##   CH=            the kernel of chapters 1 to CH, by number or name (CH=pmm)
 ##   CC=gcc         compiler: gcc or tcc
 ##   OPT=           options for the kernel, as in OPT="pmm=array"
-##   MEM=128M       the machine's memory,
+##   MEM=128M       the machine's memory, 64M or more,
 ##   MACHINE=q35      chipset (q35, pc),
 ##   CPU=max          processor (max, qemu64, ...),
 ##   SMP=1            number of processors,
@@ -89,6 +89,22 @@ ifneq ($(CH),)
 $(shell $(call titles,CH=\1 or CH=\3: \2) >&2)
 $(error rustica.c has no chapter "$(CH)", but those above)
 endif
+endif
+
+# What would go wrong later, and be called something else:
+
+open    := (
+close   := )
+special := ' " & ; | < > $$ ` \ * ? $(open) $(close)
+strange := $(strip $(foreach c,$(special),$(findstring $c,$(CURDIR))) $(wordlist 2,2,$(CURDIR)))
+ifneq ($(strange),)
+$(error the path of this folder has a blank, or one of $(special) in it. Please move it)
+else ifeq ($(findstring gcc,$(CC))$(findstring tcc,$(CC)),)
+$(error CC is gcc or tcc, not "$(CC)")
+else ifneq ($(filter-out sata nvme virtio usb,$(DISK)),)
+$(error DISK is sata, nvme, virtio or usb, not "$(DISK)")
+else ifneq ($(and $(DISK),$(OPT)),)
+$(error a disk has no options for the kernel: say DISK= or OPT=, not both)
 endif
 
 # ---- Where things are --------------------------------------------------------
@@ -297,7 +313,7 @@ QEMU     = $(hardware) -chardev file,id=log,path=$(LOG) -d cpu_reset -D $(LOG:.l
            -display $(if $(GUI),gtk,none) $(QFLAGS)
 
 warm        := $(if $(COLD)$(DISK)$(QFLAGS)$(filter-out tcg,$(ACCEL)),,yes)
-disk        := $(or $(DISK),$(if $(COLD),$(if $(OPT),,sata)))
+disk        := $(or $(DISK),$(if $(COLD),$(if $(OPT),,$(shell [ ! -t 0 ] || echo sata))))
 boot.        = -kernel $(KERNEL) -append "$$options"
 boot.sata   := -device ide-hd,drive=disk
 boot.nvme   := -device nvme,drive=disk,serial=rustica
@@ -308,6 +324,8 @@ drive        = -drive id=disk,if=none,format=raw,snapshot=on,file=$(IMAGE)
 emulator:
 	@$(call require,qemu-system-x86_64)
 	@$(call exist,$(OVMF),OVMF)
+	@[[ ! "$(MEM)" =~ ^([1-5]?[0-9]|6[0-3])M?$$ ]] || \
+	    { echo "make: MEM=$(MEM) is too little for the firmware, which wants 64M"; exit 1; }
 
 # The firmware clears the screen several times before it starts us, and tells what it
 # starts from a disk; we keep quiet until the kernel's first line, so that what you
@@ -315,17 +333,19 @@ emulator:
 # cat then cannot write would be lost; so it gets the terminal anew.
 quiet = { [ ! -t 1 ] || exec >/proc/self/fd/1 || :; \
           while IFS= read -r line && [[ $$line = *BdsDxe:* ]]; do :; done; \
-          >$(LOG:.log=.up); [ -z "$$line" ] || printf '%s\n' "$${line\#\#*[0-9]H}"; \
+          >$$up; [ -z "$$line" ] || printf '%s\n' "$${line\#\#*[0-9]H}"; \
           exec $$clean; }
 
 # Without a terminal the kernel reads our standard input, and ^D at its end. The
 # firmware would swallow what comes too early, so it begins with that first line, and
-# the option "pipe" tells the kernel not to prompt or echo.
-feed  = { until [ -e $(LOG:.log=.up) ]; do sleep 0.05; done; cat; printf '\004'; }
+# the option "pipe" tells the kernel not to prompt or echo. (What starts from a disk
+# has no options, takes us for somebody at a terminal, and has to be switched off.)
+feed  = { until [ -e $$up ]; do sleep 0.05; done; cat; printf '$(if $(disk),poweroff\r,\004)'; }
 
 run: $(if $(disk),$(IMAGE),$(KERNEL)) $(if $(warm),snapshot) | tools emulator
+	@$(if $(prey),echo "make run: 'make hunt BUG=$(prey)' boots a kernel with this bug"; exit 1)
 	@serial=stdio clean="sed -u s/\r$$//" status=1 snapshot=$(if $(warm),$(SNAPSHOT)); \
-	options="$(OPT)"; rm -f $(LOG:.log=.up); \
+	options="$(OPT)" up=$(LOG:.log=.up).$$$$; rm -f $(LOG:.log=.qemu); trap "rm -f $$up" EXIT; \
 	if [ -t 0 ]; then serial=mon:stdio clean=cat; echo "Leave QEMU with Ctrl-A X."; \
 	else options="$${options:+$$options }pipe"; fi; \
 	qemu() { $(QEMU) -serial $$serial $(boot.$(disk)) $(if $(disk),$(drive)) "$$@"; }; \
@@ -334,12 +354,12 @@ run: $(if $(disk),$(IMAGE),$(KERNEL)) $(if $(warm),snapshot) | tools emulator
 	          status=$${PIPESTATUS[0]}; }; \
 	set +e; $(if $(warm),$(wake)) \
 	[ $$status != 1 ] || start; \
-	! grep -q 'Triple fault' $(LOG:.log=.qemu) || status=9; \
+	! grep -qs 'Triple fault' $(LOG:.log=.qemu) || status=9; \
 	case $$status in \
 	0) ;; \
 	7) echo "make run: the firmware refuses this kernel";; \
 	3) if grep -q '^\*\*\* ' $(LOG); then \
-	       echo "make run: a panic; 'make $(elsewhere)where' tells its lines"; \
+	       echo "make run: a panic; 'make $(elsewhere)where$(wherein)' tells its lines"; \
 	   else echo "make run: the kernel gave up, see above"; fi;; \
 	9) echo "make run: a triple fault; $(LOG:.log=.qemu) has the registers";; \
 	*) echo "make run: QEMU ended with status $$status";; \
@@ -379,7 +399,7 @@ wake = if [ ! -e $$snapshot.failed ]; then \
        if [ $$status != 1 ]; then :; \
        elif [ -e $$snapshot.failed ]; then \
            echo "make run: no warm start for ten minutes; $$snapshot.failed says why"; \
-       else \
+       elif grep -q 'of migration' $(LOG:.log=.err); then \
            rm -f $$snapshot; echo "make run: no warm start; the next run makes a new snapshot"; \
        fi;
 
@@ -417,20 +437,23 @@ bench-speed: $(KERNEL) snapshot
 DEBUG  = -O0 -g3 -w
 PLAY   =
 PORT   =
+BUG    =
+HUNT   =
+prey   = $(or $(BUG),$(HUNT))
 listen = $(if $(PORT),tcp:127.0.0.1:$(PORT),unix:$B/gdb.socket)
 debug  = B=$B$(if $(filter gcc,$(COMPILER)),/debug 'UFLAGS.gcc=$(UFLAGS.gcc) $(DEBUG)' \
          'CFLAGS.gcc=$(CFLAGS.gcc) $(DEBUG) -ffile-prefix-map=$B/debug/=' \
          'RFLAGS.gcc=$(RFLAGS.gcc) $(DEBUG)')
 locked = mkdir -p $B; flock -o $B $(MAKE) --no-print-directory $(debug)
 
-gdb: $(HUNT:%=hunt-tree) | tools
+gdb: $(prey:%=hunt-tree) | tools
 	@$(call require,gdb qemu-system-x86_64)
-	@$(if $(HUNT),$(there) gdb,set -m; gdb -q -x book/rustica-gdb.py -ex 'rustica boot' \
+	@$(if $(prey),$(there) gdb,set -m; gdb -q -x book/rustica-gdb.py -ex 'rustica boot' \
 	    $(if $(PLAY),-ex 'rustica session $(PLAY)' -ex quit) || exit $$?)
 
-gdb-server: $(HUNT:%=hunt-tree) | tools
+gdb-server: $(prey:%=hunt-tree) | tools
 	@$(call require,qemu-system-x86_64)
-	@$(if $(HUNT),$(there) gdb-server,\
+	@$(if $(prey),$(there) gdb-server,\
 	    $(locked) gdb-kernel && $(MAKE) --no-print-directory $(debug) gdb-wait)
 
 gdb-machine: | tools
@@ -458,10 +481,7 @@ gdb-wait:
 # of the tree. The first lines of the patch tell which chapter, and options if it
 # needs any. NAME.md has the symptom and the hints, NAME.gdb finds the cause.
 
-BUG   =
-HUNT  =
-HINT  =
-prey    = $(BUG)$(HUNT)
+HINT    =
 planted = build/hunts/$(prey)
 setting = $(shell sed -n '/^---/q; s/^$(1)=//p' book/hunts/$(prey).patch)
 elsewhere = $(if $(PREY),-C build/hunts/$(PREY) CH=$(CH) )
@@ -473,13 +493,13 @@ known   = [ -e book/hunts/$(prey).md ] || \
               { echo "make: no hunt is called $(prey). There are:"; $(list); exit 1; }
 list    = sed -n 's/^\# /  /p' book/hunts/*.md
 
-hunt: $(if $(HINT),,$(BUG:%=hunt-tree)) | tools
-	@$(if $(BUG),$(known); $(if $(HINT),$(hint),$(symptom); $(there) run),$(list); \
+hunt: $(if $(HINT),,$(prey:%=hunt-tree)) | tools
+	@$(if $(prey),$(known); $(if $(HINT),$(hint),$(symptom); $(there) run),$(list); \
 	    echo "BUG=NAME boots it, HINT=1 besides gives a hint, 'make gdb HUNT=NAME' debugs it.")
 
-symptom = sed '/^\#\# /,$$d; s/^\# //' book/hunts/$(BUG).md
-hint    = sed -n '/^\#\# Hint $(HINT)$$/,/^\#\# /{/^\#\#/!p}' book/hunts/$(BUG).md | \
-          grep . || echo "There are $$(grep -c '^\#\# Hint' book/hunts/$(BUG).md) hints for $(BUG)."
+symptom = sed '/^\#\# /,$$d; s/^\# //' book/hunts/$(prey).md
+hint    = sed -n '/^\#\# Hint $(HINT)$$/,/^\#\# /{/^\#\#/!p}' book/hunts/$(prey).md | grep . || \
+          echo "There are $$(grep -c '^\#\# Hint' book/hunts/$(prey).md) hints for $(prey)."
 
 hunt-tree: | tools
 	@$(call require,patch)
@@ -529,11 +549,16 @@ golden: | tools
 	@$(call require,python3)
 	@python3 tests/run.py --golden $(T)
 
-# Without A, the addresses are those of the last panic in the log. What stands below
-# "called from" is where each call returns to, one byte after the call.
-A =
-where: $(KERNEL)
-	@[ "$(A)" ] || [ -e $(LOG) ] || { echo "make where: no $(LOG), so nothing ran"; exit 1; }
+# Without A, the addresses are those of the last panic in the log, and of the kernel
+# that had it, whatever you have changed since. What stands below "called from" is where
+# each call returns to, one byte after the call.
+A       =
+wherein = $(if $(PREY),,$(CH:%= CH=%)$(if $(filter gcc,$(CC)),, CC=$(CC)))
+where: $(if $(A),$(KERNEL))
+	@[ "$(A)" ] || grep -qs '^\*\*\* ' $(LOG) || \
+	    { echo "make where: there is no panic in $(LOG)"; exit 1; }
+	@[ "$(A)" ] || [ $(LOG) -nt $B/BOOTX64.so ] || \
+	    { echo "make where: since that panic the kernel has been built anew. Run it again."; exit 1; }
 	@call=0; (set -- $(A); [ $$# = 0 ] && sed -n '/^\*\*\* /,$$p' $(LOG) || printf '%s\n' $$*) | \
 	while read -r a rest; do case $$a in \
 	called) call=1;; \

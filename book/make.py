@@ -60,6 +60,8 @@ def fonts(write):
 
 
 def main(wanted):
+    if unknown := set(wanted) - {"html", "epub", "pdf", "check"}:
+        raise SystemExit(f"make book: there is html, epub and pdf, but no {' '.join(unknown)}")
     pdf = ("xelatex", "makeindex", "rsvg-convert") if "pdf" in wanted else ()
     for tool in "pandoc", "ctags", *pdf:
         need(tool)

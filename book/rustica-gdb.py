@@ -1234,8 +1234,12 @@ def play(words):
     path = words[0] if words else machine.facts.get("session", "")
     if not os.path.exists(path):
         raise Sorry("There is no session for this chapter.")
+    if machine.off:
+        raise Sorry("The machine is off. `run` starts it again, and there the session begins.")
     wait = sys.stdin.isatty() and not os.environ.get("PLAY")
-    if not wait:
+    if wait:
+        say("Press Enter for each command.")
+    else:
         gdb.execute("set width 0")
     for line in commands_of(path):
         if not line or line.startswith("#"):
@@ -1252,7 +1256,7 @@ def play(words):
             sys.stdin.readline()
         try:
             gdb.execute(line, from_tty=True)
-        except gdb.error as why:
+        except (gdb.error, gdb.GdbError) as why:
             say(why)
         gdb.flush()
 

@@ -607,6 +607,66 @@ def wrong_chapter(t):
         t.expect(f'no chapter "{ch}"', text)
 
 
+SETTINGS = {
+    ("run", "CC=clang"): 'CC is gcc or tcc, not "clang"',
+    ("run", "DISK=floppy"): "DISK is sata, nvme, virtio or usb",
+    ("run", "DISK=usb", "OPT=map"): "say DISK= or OPT=, not both",
+    ("run", "MEM=16M"): "MEM=16M is too little for the firmware",
+    ("run", "BUG=vmo3"): "'make hunt BUG=vmo3' boots a kernel with this bug",
+    ("run", "MEM=much"): "QEMU ended with status 1",
+    ("book", "WHAT=mobi"): "no mobi",
+    ("test", "T=nonsense"): "No test has nonsense in its name",
+}
+
+
+def wrong_settings(t):
+    """A mistake is called by its name, and costs no snapshot."""
+    build("", "")
+    build("", "", "snapshot")
+    for words, complaint in SETTINGS.items():
+        status, text = t.run("make", *words)
+        t.check(status != 0 and complaint in text and "triple" not in text, f"{words}: {text}")
+    folder = t.dir / "it's here"
+    folder.mkdir()
+    shutil.copy(ROOT / "Makefile", folder)
+    status, text = t.run("make", cwd=folder)
+    t.check(status != 0 and "Please move it" in text, text)
+    t.check("warm" not in t.make("run", "QFLAGS=", "CH="), "there should be a snapshot")
+
+
+def disk_without_terminal(t):
+    """Commands may come from a file even where the kernel cannot be told so."""
+    build("", "")
+    t.make("image")
+    typed = t.dir / "typed"
+    typed.write_text("echo do''ne\n")
+    for way in {"DISK": "sata"}, {"COLD": "1"}:
+        t.expect("^done$", t.boot(stdin=typed, **way))
+
+
+def two_at_once(t):
+    """Each of two runs gets its own input, and ends."""
+    build("", "")
+    build("", "", "snapshot")
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for status, text in pool.map(lambda _: t.run("make", "run"), range(6)):
+            t.check(status == 0 and "Hello from userspace!" in text, text)
+
+
+def where_is_it(t):
+    """What has been built since a panic is not what its addresses mean."""
+    tree = copy_tree(t, "tree")
+    status, text = t.run("make", "run", "CH=1", "OPT=provoke=null", cwd=tree)
+    t.expect("'make where CH=1' tells its lines", text)
+    before = t.make("where", CH=1, cwd=tree)
+    t.expect(r"^0x\w+  provoke_null at rustica.c:\d+$", before)
+    source = tree / "rustica.c"
+    source.write_text("// Another line.\n" + source.read_text())
+    t.same_text(before, t.make("where", CH=1, cwd=tree))
+    t.make("all", CH=1, cwd=tree)
+    t.expect("has been built anew", t.run("make", "where", "CH=1", cwd=tree)[1])
+
+
 def wrong_option(t):
     text = t.boot(OPT="colour=green mem=much provoke=nonsense")
     t.expect(r"^boot: unknown option .colour. ignored$", text)
@@ -680,6 +740,10 @@ def nothing_to_do(t):
 
 add("wrong/nothing", nothing_to_do)
 add("wrong/chapter", wrong_chapter)
+add("wrong/settings", wrong_settings)
+add("wrong/no-terminal", disk_without_terminal)
+add("wrong/two-at-once", two_at_once)
+add("wrong/where", where_is_it)
 add("wrong/option", wrong_option)
 add("wrong/no-nx", refused, "cannot start: the processor lacks NX", CPU="max,-nx", COLD=1)
 add("wrong/little-memory", refused, "cannot run here: of .* of memory only", OPT="mem=18M")
@@ -776,6 +840,8 @@ def main(words):
         print("skipped:", what)
     if failed:
         print("failed:", " ".join(sorted(failed)))
+    if not passed and not failed:
+        print(f"No test has {' or '.join(words)} in its name.")
     print(f"{passed} passed, {len(failed)} failed")
     return 1 if failed or not passed else 0
 
