@@ -333,7 +333,7 @@ emulator:
 # cat then cannot write would be lost; so it gets the terminal anew.
 quiet = { [ ! -t 1 ] || exec >/proc/self/fd/1 || :; \
           while IFS= read -r line && [[ $$line = *BdsDxe:* ]]; do :; done; \
-          >$$up; [ -z "$$line" ] || printf '%s\n' "$${line\#\#*[0-9]H}"; \
+          >$$up; [ -z "$$line" ] || printf '%s\n' "$${line\#\#*[0-9]H}" | $$clean; \
           exec $$clean; }
 
 # Without a terminal the kernel reads our standard input, and ^D at its end. The
