@@ -10840,6 +10840,7 @@ struct tty_state {
     struct wait_queue readers;
     u32 group;                   /* who gets the signals */
     void (*signal)(u32 group, int signal); /* chapter 12 */
+    void (*more)(void);          /* called when there is room again, or NULL */
 };
 
 void tty_signal_nobody(u32 group, int signal);
@@ -10999,6 +11000,8 @@ s64 tty_take(vaddr to, u64 size)
         if (c == '\n' && tty_has(ICANON))
             break;
     }
+    if (tty.more)
+        tty.more();
     return (s64)done;
 }
 
@@ -11093,17 +11096,31 @@ const struct file_operations tty_operations = {
 // ## The serial line, listening {#con-serial}
 //
 // The chip interrupts when a byte has come (bit 0 of port 1 allows it). It
-// has room for sixteen, so the handler takes all there are.
+// has room for sixteen, so the handler takes all there are. What comes from
+// a file comes faster than anybody reads. It may wait in the chip, as long
+// as there is something that can be read to make room; whoever is at the
+// other end (QEMU) then waits, too. From a person we take everything, for
+// it could be a ^C, and lose what has no room.
 
 #define IRQ_KEYBOARD 1
 #define IRQ_SERIAL 4
+
+bool serial_may_receive(void)
+{
+    return !boot.pipe || tty.end - tty.read < TTY_SIZE - 1 || tty.read == tty.ready;
+}
+
+void serial_receive(void)
+{
+    while (serial_may_receive() && cpu_inb(COM1 + 5) & 1)
+        tty_input(cpu_inb(COM1));
+}
 
 void serial_interrupt(struct trap_frame *f)
 {
     (void)f;
     pic_done(IRQ_SERIAL);
-    while (cpu_inb(COM1 + 5) & 1)
-        tty_input(cpu_inb(COM1));
+    serial_receive();
 }
 
 void serial_listen(void)
@@ -11111,6 +11128,8 @@ void serial_listen(void)
     cpu_outb(COM1 + 7, 0x5a);
     if (cpu_inb(COM1 + 7) != 0x5a)
         return;
+    if (boot.pipe)
+        tty.more = serial_receive;
     cpu.handler[PIC_VECTOR + IRQ_SERIAL] = serial_interrupt;
     cpu_outb(COM1 + 1, 1);
     pic_unmask(IRQ_SERIAL);

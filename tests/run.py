@@ -384,6 +384,18 @@ add("session/shell", shell)
 
 # ---- Abuse -------------------------------------------------------------------
 
+def typed_ahead(t):
+    """A file may be longer than the terminal's buffer: what has no room there waits."""
+    typed = t.dir / "typed"
+    lines = [f"line {n} of many" for n in range(3000)]
+    typed.write_text("".join(f"echo {line}\n" for line in ["begin", *lines]))
+    text = t.boot(stdin=typed)
+    t.same_text("\n".join(lines), text[text.index("begin\n") + 6:].rstrip("\n"))
+
+
+add("session/typed-ahead", typed_ahead)
+
+
 def abuse(commands, t, **variables):
     """Whatever programs do, the shell answers afterwards, and no memory is missing."""
     typed = t.dir / "typed"             # first a line like the others: the shell grows once
