@@ -19,7 +19,7 @@ def hunts(book):
     yield "\n# Appendix D. Bug hunts {#app-hunts}\n"
     yield "Here are bugs that have been in a kernel: in the [ancestor](#ch-zones), most of " \
           "them, where they cost weeks. `make hunt BUG=NAME` plants one in a copy of the " \
-          "present source and boots that; `make gdb HUNT=NAME` is for you to find it. Read a " \
+          "present source and boots that; `make gdb HUNT=NAME` lets you look for it. Read a " \
           "symptom, guess, and look. If you are stuck, take one hint; if you have found it, " \
           "compare your way with ours.\n"
     folder = book.root / "book" / "hunts"

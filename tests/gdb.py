@@ -170,7 +170,8 @@ continue
 tbreak sys_execve
 python
 def keys():
-    time.sleep(1)                       # a machine that stands still has no keyboard
+    while b"running" not in machine.ask("info status"):
+        time.sleep(0.1)                 # a machine that stands still has no keyboard
     for key in "l", "s", "ret":
         machine.ask("sendkey " + key)
 threading.Thread(target=keys, daemon=True).start()
