@@ -1222,7 +1222,9 @@ def commands_of(path):
             while depth:
                 more = next(lines, "end")
                 line += "\n" + more
-                depth += bool(re.match(r"\s*(while|if|python)\b", more)) - (more.strip() == "end")
+                # (Python's own `while` and `if` end in a colon, and need no `end`.)
+                depth += bool(re.match(r"\s*(while|if|python)\b(?!.*:$)", more))
+                depth -= more.strip() == "end"
         yield line
 
 

@@ -101,7 +101,7 @@ class Test:
 
     def check(self, truth, complaint):
         if not truth:
-            raise Failed(complaint)
+            raise Failed(complaint or "there is nothing")   # "" would mean that all is well
 
     def expect(self, pattern, text):
         found = re.search(pattern, text, re.M)
@@ -374,7 +374,7 @@ def shell(t):
     try:
         status, text = session.conversation(["make", "run", f"LOG={log}"], LIMIT / 4)
     except AssertionError as complaint:
-        raise Failed(str(complaint))
+        raise Failed(str(complaint) or repr(complaint))
     (t.dir / "log").write_text(text)
     t.check(status == 0, f"the session should end with status 0, not {status}\n{text[-500:]}")
 
@@ -388,7 +388,7 @@ def typed_ahead(t):
     """A file may be longer than the terminal's buffer: what has no room there waits."""
     typed = t.dir / "typed"
     lines = [f"line {n} of many" for n in range(3000)]
-    typed.write_text("".join(f"echo {line}\n" for line in ["begin", *lines]))
+    typed.write_text("sleep 1\n" + "".join(f"echo {line}\n" for line in ["begin", *lines]))
     text = t.boot(stdin=typed)
     t.same_text("\n".join(lines), text[text.index("begin\n") + 6:].rstrip("\n"))
 
