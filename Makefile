@@ -131,8 +131,7 @@ find     = $(shell ls -dU $(foreach f,$(2),$(1:%=%/$f)) 2>&- | head -1)
 efi_dirs = $(addprefix /usr/,lib lib/gnuefi lib/x86_64-linux-gnu lib64 lib64/gnuefi)
 fw_dirs  = $(addprefix /usr/share/,ovmf OVMF qemu edk2/x64 edk2/ovmf edk2-ovmf/x64)
 EFI_INC  = /usr/include/efi
-EFI_CRT  = $(call find,$(efi_dirs),crt0-efi-x86_64.o)
-EFI_LDS  = $(call find,$(efi_dirs),elf_x86_64_efi.lds)
+EFI_LIB  = $(call find,$(efi_dirs),libefi.a)
 OVMF     = $(call find,$(fw_dirs),OVMF.fd OVMF_CODE_4M.fd OVMF_CODE.4m.fd OVMF_CODE.fd)
 
 # ---- Compiling ---------------------------------------------------------------
@@ -273,25 +272,30 @@ $B/user/font_psf: | tools
 # ---- Linking -----------------------------------------------------------------
 #
 # ld makes a shared object of it all (BOOTX64.so, with the debugger's symbols), and
-# objcopy turns that into what firmware starts: a PE file. The firmware's side
-# calls kernel_main(); which chapter's main that is, is decided here. Of the
-# programs, a kernel contains those that it mentions. rustica.o is the last of our
-# objects, so that its last constant is the last of all.
+# objcopy turns that into what firmware starts: a PE file. What is where in it says
+# image.lds. The firmware's side calls kernel_main(); which chapter's main that is, is
+# decided here. Of the programs, a kernel contains those that it mentions. Of gnu-efi's
+# library we use the functions efi_call0() to efi_call10() and nothing else: start-up
+# code and linker scripts differ too much from one release to the next. (The firmware
+# may take the sections' flags seriously, and we must be able to relocate constants;
+# so only the code is read-only until we have page tables of our own.)
 
 mentioned = nm -u $B/rustica.o | sed -n 's|^ *U _binary_\(.*\)_start$$|$B/user/\1.bin.o|p'
-sections  = .text .sdata .data .rodata .dynamic .dynsym .dynstr .rel .rela .rel.* .rela.* .reloc
+constants = .rodata .dynamic .rela .dynsym .dynstr
+link      = ld -shared -Bsymbolic -T image.lds --hash-style=sysv -z defs -z noexecstack \
+            -nostdlib --build-id=none
+to_pe     = objcopy $(patsubst %,-j %,.text $(constants) .data .reloc) \
+            $(constants:%=--set-section-flags %=alloc,load,data) --output-target efi-app-x86_64
 
-shared    = ld -shared -Bsymbolic -z nocombreloc -z defs -z noexecstack -nostdlib --build-id=none
-for_efi   = -T $(EFI_LDS) $(efi_dirs:%=-L%) $(EFI_CRT) $(1) -lefi -lgnuefi
-to_pe     = objcopy $(sections:%=-j '%') --output-target efi-app-x86_64
+$B/BOOTX64.so: $B/efi_main.o $B/rustica.o $(PROGRAMS:%=$B/user/%.bin.o) $B/user/font_psf.bin.o \
+               image.lds
+	$(Q)$(link) --defsym=kernel_main=$(chNN)_main $B/efi_main.o $$($(mentioned)) $B/rustica.o \
+	    $(EFI_LIB) -o $@
 
-$B/BOOTX64.so: $B/efi_main.o $B/rustica.o $(PROGRAMS:%=$B/user/%.bin.o) $B/user/font_psf.bin.o
-	$(Q)$(shared) --defsym=kernel_main=$(chNN)_main \
-	    $(call for_efi,$B/efi_main.o $$($(mentioned)) $B/rustica.o) -o $@
-
-$(KERNEL): $B/BOOTX64.so
+$(KERNEL): $B/BOOTX64.so tests/image.sh
 	$(call say,link,$@)
 	$(Q)$(to_pe) $< $@
+	$(Q)tests/image.sh $< $@
 
 # ---- Running -----------------------------------------------------------------
 #
@@ -380,12 +384,12 @@ SNAPSHOT = $(WARM)/snapshot-$(shell ($(identity)) | cksum | tr ' ' -)
 identity = stat -Lc '%s %y' $$(type -P qemu-system-x86_64) $(OVMF); cat tests/waiter.c; \
            echo '$(hardware)'
 
-$(WAITER): tests/waiter.c Makefile | tools
+$(WAITER): tests/waiter.c image.lds Makefile | tools
 	$(call say,$(COMPILER),$<)
 	$(Q)mkdir -p $(WARM) && new=$(WARM)/waiter.$$$$ && trap "rm -f $$new.*" EXIT && \
 	$(CC) $(CFLAGS) $(EFI.$(COMPILER)) -c $< -o $$new.o && \
-	$(shared) $(call for_efi,$$new.o) -o $$new.so && \
-	$(to_pe) $$new.so $$new.efi && mv $$new.efi $@
+	$(link) $$new.o $(EFI_LIB) -o $$new.so && \
+	$(to_pe) $$new.so $$new.efi && tests/image.sh $$new.so $$new.efi && mv $$new.efi $@
 
 snapshot: $(WAITER) | emulator
 	@snapshot=$(SNAPSHOT); [ -s $$snapshot ] || [ "$$(find $$snapshot.failed -mmin -10 2>&-)" ] || \
@@ -505,7 +509,7 @@ hunt-tree: | tools
 	@$(call require,patch)
 	@$(known)
 	@rm -rf $(planted)/user && mkdir -p $(planted) && \
-	    ln -sfn $(addprefix $(CURDIR)/,Makefile book tests) $(planted)
+	    ln -sfn $(addprefix $(CURDIR)/,Makefile image.lds book tests) $(planted)
 	@cp -rp rustica.c rustica.h efi_main.c user $(planted) && \
 	    patch -s -p1 -F3 --no-backup-if-mismatch -d $(planted) <book/hunts/$(prey).patch || \
 	    { echo "make: book/hunts/$(prey).patch does not fit this source any more."; exit 1; }
@@ -598,7 +602,7 @@ NEEDS := gcc:gcc ld:binutils tcc:tcc qemu-system-x86_64:qemu-system-x86 sgdisk:g
          mformat:mtools python3:python3 gdb:gdb patch:patch
 FILES  = /usr/bin/kill:procps /usr/include/stdio.h:libc6-dev /usr/include/cmocka.h:libcmocka-dev \
          /usr/include/efi/efi.h:gnu-efi \
-         $(or $(EFI_CRT),crt0-efi-x86_64.o):gnu-efi $(or $(OVMF),OVMF.fd):ovmf \
+         $(or $(EFI_LIB),libefi.a):gnu-efi $(or $(OVMF),OVMF.fd):ovmf \
          $(or $(FONT),Lat15-Terminus16.psf.gz):console-setup-linux
 
 install  = 'make setup' installs it on Debian and Ubuntu, 'make doctor' tells more
@@ -609,7 +613,7 @@ exist    = [ -e "$(1)" ] || { echo "make: $(or $(2),$(1)) is missing. $(install)
 # Everything that is built waits for this one, and this one for `make setup`.
 tools: $(filter setup setup-book,$(MAKECMDGOALS))
 	@$(call require,$(firstword $(CC)) ld objcopy)
-	@$(call exist,$(EFI_CRT),gnu-efi) && $(call exist,$(EFI_INC)/efi.h)
+	@$(call exist,$(EFI_LIB),gnu-efi) && $(call exist,$(EFI_INC)/efi.h)
 
 missing = $(shell for n in $(NEEDS) $(FILES); do \
               command -v $${n%:*} || [ -e $${n%:*} ] || echo missing:$$n; \

@@ -14,7 +14,8 @@
 // one that includes the headers of *gnu-efi*, which describe the firmware's
 // structures and carry the calls from our calling convention to the
 // firmware's (`uefi_call_wrapper` wants the function, the number of its
-// arguments, and the arguments).
+// arguments, and the arguments). Of the library's own start-up code we use
+// nothing: ours is ten [instructions](#efi-start).
 //
 // ::: {#fig-handover .figure file="book/figures/handover.svg"}
 // The prologue from left to right. Memory changes hands when the firmware
@@ -42,7 +43,9 @@ struct efi_state efi;
 // ## Complaining {#efi-fail}
 //
 // As long as the firmware lives we can use its console. It wants
-// sixteen-bit characters, so we widen them one at a time. A machine that
+// sixteen-bit characters, so we widen them one at a time. (The headers have
+// a type for them, `CHAR16`, which in some releases is the compiler's wide
+// character and has 32 bits. A `u16` has sixteen everywhere.) A machine that
 // cannot run Rustica gets a sentence, five seconds to read it, and its
 // power switched off. Port 0xf4 is where our QEMU keeps a device that turns
 // a write into an exit status for the shell; a real machine has nothing
@@ -50,10 +53,10 @@ struct efi_state efi;
 
 void efi_print(const char *text)
 {
-    CHAR16 wide[2] = {0, 0};
+    u16 wide[2] = {0, 0};
 
     for (; *text; text++) {
-        wide[0] = (CHAR16)*text;
+        wide[0] = (u8)*text;
         uefi_call_wrapper(efi.system->ConOut->OutputString, 2, efi.system->ConOut, wide);
     }
 }
@@ -137,7 +140,7 @@ void efi_ask_image(struct boot_info *info, EFI_HANDLE image)
 {
     EFI_GUID protocol = LOADED_IMAGE_PROTOCOL;
     EFI_LOADED_IMAGE *loaded = NULL;
-    CHAR16 *text;
+    u16 *text;
     u64 i, length;
 
     uefi_call_wrapper(efi.boot->HandleProtocol, 3, image, &protocol, (void **)&loaded);
@@ -188,11 +191,11 @@ void efi_read_options(EFI_HANDLE device, char *line)
     EFI_GUID protocol = SIMPLE_FILE_SYSTEM_PROTOCOL;
     EFI_FILE_IO_INTERFACE *volume = NULL;
     EFI_FILE_HANDLE root, file;
-    CHAR16 wide[sizeof name];
+    u16 wide[sizeof name];
     UINTN i, size = BOOT_OPTIONS_MAX;
 
     for (i = 0; i < sizeof name; i++)
-        wide[i] = (CHAR16)name[i];
+        wide[i] = (u8)name[i];
     uefi_call_wrapper(efi.boot->HandleProtocol, 3, device, &protocol, (void **)&volume);
     if (!volume || uefi_call_wrapper(volume->OpenVolume, 2, volume, &root) != EFI_SUCCESS)
         return;
@@ -370,14 +373,13 @@ u64 efi_map_direct(struct boot_info *info, bool count_only)
     return top;
 }
 
-// The linker's script tells where code begins and ends (`_text`, `_etext`)
-// and where data begins (`_data`). Constants come first in the data, and
-// the last of them is `image_constants_end`, which [Chapter 1](#boot-image)
-// aligns to a page: what lies between is neither written nor executed. (tcc
-// puts its constants among the variables; with it, that stretch is short.)
+// Our linker script, `image.lds`, puts code, constants and variables on
+// pages of their own and tells where they begin: code from `image_text` to
+// `image_text_end`, variables from `image_data` to `image_data_end`.
+// Whatever lies elsewhere in the image is constant, neither written nor
+// executed. (tcc puts its constants among the variables.)
 
-extern u8 _text[], _etext[], _data[], _edata[];
-extern const u8 image_constants_end[];
+extern u8 image_text[], image_text_end[], image_data[], image_data_end[];
 
 void efi_map_image(struct boot_info *info)
 {
@@ -387,9 +389,9 @@ void efi_map_image(struct boot_info *info)
     for (offset = 0; offset < info->image.size; offset += FRAME_SIZE) {
         page = base + offset;
         flags = PTE_NX;
-        if (page >= _text && page < _etext)
+        if (page >= image_text && page < image_text_end)
             flags = 0;
-        else if (page >= image_constants_end && page < _edata)
+        else if (page >= image_data && page < image_data_end)
             flags = PTE_WRITE | PTE_NX;
         efi_map(KERNEL_BASE + offset, (paddr)page, flags, 1);
         efi_map((vaddr)page, (paddr)page, flags, 1);
@@ -457,35 +459,65 @@ void efi_exit(EFI_HANDLE image, struct boot_info *info, u64 capacity)
     efi_stop();
 }
 
-// The image was linked to start at address 0 and has been adjusted by
-// gnu-efi's start code to where the firmware put it. Every place in it that
-// holds an address is listed in a table (gABI, "Relocation"), and every
-// entry is of the simplest kind: *the word at this offset is the base plus
-// this number*. As the number is in the table and not in the word, nothing
-// stops us from doing it a second time with another base.
+// ## The first instruction {#efi-start}
 //
-// From here on every pointer stored in the image points to addresses that
-// do not exist yet. The function touches nothing but its arguments, and its
-// caller has fetched beforehand what it needs afterwards.
+// The image is linked to start at address 0, and is not there: the firmware
+// put it where there was room. Every place in it that holds an address must
+// be adjusted. The linker has listed those places in a table (gABI,
+// "Relocation"), and every entry is of the simplest kind: *the word at this
+// offset is the base plus this number*. (The build makes sure of that.) As
+// the number is in the table and not in the word, nothing stops us from
+// doing it a second time with another base. That is what will happen when
+// we leave for `KERNEL_BASE`; from that moment on every pointer stored in
+// the image points to addresses that do not exist yet. So the function
+// touches nothing but its arguments.
+//
+// The table is found through another one, `_DYNAMIC`, whose numbers count
+// from the image's start.
 
-void efi_relocate(u8 *image, struct elf_rela *rela, u64 size, vaddr base)
+void efi_relocate(u8 *image, const struct elf_dynamic *d, vaddr base)
 {
-    struct elf_rela *end = (struct elf_rela *)((u8 *)rela + size);
+    const struct elf_rela *rela = NULL;
+    u64 count = 0;
 
-    for (; rela < end; rela++)
-        if ((u32)rela->info == R_X86_64_RELATIVE)
-            *(u64 *)(image + rela->offset) = base + (u64)rela->addend;
+    for (; d->tag; d++) {
+        if (d->tag == DT_RELA)
+            rela = (const struct elf_rela *)(image + d->value);
+        if (d->tag == DT_RELASZ)
+            count = d->value / sizeof *rela;
+    }
+    for (; count; count--, rela++)
+        *(u64 *)(image + rela->offset) = base + (u64)rela->addend;
 }
 
-u64 efi_dynamic(u64 tag)
-{
-    struct elf_dynamic *d;
+// And this is where the firmware jumps to. It passes the first two
+// arguments in `rcx` and `rdx`, as Windows does, while our compilers expect
+// them in `rdi` and `rsi`. `lea` with `(%rip)` is how code finds out where
+// it is: it computes the address from the instruction's own. A function's
+// stack pointer, before the return address is pushed, must be a multiple of
+// sixteen; we never return, but our callees keep to it.
+//
+// The last lines are for firmware that refuses to move an image without a
+// table of relocations in its own format: one whose only entry means
+// nothing.
 
-    for (d = _DYNAMIC; d->tag; d++)
-        if (d->tag == tag)
-            return d->value;
-    return 0;
-}
+__asm__(".text\n"
+        ".globl efi_start\n"
+        "efi_start:\n"           /* rcx image, rdx system table */
+        "    subq $8, %rsp\n"
+        "    pushq %rcx\n"
+        "    pushq %rdx\n"
+        "    leaq image_start(%rip), %rdi\n"
+        "    leaq _DYNAMIC(%rip), %rsi\n"
+        "    movq %rdi, %rdx\n"
+        "    call efi_relocate\n"
+        "    popq %rsi\n"
+        "    popq %rdi\n"
+        "    call efi_main\n"
+        ".section .reloc, \"a\"\n"
+        "    .long 0, 10\n"      /* for the page at 0; ten bytes, all told */
+        "    .word 0\n"
+        ".text\n");
 
 // ## In order {#efi-main}
 //
@@ -511,11 +543,11 @@ void efi_move_names(struct boot_info *info)
 // could write to pages that are read-only (SDM 3A, 4.1.3). Nothing of all
 // this is ever executed again.
 
-EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
+void noreturn efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 {
+    const struct elf_dynamic *dynamic = _DYNAMIC;
     struct boot_info *info;
-    struct elf_rela *rela;
-    u64 capacity, rela_size;
+    u64 capacity;
     UINTN key;
     vaddr entry;
 
@@ -535,18 +567,15 @@ EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
     efi_reserve(info, "hand-over", info, FRAME_SIZE + capacity);
 
     entry = KERNEL_BASE + ((u64)boot_start - info->image.start);
-    rela = (struct elf_rela *)(info->image.start + efi_dynamic(DT_RELA));
-    rela_size = efi_dynamic(DT_RELASZ);
     efi_exit(image, info, capacity);
 
     cpu_cli();
     cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_NXE);
     cpu_write_cr0(cpu_read_cr0() | CR0_WP);
     efi_move_names(info);
-    efi_relocate((u8 *)info->image.start, rela, rela_size, KERNEL_BASE);
+    efi_relocate((u8 *)info->image.start, dynamic, KERNEL_BASE);
     cpu_enter(info->root, info->stack_top, entry,
               (struct boot_info *)((u8 *)info + DIRECT_MAP));
-    return EFI_SUCCESS;
 }
 
 _Static_assert(sizeof(struct boot_info) <= FRAME_SIZE, "the hand-over block is one page");

@@ -372,11 +372,6 @@ struct boot_state {
 
 struct boot_state boot;
 
-// []{#boot-image}The last constant of the image, on a page of its own:
-// below it lies what the prologue has [mapped read-only](#efi-tables).
-
-const u8 image_constants_end[] __attribute__((section(".rodata.z"), aligned(4096))) = {0};
-
 // Physical memory is not addressable as such: once paging is on, every
 // address is virtual. The direct map gives each physical address a virtual
 // one at a fixed distance. Whether there is memory at that address is not

@@ -20,7 +20,26 @@
 // Linux and offers it in two pieces, `SETUP` and `KERNEL`; put together
 // they are the file.
 
+// The firmware passes our two arguments in other registers than our
+// compilers expect. Nothing here has to be relocated: no variable holds an
+// address, and the compiler finds those that are `static` by their distance
+// from the code. (The kernel has [more to do](#efi-start).)
+
 #include <efi.h>
+
+__asm__(".text\n"
+        ".globl efi_start\n"
+        "efi_start:\n"
+        "    subq $8, %rsp\n"
+        "    movq %rcx, %rdi\n"
+        "    movq %rdx, %rsi\n"
+        "    call efi_main\n"
+        "    addq $8, %rsp\n"
+        "    ret\n"
+        ".section .reloc, \"a\"\n"
+        "    .long 0, 10\n"
+        "    .word 0\n"
+        ".text\n");
 
 enum fw_item {
     FW_KERNEL_SIZE = 0x08, FW_KERNEL = 0x11, FW_OPTIONS_SIZE = 0x14, FW_OPTIONS = 0x15,
@@ -96,8 +115,8 @@ UINT32 fw_size(enum fw_item item)
 #define LEAVE_REFUSED 3    /* 7 */
 #define LEAVE_ALONE 4      /* 9 */
 
-char options[1024];        /* of the kernel that QEMU offers now */
-CHAR16 wide_options[1024];
+static char options[1024]; /* of the kernel that QEMU offers now */
+static UINT16 wide_options[1024];
 
 int options_are(const char *text)
 {
@@ -152,7 +171,7 @@ void give_options(EFI_BOOT_SERVICES *boot, EFI_HANDLE kernel)
 
     uefi_call_wrapper(boot->HandleProtocol, 3, kernel, &protocol, (void **)&image);
     for (i = 0; options[i]; i++)
-        wide_options[i] = (CHAR16)options[i];
+        wide_options[i] = (UINT8)options[i];
     image->LoadOptions = wide_options;
     image->LoadOptionsSize = (UINT32)((i + 1) * sizeof *wide_options);
 }
