@@ -89,7 +89,7 @@ def rustica(folder, kernel, snapshot, qemu):
     text = folder / "text"
     output("objcopy", "-O", "binary", "-j", ".text", folder / "BOOTX64.so", text)
     code = output("objdump", "-d", "-j", ".text", folder / "BOOTX64.so")
-    base = image.index(text.read_bytes()) - int(symbols["_text"], 16)
+    base = image.index(text.read_bytes()) - int(symbols["image_text"], 16)
     place = {name: base + int(at, 16) for name, at in symbols.items()}
     halts = {base + int(at, 16): INT3 for at in re.findall(r"^ +(\w+):\t.*\thlt", code, re.M)}
     wake = ["-append", "pipe", "-incoming", f"exec:cat {snapshot}"]
