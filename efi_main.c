@@ -45,8 +45,8 @@ struct efi_state efi;
 // As long as the firmware lives we can use its console. It wants
 // sixteen-bit characters, so we widen them one at a time. (The headers have
 // a type for them, `CHAR16`, which in some releases is the compiler's wide
-// character and has 32 bits. A `u16` has sixteen everywhere.) A machine that
-// cannot run Rustica gets a sentence, five seconds to read it, and its
+// character and has 32 bits. A `u16` has sixteen everywhere.) A machine
+// that cannot run Rustica gets a sentence, five seconds to read it, and its
 // power switched off. Port 0xf4 is where our QEMU keeps a device that turns
 // a write into an exit status for the shell; a real machine has nothing
 // there and ignores it.
@@ -82,19 +82,34 @@ void efi_fail(const char *why)
 // ## Things we cannot do without {#efi-cpu}
 //
 // Pages that hold data must not be executable, so the processor must know
-// the no-execute bit (CPUID 80000001h, EDX bit 20); programs are compiled
-// for x86-64 as everybody compiles for it, which includes SSE2 (CPUID 1,
-// EDX bit 26). Both are older than UEFI itself, but an emulator can leave
-// them out. And our page tables have four levels. The firmware of very
-// large machines uses five (CR4 bit 12), and the number cannot be changed
-// in 64-bit mode.
+// the no-execute bit. Programs call the kernel by `syscall`, are compiled
+// for x86-64 as everybody compiles for it, which includes SSE2, and lose
+// the processor to each other, so somebody must save their vector
+// registers. All this is older than UEFI itself, but an emulator can leave
+// it out, and then it is better to say so than to run into an instruction
+// that does not exist. (`cpuid` tells by bits of EDX; SDM 2A, "CPUID".)
+//
+// And our page tables have four levels. The firmware of very large machines
+// uses five (CR4 bit 12), and the number cannot be changed in 64-bit mode.
+
+struct efi_feature {
+    u32 leaf, bit;       /* of EDX */
+    const char *lack;
+};
 
 void efi_check_cpu(void)
 {
-    if (!(cpu_cpuid(0x80000001, 0).edx & (1u << 20)))
-        efi_fail("the processor lacks NX, the no-execute bit of page tables.");
-    if (!(cpu_cpuid(1, 0).edx & (1u << 26)))
-        efi_fail("the processor lacks SSE2, which every x86-64 program expects.");
+    static const struct efi_feature features[] = {
+        {0x80000001, 20, "the processor lacks NX, the no-execute bit of page tables."},
+        {0x80000001, 11, "the processor lacks SYSCALL, by which programs call the kernel."},
+        {1, 4, "the processor lacks a counter of its cycles."},
+        {1, 24, "the processor lacks FXSAVE, which saves a program's registers."},
+        {1, 26, "the processor lacks SSE2, which every x86-64 program expects."}};
+    u64 i;
+
+    for (i = 0; i < array_count(features); i++)
+        if (!(cpu_cpuid(features[i].leaf, 0).edx >> features[i].bit & 1))
+            efi_fail(features[i].lack);
     if (cpu_read_cr4() & CR4_LA57)
         efi_fail("the firmware uses page tables of five levels; we have four.");
 }
@@ -239,6 +254,21 @@ void efi_ask_screen(struct boot_info *info)
     }
     if (mode->PixelFormat <= PixelBitMask)
         info->screen = screen;
+}
+
+// *Will anybody hear us?* The kernel itself knows a serial line and QEMU's
+// debug port, and from [Chapter 11](#con-screen) on the screen. To a
+// machine without any of them it would be a kernel that hangs. So we look
+// before the firmware's console is gone, the last that can say so.
+
+void efi_check_consoles(const struct boot_info *info)
+{
+    if (cpu_inb(DEBUG_PORT) == DEBUG_PORT || boot_serial_init())
+        return;
+    if (!info->screen.start)
+        efi_fail("it finds no serial line and no screen to write to.");
+    efi_print("\r\nRustica: there is no serial line. "
+              "From chapter 11 on the kernel writes to this screen.\r\n");
 }
 
 // *Where are the tables that describe the machine?* The firmware keeps a
@@ -538,9 +568,11 @@ void efi_move_names(struct boot_info *info)
 }
 
 // And here is the prologue as a whole: questions, tables, good-bye, jump.
-// Two switches are thrown before our tables come into use. Without NXE the
-// no-execute bit counts as an error in a table, and without WP the kernel
-// could write to pages that are read-only (SDM 3A, 4.1.3). Nothing of all
+// Three switches are thrown before our tables come into use. Without NXE
+// the no-execute bit counts as an error in a table, and without WP the
+// kernel could write to pages that are read-only (SDM 3A, 4.1.3). And if
+// the firmware has used CET, the processor checks each return against a
+// second stack (SDM 1, 17.2), which our tables do not map. Nothing of all
 // this is ever executed again.
 
 void noreturn efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
@@ -560,6 +592,7 @@ void noreturn efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
     info->map = (u8 *)info + FRAME_SIZE;
     efi_ask_image(info, image);
     efi_ask_screen(info);
+    efi_check_consoles(info);
     efi_ask_acpi(info);
     if (efi_read_map(info, capacity, &key) != EFI_SUCCESS)
         efi_fail("the firmware does not reveal its memory map.");
@@ -571,6 +604,7 @@ void noreturn efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 
     cpu_cli();
     cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_NXE);
+    cpu_write_cr4(cpu_read_cr4() & ~CR4_CET);
     cpu_write_cr0(cpu_read_cr0() | CR0_WP);
     efi_move_names(info);
     efi_relocate((u8 *)info->image.start, dynamic, KERNEL_BASE);

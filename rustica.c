@@ -388,8 +388,6 @@ void *boot_physical(paddr p)
 // port 0xe9 appends it to a file. Reading from the port returns 0xe9, by
 // which we recognize that it is there.
 
-#define DEBUG_PORT 0xe9
-
 void boot_debug_put(char c)
 {
     cpu_outb(DEBUG_PORT, (u8)c);
@@ -804,16 +802,25 @@ void boot_backtrace(u64 *frame)
 // register's port is in the table with the signature FACP. The code is in
 // the DSDT, a program in a language called AML that describes the board;
 // running it takes an interpreter of ten thousand lines. We look for the
-// object's name among its bytes and read the number behind it, which works
+// object's name among its bytes and read the numbers behind it, which works
 // on all machines we know. Some have no such register, and those stay on.
 //
 // Tables are found from the root pointer: a list of physical addresses, of
 // four bytes each in the first version of ACPI, of eight in later ones.
+// The same has happened inside the FACP: it has grown with each version,
+// and what had four bytes for an address or a port in the beginning has a
+// second, longer form at the end, with the prefix `x` here. Where both are
+// given the longer one counts.
 
 struct acpi_header {
     char signature[4];
     u32 length;
     u8 rest[28];
+} packed;
+
+struct acpi_register {
+    u8 space, width, offset, access; /* space 0: memory, 1: ports */
+    u64 address;
 } packed;
 
 struct acpi_fadt {
@@ -823,7 +830,14 @@ struct acpi_fadt {
     u16 sci_interrupt;
     u32 smi_command;
     u8 acpi_enable, acpi_disable, s4bios, pstate;
-    u32 pm1a_event, pm1b_event, pm1a_control, pm1b_control;
+    u32 pm1a_event, pm1b_event, pm1a_control, pm1b_control, pm2_control, timer;
+    u8 details[32];
+    u32 flags;
+    struct acpi_register reset;
+    u8 reset_value, more[3];
+    u64 x_facs, x_dsdt;
+    struct acpi_register x_pm1a_event, x_pm1b_event, x_pm1a_control, x_pm1b_control;
+    struct acpi_register x_pm2_control, x_timer, x_general[2], sleep_control, sleep_status;
 } packed;
 
 // A table may lie only in what the memory map calls memory, by the rule
@@ -853,6 +867,19 @@ bool boot_is_mapped(paddr start, u64 size)
     return false;
 }
 
+// The bytes of a table, added up, make zero. One that does not is damaged,
+// or no table at all.
+
+bool acpi_is_sound(const void *table, u64 size)
+{
+    const u8 *byte = table;
+    u8 sum = 0;
+
+    while (size--)
+        sum += *byte++;
+    return sum == 0;
+}
+
 struct acpi_header *acpi_table(paddr p)
 {
     struct acpi_header *table;
@@ -860,10 +887,14 @@ struct acpi_header *acpi_table(paddr p)
     if (!p || !boot_is_mapped(p, sizeof *table))
         return NULL;
     table = boot_physical(p);
-    return table->length >= sizeof *table && boot_is_mapped(p, table->length) ? table : NULL;
+    if (table->length < sizeof *table || !boot_is_mapped(p, table->length) ||
+        !acpi_is_sound(table, table->length))
+        return NULL;
+    return table;
 }
 
-// Returns the table with this signature, or NULL.
+// Returns the table with this signature, or NULL. (Of the root pointer's 36
+// bytes the first version had 20, and they still have a sum of their own.)
 
 struct acpi_header *acpi_find(const char *signature)
 {
@@ -876,6 +907,8 @@ struct acpi_header *acpi_find(const char *signature)
         return NULL;
     root = boot_physical(boot.info->acpi);
     width = root[15] >= 2 ? 8 : 4;
+    if (!acpi_is_sound(root, 20) || (width == 8 && !acpi_is_sound(root, 36)))
+        return NULL;
     memcpy(&entry, root + (width == 8 ? 24 : 16), width);
     list = acpi_table(entry);
     for (at = sizeof *list; list && at + width <= list->length; at += width) {
@@ -887,57 +920,122 @@ struct acpi_header *acpi_find(const char *signature)
     return NULL;
 }
 
+// The FACP by value. What a shorter, older one does not have is zero.
+
+struct acpi_fadt acpi_get_fadt(void)
+{
+    const struct acpi_header *table = acpi_find("FACP");
+    struct acpi_fadt fadt;
+
+    memset(&fadt, 0, sizeof fadt);
+    if (table)
+        memcpy(&fadt, table, table->length < sizeof fadt ? table->length : sizeof fadt);
+    return fadt;
+}
+
+// The port of a register, 0 if it has none. We know registers in ports
+// only; those in memory are for machines that are hardly PCs any more.
+
+u16 acpi_port(const struct acpi_register *longer, u32 old)
+{
+    if (longer->space == 1 && longer->address && longer->address < 65536)
+        return (u16)longer->address;
+    return old < 65536 ? (u16)old : 0;
+}
+
 // In AML the object reads: its name `_S5_`, a byte 0x12 for "package", the
 // package's length (one byte here), the number of its elements, and then
-// the number we want, behind a byte 0x0a unless it is 0 or 1.
+// the two numbers we want, for either half of the register, each behind a
+// byte 0x0a unless it is 0 or 1. Returns whether it was found.
 
-int acpi_sleep_code(const struct acpi_header *dsdt)
+bool acpi_sleep_codes(const struct acpi_header *dsdt, u8 code[2])
 {
     const u8 *bytes = (const u8 *)dsdt;
     u64 at;
 
-    for (at = sizeof *dsdt; at + 9 <= dsdt->length; at++)
-        if (memcmp(bytes + at, "_S5_\x12", 5) == 0)
-            return bytes[at + 7] == 0x0a ? bytes[at + 8] : bytes[at + 7];
-    return -1;
+    for (at = sizeof *dsdt; at + 11 <= dsdt->length; at++) {
+        if (memcmp(bytes + at, "_S5_\x12", 5) != 0)
+            continue;
+        at += 7;
+        at += bytes[at] == 0x0a;
+        code[0] = bytes[at++] & 7;
+        at += bytes[at] == 0x0a;
+        code[1] = bytes[at] & 7;
+        return true;
+    }
+    return false;
 }
 
-// Returns only if the machine cannot be switched off.
+// The code is three bits of the register (10 to 12), and a fourth, bit 13,
+// says "now". The others are somebody else's and keep their values. First
+// both halves are told where to go, then both to go.
 
-void acpi_power_off(void)
+void acpi_sleep(const u16 port[2], const u8 code[2])
 {
-    struct acpi_fadt *fadt = (struct acpi_fadt *)acpi_find("FACP");
-    struct acpi_header *dsdt = NULL;
-    u32 patience = 1000000;
-    int code;
+    u16 value, now, i;
 
-    if (fadt && fadt->header.length >= sizeof *fadt)
-        dsdt = acpi_table(fadt->dsdt);
-    code = dsdt ? acpi_sleep_code(dsdt) : -1;
-    if (code < 0 || !fadt->pm1a_control)
-        return;
-    if (!(cpu_inw((u16)fadt->pm1a_control) & 1) && fadt->smi_command)
-        cpu_outb((u16)fadt->smi_command, fadt->acpi_enable);
-    while (!(cpu_inw((u16)fadt->pm1a_control) & 1) && --patience)
+    for (now = 0; now < 2; now++)
+        for (i = 0; i < 2; i++)
+            if (port[i]) {
+                value = cpu_inw(port[i]) & (u16)~(15 << 10);
+                cpu_outw(port[i], (u16)(value | code[i] << 10 | now << 13));
+            }
+}
+
+// Asks the machine to switch itself off, and returns whether there was
+// anybody to ask; it may take a moment. Until the board has been told that
+// somebody here speaks ACPI it may handle power itself; it says so in bit 0
+// of the register. (Boards with "reduced hardware", bit 20 of the flags,
+// know nothing else, and have a register of eight bits.)
+
+#define ACPI_REDUCED (1 << 20)
+
+bool acpi_power_off(void)
+{
+    struct acpi_fadt fadt = acpi_get_fadt();
+    struct acpi_header *dsdt = acpi_table(fadt.x_dsdt ? fadt.x_dsdt : fadt.dsdt);
+    u16 port[2] = {acpi_port(&fadt.x_pm1a_control, fadt.pm1a_control),
+                   acpi_port(&fadt.x_pm1b_control, fadt.pm1b_control)};
+    u16 sleep = acpi_port(&fadt.sleep_control, 0);
+    u32 patience = 1000000;
+    u8 code[2];
+
+    if (!dsdt || !acpi_sleep_codes(dsdt, code) || !(fadt.flags & ACPI_REDUCED ? sleep : port[0]))
+        return false;
+    if (fadt.flags & ACPI_REDUCED) {
+        cpu_outb(sleep, (u8)(code[0] << 2 | 1 << 5));
+        return true;
+    }
+    if (!(cpu_inw(port[0]) & 1) && fadt.smi_command)
+        cpu_outb((u16)fadt.smi_command, fadt.acpi_enable);
+    while (!(cpu_inw(port[0]) & 1) && --patience)
         cpu_pause();
-    cpu_outw((u16)fadt->pm1a_control, (u16)(code << 10 | 1 << 13));
-    if (fadt->pm1b_control)
-        cpu_outw((u16)fadt->pm1b_control, (u16)(code << 10 | 1 << 13));
+    acpi_sleep(port, code);
+    return true;
 }
 
 // The kernel's last function. Success switches the machine off, and QEMU
-// ends with status 0. Failure must leave the report on the screen, so a
-// real machine stops where it is; under QEMU port 0xf4 ends the emulator
-// with a status of twice our number plus one, which no success can have.
+// ends with status 0; if that cannot be, somebody has to be asked for it.
+// Failure must leave the report on the screen, so a real machine stops
+// where it is; under QEMU port 0xf4 ends the emulator with a status of
+// twice our number plus one, which no success can have. (The machine needs
+// a moment to switch off. Only then is it a failure.)
 
 #define DEBUG_EXIT_PORT 0xf4
+#define EXIT_STILL_ON 5
 
 void noreturn boot_exit(int status)
 {
+    u32 patience;
+
     cpu_cli();
-    if (status == 0)
-        acpi_power_off();
-    else if (boot.emulated)
+    if (status == 0) {
+        for (patience = acpi_power_off() ? 100000000 : 0; patience; patience--)
+            cpu_pause();
+        printf("boot: this machine cannot be switched off by us; please do it\n");
+        status = EXIT_STILL_ON;
+    }
+    if (boot.emulated)
         cpu_outb(DEBUG_EXIT_PORT, (u8)status);
     for (;;)
         cpu_hlt();
@@ -1027,7 +1125,7 @@ struct tss {
 // needs a stack, and it cannot be the one that overflowed. The exceptions
 // that may find the stack unusable run on one of their own.
 
-#define TRAP_VECTORS 64
+#define TRAP_VECTORS 256
 
 struct trap_frame;
 typedef void trap_handler(struct trap_frame *frame);
@@ -1101,14 +1199,19 @@ struct trap_frame {
 };
 
 // The stubs are sixteen bytes apart, so that the gate of vector *n* is
-// found by multiplication. Vectors 0 to 31 are the processor's; 32 to 63
-// are free for devices. The vectors 8, 10 to 14, 17, 21, 29 and 30 bring an
-// error code.
+// found by multiplication. Vectors 0 to 31 are the processor's; the others
+// are for devices. We have use for few, but the firmware may have told a
+// device any of them, and the device may not have heard that the firmware
+// is gone; without a gate, its interrupt would be a fault of ours. The
+// vectors 8, 10 to 14, 17, 21, 29 and 30 bring an error code.
 
 #define STUB(n) ".balign 16\n pushq $0\n pushq $" #n "\n jmp trap_entry\n"
 #define STUB_ERROR(n) ".balign 16\n pushq $" #n "\n jmp trap_entry\n"
 #define STUB8(a, b, c, d, e, f, g, h) \
     STUB(a) STUB(b) STUB(c) STUB(d) STUB(e) STUB(f) STUB(g) STUB(h)
+#define STUB16(h) \
+    STUB8(h##0, h##1, h##2, h##3, h##4, h##5, h##6, h##7) \
+    STUB8(h##8, h##9, h##a, h##b, h##c, h##d, h##e, h##f)
 
 extern u8 trap_stubs[], trap_return[];
 
@@ -1121,10 +1224,8 @@ __asm__(".text\n"
         STUB_ERROR(12) STUB_ERROR(13) STUB_ERROR(14) STUB(15)
         STUB(16) STUB_ERROR(17) STUB(18) STUB(19) STUB(20) STUB_ERROR(21) STUB(22) STUB(23)
         STUB(24) STUB(25) STUB(26) STUB(27) STUB(28) STUB_ERROR(29) STUB_ERROR(30) STUB(31)
-        STUB8(32, 33, 34, 35, 36, 37, 38, 39)
-        STUB8(40, 41, 42, 43, 44, 45, 46, 47)
-        STUB8(48, 49, 50, 51, 52, 53, 54, 55)
-        STUB8(56, 57, 58, 59, 60, 61, 62, 63));
+        STUB16(0x2) STUB16(0x3) STUB16(0x4) STUB16(0x5) STUB16(0x6) STUB16(0x7) STUB16(0x8)
+        STUB16(0x9) STUB16(0xa) STUB16(0xb) STUB16(0xc) STUB16(0xd) STUB16(0xe) STUB16(0xf));
 
 // The common part. What was interrupted must not take its flags with it
 // into the kernel: C code expects string instructions to run upward (DF
@@ -1619,13 +1720,19 @@ void ch01_main(void)
 // leave holes, to be empty, and to be of types the specification does not
 // know. We assume nothing and go by three rules:
 //
-// 1. A frame is **usable** if some descriptor of a usable type covers it
-//    and no descriptor of another type does. Usable types are free memory
-//    and what belonged to the firmware's boot services and loaders, since
-//    both are gone. (The last that was in use there, segments and
-//    interrupt handlers, [Chapter 1](#boot-segments) has replaced.)
+// 1. A frame is **usable** if some usable descriptor covers it and none of
+//    another kind does. Usable are free memory and what belonged to the
+//    firmware's boot services and loaders, since both are gone. (The last
+//    that was in use there, segments and interrupt handlers, [Chapter
+//    1](#boot-segments) has replaced.) It must also be ordinary memory: the
+//    attributes tell whether the processor may cache it, and whether it is
+//    set aside for a purpose of its own, as the memory of a graphics card
+//    may be.
 // 2. A usable frame is **reserved** if we stand on it: image, stack, page
-//    tables, hand-over block, and frame 0, so that address 0 can mean
+//    tables, hand-over block; or if it lies in the first MiB. Firmware has
+//    been seen to write there long after it was gone, when a laptop's lid
+//    was closed for example, and no kernel that runs on many machines uses
+//    it. So frame 0 is never given away either, and address 0 can mean
 //    "none".
 // 3. All other usable frames belong to a zone. Those below the **boundary**
 //    are the KERNEL zone and hold what the kernel needs for itself. Those
@@ -1733,13 +1840,19 @@ bool zone_look(struct zone_answer *answer, paddr at, struct zone_extent e, bool 
     return start <= at && at < end;
 }
 
-// Rule 1, and the question itself. All descriptors are asked, then all
-// reservations, and frame 0 last.
+// Rule 1 (UEFI 2.10, 7.2.3), and the question itself. All descriptors are
+// asked, then all reservations, and the first MiB last.
 
-bool zone_is_usable(u32 type)
+#define EFI_MEMORY_WB (1UL << 3)         /* it can be cached, for writing, too */
+#define EFI_MEMORY_SP (1UL << 18)        /* for a special purpose */
+#define ZONE_LOW_MEMORY MIB
+
+bool zone_is_usable(const struct efi_descriptor *d)
 {
-    return type == EFI_CONVENTIONAL || type == EFI_BOOT_CODE || type == EFI_BOOT_DATA ||
-           type == EFI_LOADER_CODE || type == EFI_LOADER_DATA;
+    return (d->type == EFI_CONVENTIONAL || d->type == EFI_BOOT_CODE ||
+            d->type == EFI_BOOT_DATA || d->type == EFI_LOADER_CODE ||
+            d->type == EFI_LOADER_DATA) &&
+           (d->attributes & (EFI_MEMORY_WB | EFI_MEMORY_SP)) == EFI_MEMORY_WB;
 }
 
 struct zone_answer zone_ask(const struct boot_info *info, paddr at)
@@ -1752,15 +1865,19 @@ struct zone_answer zone_ask(const struct boot_info *info, paddr at)
     for (i = 0; (d = boot_descriptor(info, i)); i++) {
         e = zone_clip(d->start, d->pages > DIRECT_MAP_SIZE >> FRAME_SHIFT
                                     ? DIRECT_MAP_SIZE : d->pages << FRAME_SHIFT);
-        if (zone_look(&answer, at, e, zone_is_usable(d->type)))
-            zone_is_usable(d->type) ? (answer.usable = true) : (answer.other = true);
+        if (!zone_look(&answer, at, e, zone_is_usable(d)))
+            continue;
+        if (zone_is_usable(d))
+            answer.usable = true;
+        else
+            answer.other = true;
     }
     for (i = 0; i < info->reserved_count; i++) {
         e = zone_clip(info->reserved[i].start, info->reserved[i].size);
         if (zone_look(&answer, at, e, false))
             answer.reserved = true;
     }
-    if (zone_look(&answer, at, zone_clip(0, FRAME_SIZE), false))
+    if (zone_look(&answer, at, zone_clip(0, ZONE_LOW_MEMORY), false))
         answer.reserved = true;
     return answer;
 }
@@ -1847,7 +1964,7 @@ bool zone_overlaps(const struct zone_range *r, paddr start, u64 size)
 
 bool zone_covers(const struct efi_descriptor *d, paddr at)
 {
-    return zone_is_usable(d->type) && at >= d->start && (at - d->start) >> FRAME_SHIFT < d->pages;
+    return zone_is_usable(d) && at >= d->start && (at - d->start) >> FRAME_SHIFT < d->pages;
 }
 
 void zone_audit_range(const struct zone_range *r, const struct boot_info *info)
@@ -1857,7 +1974,7 @@ void zone_audit_range(const struct zone_range *r, const struct boot_info *info)
     paddr at;
 
     for (i = 0; (d = boot_descriptor(info, i)); i++)
-        if (!zone_is_usable(d->type) && d->pages < 1UL << 52)
+        if (!zone_is_usable(d) && d->pages < 1UL << 52)
             assert(!zone_overlaps(r, d->start, d->pages << FRAME_SHIFT));
     for (i = 0; i < info->reserved_count; i++)
         assert(!zone_overlaps(r, info->reserved[i].start, info->reserved[i].size));
@@ -1875,7 +1992,7 @@ void zone_audit_range(const struct zone_range *r, const struct boot_info *info)
 
 void zone_audit(const struct zone_state *z, const struct boot_info *info)
 {
-    paddr last = FRAME_SIZE;
+    paddr last = ZONE_LOW_MEMORY;
     u64 sum[ZONE_COUNT] = {0};
     const struct zone_range *r;
 
@@ -1923,7 +2040,8 @@ void zone_print_map(const struct boot_info *info)
     u64 i;
 
     for (i = 0; (d = boot_descriptor(info, i)); i++)
-        printf("map: start 0x%lx pages %lu type %u\n", d->start, d->pages, d->type);
+        printf("map: start 0x%lx pages %lu type %u attributes 0x%lx\n", d->start, d->pages,
+               d->type, d->attributes);
     for (i = 0; i < info->reserved_count; i++)
         printf("map: reserved 0x%lx pages %lu %s\n", info->reserved[i].start,
                info->reserved[i].size >> FRAME_SHIFT, info->reserved[i].name);
@@ -1978,16 +2096,17 @@ const char *const zone_type_names[] = {
 void zone_show_types(const struct boot_info *info)
 {
     const struct efi_descriptor *d;
-    u64 type, i, pieces, pages;
+    u64 type, i, pieces, pages, usable;
 
     for (type = 0; type < array_count(zone_type_names); type++) {
-        pieces = pages = 0;
+        pieces = pages = usable = 0;
         for (i = 0; (d = boot_descriptor(info, i)); i++)
             if (d->type == type)
-                pieces++, pages += d->pages;
+                pieces++, pages += d->pages, usable += zone_is_usable(d);
         if (pieces)
             printf("  %-24s %4lu pieces %10s%s\n", zone_type_names[type], pieces,
-                   boot_size(pages << FRAME_SHIFT).s, zone_is_usable((u32)type) ? "  usable" : "");
+                   boot_size(pages << FRAME_SHIFT).s,
+                   !usable ? "" : usable == pieces ? "  usable" : "  partly usable");
     }
 }
 
@@ -5889,6 +6008,14 @@ __asm__(".globl syscall_entry\n"
 // The registers that steer it are *model-specific registers*. STAR holds
 // the segments: for the way in code 0x08, the stack segment is the next
 // one; for a way back that we do not use yet, the base of the user's pair.
+// There the two makers differ. Intel's processors put the ring into both
+// selectors of the way back themselves (SDM 2B, "SYSRET"). AMD's do so for
+// the code and load SS as it stands, eight more than the base (APM 3,
+// "SYSRET"): with the base 0x10 a program would come back with SS 0x18,
+// ring 0, run on without noticing, as nothing looks at SS in 64-bit mode,
+// and be interrupted; and `iretq`, which looks, would refuse to go back to
+// such a segment. No emulator shows that, for all follow Intel here. So
+// the base has the ring in it, 0x13, which is right by both books.
 // FMASK lists the flags to clear: traps, interrupts, direction, privilege
 // of ports, nested task, AC. There is an older door of this kind,
 // `sysenter`. Where it leads the firmware may know; without a segment it
@@ -5902,7 +6029,7 @@ __asm__(".globl syscall_entry\n"
 
 void cpu_init_syscall(void)
 {
-    cpu_wrmsr(MSR_STAR, (u64)SEGMENT_KERNEL_DATA << 48 | (u64)SEGMENT_KERNEL_CODE << 32);
+    cpu_wrmsr(MSR_STAR, (SEGMENT_KERNEL_DATA | 3UL) << 48 | (u64)SEGMENT_KERNEL_CODE << 32);
     cpu_wrmsr(MSR_LSTAR, (u64)syscall_entry);
     cpu_wrmsr(MSR_FMASK, SYSCALL_CLEARED_FLAGS);
     cpu_wrmsr(MSR_SYSENTER_SEGMENT, 0);
@@ -7243,12 +7370,9 @@ u32 cpu_inl(u16 port) { u32 v; __asm__ volatile("inl %w1, %0" : "=a"(v) : "Nd"(p
 
 u16 time_acpi_port(void)
 {
-    struct acpi_header *fadt = acpi_find("FACP");
-    u32 port = 0;
+    struct acpi_fadt fadt = acpi_get_fadt();
 
-    if (fadt && fadt->length >= 80)
-        memcpy(&port, (u8 *)fadt + 76, sizeof port);
-    return port < 65536 ? (u16)port : 0;
+    return acpi_port(&fadt.x_timer, fadt.timer);
 }
 
 // Both ways return the counter's speed in cycles per second. Neither waits

@@ -191,8 +191,11 @@ void cpu_wrmsr(u32 msr, u64 value);
 u64 cpu_read_cr0(void);
 void cpu_write_cr0(u64 value);
 u64 cpu_read_cr4(void);
+void cpu_write_cr4(u64 value);
 void cpu_cli(void);
+u8 cpu_inb(u16 port);
 void cpu_outb(u16 port, u8 value);
+bool boot_serial_init(void);
 void cpu_enter(paddr root, vaddr stack, vaddr entry, struct boot_info *info) noreturn;
 void *memset(void *to, int byte, u64 n);
 
@@ -201,6 +204,8 @@ void *memset(void *to, int byte, u64 n);
 #define EFER_NXE (1UL << 11)
 #define CR0_WP (1UL << 16)
 #define CR4_LA57 (1UL << 12)
+#define CR4_CET (1UL << 23)
+#define DEBUG_PORT 0xe9              /* of QEMU: reads as its own number */
 
 // ## Executables {#h-elf}
 //

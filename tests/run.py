@@ -287,11 +287,13 @@ def counters(t, **variables):
 
 def accounting(t, text):
     """Does the sums of chapter 2 again, from the firmware's map, frame by frame."""
-    usable, other, ours = set(), set(), {0}
-    entries = re.findall(r"^map: start 0x(\w+) pages (\d+) type (\d+)$", text, re.M)
-    for start, pages, kind in entries:
+    usable, other, ours = set(), set(), set(range(256))     # the first MiB is nobody's
+    entries = re.findall(r"^map: start 0x(\w+) pages (\d+) type (\d+) attributes 0x(\w+)$",
+                         text, re.M)
+    for start, pages, kind, attributes in entries:
         if int(start, 16) < 1 << 40:
-            kinds = usable if int(kind) in (1, 2, 3, 4, 7) else other
+            ordinary = int(attributes, 16) & 0x40008 == 8
+            kinds = usable if int(kind) in (1, 2, 3, 4, 7) and ordinary else other
             kinds.update(frames(start, pages))
     for start, pages in re.findall(r"^map: reserved 0x(\w+) pages (\d+) ", text, re.M):
         ours.update(frames(start, pages))

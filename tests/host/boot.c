@@ -536,6 +536,9 @@ static void test_bits(void **state)
 
 #define ACPI_PAGES 16
 
+static paddr acpi_at[256];
+static u64 acpi_tables;
+
 /* Memory of 16 pages of which those in `pages`, a bit each, are in the map; reading
    another one is an error that the sanitizer sees. */
 static void acpi_memory(u64 pages)
@@ -544,6 +547,7 @@ static void acpi_memory(u64 pages)
 
     host_reset(ACPI_PAGES * FRAME_SIZE);
     libc_memset(host.arena, 0, host.size);
+    acpi_tables = 0;
     for (i = 0; i < ACPI_PAGES; i++) {
         host_add_map(pages >> i & 1 ? EFI_ACPI_RECLAIM : EFI_MMIO, i * FRAME_SIZE, 1);
         if (!(pages >> i & 1))
@@ -562,7 +566,33 @@ static struct acpi_header *acpi_put(paddr at, const char *signature, u32 length)
 
     libc_memcpy(table->signature, signature, 4);
     table->length = length;
+    if (acpi_tables < array_count(acpi_at))
+        acpi_at[acpi_tables++] = at;
     return table;
+}
+
+/* Makes the bytes of what lies at `at` add up to zero, by its byte number `n`. */
+static void acpi_balance(paddr at, u64 size, u64 n)
+{
+    u8 sum = 0;
+    u64 i;
+
+    if (at >= host.size || size > host.size - at || n >= size)
+        return;
+    for (i = 0; i < size; i++)
+        sum += host.arena[at + i];
+    host.arena[at + n] -= sum;
+}
+
+/* The checksums of all that was put there, when nothing is added to it any more. */
+static void acpi_seal(void)
+{
+    u64 i;
+
+    for (i = 0; i < acpi_tables; i++)
+        acpi_balance(acpi_at[i], ((struct acpi_header *)boot_physical(acpi_at[i]))->length, 9);
+    acpi_balance(host.info.acpi, 20, 8);
+    acpi_balance(host.info.acpi, 36, 32);
 }
 
 /* A root pointer of revision `revision` at `at`, for the list at `list`. */
@@ -600,6 +630,7 @@ static void test_acpi_finds(void **state)
         acpi_put(0x3111, "FACP", 44);
         acpi_put(0x3222, "HPET", 44);
         acpi_put(0x3333, "MCFG", 44);
+        acpi_seal();
         expect_equal((u8 *)acpi_find("APIC") - host.arena, 0x3000, "APIC, width %lu", width);
         expect_equal((u8 *)acpi_find("FACP") - host.arena, 0x3111, "FACP, width %lu", width);
         expect_equal((u8 *)acpi_find("HPET") - host.arena, 0x3222, "HPET, width %lu", width);
@@ -651,6 +682,7 @@ static void test_acpi_refuses(void **state)
             acpi_put_root(cases[i].root, 2, cases[i].list);
         else
             host.info.acpi = cases[i].root;
+        acpi_seal();
         for (u64 page = 0; page < ACPI_PAGES; page++)
             if (!(cases[i].pages >> page & 1)) {
                 ((struct efi_descriptor *)host.map)[page].type = EFI_MMIO;
@@ -659,6 +691,33 @@ static void test_acpi_refuses(void **state)
         expect_equal(acpi_find("FACP") != NULL, i == 0, "a table found (%s)", cases[i].what);
         acpi_forget();
     }
+}
+
+/* A bit that has changed anywhere is seen, in the root pointer, the list and the table. */
+static void test_acpi_checksums(void **state)
+{
+    static const struct {
+        paddr at;
+        u64 size;
+    } parts[] = {{0x1000, 36}, {0x2000, 44}, {0x3000, 64}};
+    u64 i, bit;
+
+    (void)state;
+    acpi_memory(0xffff);
+    acpi_put_root(0x1000, 2, 0x2000);
+    acpi_put(0x2000, "XSDT", 44);
+    acpi_put_entry(0x2000, 8, 0, 0x3000);
+    acpi_put(0x3000, "FACP", 64);
+    acpi_seal();
+    for (i = 0; i < array_count(parts); i++)
+        for (bit = 0; bit < 8 * parts[i].size; bit++) {
+            expect_true(acpi_find("FACP") != NULL, "the table, undamaged");
+            host.arena[parts[i].at + bit / 8] ^= (u8)(1 << bit % 8);
+            expect_true(acpi_find("FACP") == NULL, "part %lu with bit %lu changed is believed", i,
+                        bit);
+            host.arena[parts[i].at + bit / 8] ^= (u8)(1 << bit % 8);
+        }
+    acpi_forget();
 }
 
 /* The map may be odd, too. */
@@ -731,6 +790,8 @@ static void random_tables(u64 round)
     if (at < host.size - 64)
         acpi_put_root(at, (u8)host_below(&seed, 4), random_pointer(&seed));
     host.info.acpi = at;
+    if (host_below(&seed, 8))
+        acpi_seal();
     for (i = 0; i < ACPI_PAGES; i++)
         if (!(pages >> i & 1)) {
             ((struct efi_descriptor *)host.map)[i].type = EFI_MMIO;
@@ -747,7 +808,7 @@ static struct {
     u16 control;         /* what the control register reads */
     bool stubborn;       /* ACPI mode cannot be enabled */
     u32 bytes, words;    /* written */
-    u16 byte_port, byte, word_port[2], word[2];
+    u16 byte_port, byte, word_port[4], word[4];
 } power;
 
 static u16 power_inw(u16 port)
@@ -766,8 +827,8 @@ static void power_outb(u16 port, u8 value)
 
 static void power_outw(u16 port, u16 value)
 {
-    power.word_port[power.words % 2] = port;
-    power.word[power.words++ % 2] = value;
+    power.word_port[power.words % 4] = port;
+    power.word[power.words++ % 4] = value;
 }
 
 static void test_acpi_random(void **state)
@@ -802,6 +863,12 @@ static void power_tables(const char *aml, u64 aml_length, u32 fadt_length)
     dsdt = acpi_put(0x4000, "DSDT", (u32)(sizeof *dsdt + 40 + aml_length));
     libc_memcpy((u8 *)dsdt + sizeof *dsdt + 20, aml, aml_length);
     libc_memset(&power, 0, sizeof power);
+    acpi_seal();
+}
+
+static struct acpi_fadt *power_fadt(void)
+{
+    return (struct acpi_fadt *)(host.arena + 0x4000) - 1;
 }
 
 static void test_power_off(void **state)
@@ -809,27 +876,65 @@ static void test_power_off(void **state)
     struct acpi_fadt *fadt;
 
     (void)state;
-    power_tables("\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05", 12, sizeof *fadt);
-    acpi_power_off();
+    power_tables("\x08_S5_\x12\x06\x04\x0a\x05\x0a\x06", 12, sizeof *fadt);
+    power.control = 0x8204;
+    expect_true(acpi_power_off(), "there is a way to switch off");
     expect_equal(power.bytes, 1, "ACPI mode was asked for");
     expect_equal(power.byte_port, 0xb2, "port of the request");
     expect_equal(power.byte, 0xe1, "value of the request");
-    expect_equal(power.words, 2, "registers written");
+    expect_equal(power.words, 4, "registers written");
     expect_equal(power.word_port[0], 0x604, "the first register");
     expect_equal(power.word_port[1], 0x704, "the second register");
-    expect_equal(power.word[0], 5 << 10 | 1 << 13, "what is written to the first");
-    expect_equal(power.word[1], 5 << 10 | 1 << 13, "what is written to the second");
+    expect_equal(power.word[0], 0x8205 | 5 << 10, "what is written to the first");
+    expect_equal(power.word[1], 0x8205 | 6 << 10, "what is written to the second");
+    expect_equal(power.word[2], 0x8205 | 5 << 10 | 1 << 13, "and then to the first");
+    expect_equal(power.word[3], 0x8205 | 6 << 10 | 1 << 13, "and then to the second");
 
-    power_tables("\x08_S5_\x12\x06\x04\x00\x00", 10, sizeof *fadt);
-    power.control = 1;
+    power_tables("\x08_S5_\x12\x06\x04\x00\x00\x00\x00", 12, sizeof *fadt);
+    power.control = 1 | 3 << 10;
     acpi_power_off();
     expect_equal(power.bytes, 0, "in ACPI mode already: requests");
-    expect_equal(power.word[0], 1 << 13, "code 0, written");
+    expect_equal(power.word[0], 1, "code 0, written");
+    expect_equal(power.word[2], 1 | 1 << 13, "code 0, at last");
 
     power_tables("\x08_S5_\x12\x06\x04\x0a\x07\x0a\x05", 12, sizeof *fadt);
     power.stubborn = true;
     acpi_power_off();
-    expect_equal(power.words, 2, "registers written although ACPI mode does not come");
+    expect_equal(power.words, 4, "registers written although ACPI mode does not come");
+    acpi_forget();
+}
+
+/* The longer forms of the table's fields count where they are given; a register that is
+   not in a port does not. A table of the first version has none of them. */
+static void test_power_off_longer(void **state)
+{
+    struct acpi_fadt *fadt;
+
+    (void)state;
+    power_tables("\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05", 12, sizeof *fadt);
+    fadt = power_fadt();
+    fadt->dsdt = 0x123;
+    fadt->x_dsdt = 0x4000;
+    fadt->x_pm1a_control = (struct acpi_register){1, 16, 0, 2, 0x1804};
+    fadt->x_pm1b_control = (struct acpi_register){0, 16, 0, 2, 0xfed00000};
+    acpi_seal();
+    acpi_power_off();
+    expect_equal(power.word_port[0], 0x1804, "the longer register");
+    expect_equal(power.word_port[1], 0x704, "the shorter one, as the longer is in memory");
+
+    power_tables("\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05", 12, 116);
+    acpi_power_off();
+    expect_equal(power.words, 4, "with a table of the first version: registers written");
+
+    power_tables("\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05", 12, sizeof *fadt);
+    fadt = power_fadt();
+    fadt->flags = 1 << 20;
+    fadt->sleep_control = (struct acpi_register){1, 8, 0, 1, 0x605};
+    acpi_seal();
+    acpi_power_off();
+    expect_equal(power.words, 0, "with reduced hardware: words written");
+    expect_equal(power.byte_port, 0x605, "its register");
+    expect_equal(power.byte, 5 << 2 | 1 << 5, "what is written to it");
     acpi_forget();
 }
 
@@ -837,10 +942,11 @@ static void test_power_off_impossible(void **state)
 {
     (void)state;
     power_tables("no such object here", 19, sizeof(struct acpi_fadt));
-    acpi_power_off();
+    expect_true(!acpi_power_off(), "without the object there is no way");
     expect_equal(power.words, 0, "without the object: registers written");
     power_tables("\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05", 12, sizeof(struct acpi_fadt));
-    ((struct acpi_fadt *)(host.arena + 0x4000) - 1)->pm1a_control = 0;
+    power_fadt()->pm1a_control = 0;
+    acpi_seal();
     acpi_power_off();
     expect_equal(power.words, 0, "without a register: registers written");
     host.info.acpi = 0;
@@ -856,6 +962,7 @@ static void test_power_off_short_fadt(void **state)
     power_tables("\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05", 12, sizeof(struct acpi_fadt));
     acpi_put_entry(0x2000, 8, 0, 0x5000 - 40);
     acpi_put(0x5000 - 40, "FACP", 40);
+    acpi_seal();
     ((struct efi_descriptor *)host.map)[5].type = EFI_MMIO;
     ASAN_POISON_MEMORY_REGION(host.arena + 0x5000, FRAME_SIZE);
     acpi_power_off();
@@ -865,26 +972,29 @@ static void test_power_off_short_fadt(void **state)
 
 static void test_sleep_code(void **state)
 {
-    static const char aml[] = "\x5b\x80xx\x08_S5_\x12\x06\x04\x0a\x05\x0a\x05";
+    static const char aml[] = "\x5b\x80xx\x08_S5_\x12\x06\x04\x0a\x05\x0a\x06";
     struct acpi_header *dsdt;
     u64 length, before;
 
     (void)state;
     for (before = 0; before < 50; before++)
-        for (length = 0; length < sizeof *dsdt + before + sizeof aml - 1; length++) {
-            u8 *block = malloc(length < sizeof *dsdt ? sizeof *dsdt : length);
-            int code;
+        for (length = 0; length < sizeof *dsdt + before + sizeof aml + 3; length++) {
+            u8 *block = malloc(length < sizeof *dsdt ? sizeof *dsdt : length), code[2];
+            bool found;
 
             libc_memset(block, 'x', length);
             dsdt = (struct acpi_header *)block;
             if (length > sizeof *dsdt + before)
-                libc_memcpy(block + sizeof *dsdt + before, aml, length - sizeof *dsdt - before);
+                libc_memcpy(block + sizeof *dsdt + before, aml,
+                            length - sizeof *dsdt - before < sizeof aml - 1
+                                ? length - sizeof *dsdt - before : sizeof aml - 1);
             dsdt->length = (u32)length;
-            code = acpi_sleep_code(dsdt);
-            if (length < sizeof *dsdt + before + 14)
-                expect_equal(code, -1, "code in a table cut off after %lu", length);
-            if (length > sizeof *dsdt + before + 15)
-                expect_equal(code, 5, "code in a table cut off after %lu", length);
+            found = acpi_sleep_codes(dsdt, code);
+            if (length < sizeof *dsdt + before + sizeof aml - 1)
+                expect_true(!found, "code in a table cut off after %lu", length);
+            else
+                expect_true(found && code[0] == 5 && code[1] == 6,
+                            "codes in a table cut off after %lu", length);
             free(block);
         }
 }
@@ -947,7 +1057,7 @@ static void test_segments(void **state)
    jumps to the common part. */
 static void check_stub(u64 vector)
 {
-    static const u64 with_error = 1 << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 3 << 29;
+    static const u64 with_error = 1UL << 8 | 0x1f << 10 | 1 << 17 | 1 << 21 | 3 << 29;
     struct idt_gate *gate = &cpu.idt[vector];
     u8 *code = (u8 *)(gate->offset_low | (u64)gate->offset_middle << 16 |
                       (u64)gate->offset_high << 32);
@@ -958,14 +1068,17 @@ static void check_stub(u64 vector)
                  vector);
     expect_equal(gate->ist, vector == 8 ? 1 : vector == 2 ? 2 : vector == 18 ? 3 : 0,
                  "stack of gate %lu", vector);
-    if (!(with_error >> vector & 1)) {
+    if (vector > 31 || !(with_error >> vector & 1)) {
         expect_equal(code[0] << 8 | code[1], 0x6a00, "vector %lu: push of 0", vector);
         code += 2;
     }
-    expect_equal(code[0], 0x6a, "vector %lu: push", vector);
-    expect_equal(code[1], vector, "vector %lu: the number pushed", vector);
-    libc_memcpy(&far, code + 3, 4);
-    code += 2 + (code[2] == 0xe9 ? 5 + far : 2 + (s8)code[3]);
+    libc_memcpy(&far, code + 1, 4);
+    expect_equal(code[0], vector < 128 ? 0x6a : 0x68, "vector %lu: push", vector);
+    expect_equal(vector < 128 ? code[1] : (u64)far, vector, "vector %lu: the number pushed",
+                 vector);
+    code += vector < 128 ? 2 : 5;
+    libc_memcpy(&far, code + 1, 4);
+    code += code[0] == 0xe9 ? 5 + far : 2 + (s8)code[1];
     extern u8 trap_entry[];
     expect_equal((u64)code, (u64)trap_entry, "vector %lu: where it jumps", vector);
 }
@@ -978,7 +1091,7 @@ static void test_gates(void **state)
     replace_processor();
     cpu_init_traps();
     expect_equal(loaded_idt.base, (u64)cpu.idt, "the table's address");
-    expect_equal(loaded_idt.limit, 64 * 16 - 1, "the table's limit");
+    expect_equal(loaded_idt.limit, 256 * 16 - 1, "the table's limit");
     for (vector = 0; vector < TRAP_VECTORS; vector++)
         check_stub(vector);
 }
@@ -1014,7 +1127,7 @@ static void test_reports(void **state)
     expect_equal((u64)handled, (u64)&frame, "the handler's argument");
     cpu.handler[3] = NULL;
     check_report(0, 0, "*** exception 0, #DE divide error, error code 0x0");
-    check_report(63, 0, "*** exception 63, unexpected interrupt");
+    check_report(255, 0, "*** exception 255, unexpected interrupt");
     check_report(14, 0, "attempt to read 0x123456789000, which is not mapped\n");
     check_report(14, 2, "attempt to write 0x123456789000, which is not mapped\n");
     check_report(14, 3, "attempt to write 0x123456789000, which is mapped but forbids it\n");
@@ -1133,11 +1246,13 @@ int main(void)
         cmocka_unit_test(test_memory), cmocka_unit_test(test_compare),
         cmocka_unit_test(test_bits), cmocka_unit_test(test_acpi_finds),
         cmocka_unit_test(test_acpi_refuses), cmocka_unit_test(test_sleep_code),
+        cmocka_unit_test(test_acpi_checksums),
         cmocka_unit_test(test_segments), cmocka_unit_test(test_gates),
         cmocka_unit_test(test_reports), cmocka_unit_test(test_panic),
         cmocka_unit_test(test_where), cmocka_unit_test(test_guard),
         /* from here on memcpy() and friends are the C library's */
         cmocka_unit_test(test_acpi_random), cmocka_unit_test(test_power_off),
+        cmocka_unit_test(test_power_off_longer),
         cmocka_unit_test(test_power_off_impossible),
         cmocka_unit_test(test_acpi_map), cmocka_unit_test(test_power_off_short_fadt)};
 

@@ -339,7 +339,8 @@ static void host_add_map(u32 type, paddr start, u64 pages)
 {
     struct efi_descriptor *d = (struct efi_descriptor *)(host.info.map + host.info.map_size);
 
-    *d = (struct efi_descriptor){.type = type, .start = start, .pages = pages};
+    *d = (struct efi_descriptor){.type = type, .start = start, .pages = pages,
+                                   .attributes = EFI_MEMORY_WB};
     host.info.map_size += host.info.map_stride;
     if (host.info.map_size + host.info.map_stride > sizeof host.map)
         abort();

@@ -486,15 +486,15 @@ static void test_build(void **state)
     expect_equal(pmm.count, 8192, "frames");
     expect_equal(pmm.boundary, 4096, "boundary");
     expect_equal(pmm.states[FRAME_USED], books, "frames for the books");
-    expect_equal(count_states(FRAME_USED, 1, books + 1), books, "they are the lowest ones");
-    expect_equal(count_states(FRAME_ABSENT, 160, 256), 96, "absent frames below 1 MiB");
+    expect_equal(count_states(FRAME_USED, 256, 256 + books), books,
+                 "they are the lowest ones");
+    expect_equal(count_states(FRAME_FREE, 0, 256), 0, "free frames below 1 MiB");
     expect_equal(count_states(FRAME_ABSENT, 2048, 2064), 16, "absent frames at 8 MiB");
     expect_equal(count_states(FRAME_RESERVED, 5120, 5376), 256, "frames of the image");
     expect_equal(count_states(FRAME_RESERVED, 512, 520), 8, "frames of the stack");
     expect_equal(pmm.states[FRAME_RESERVED], 264, "reserved frames");
-    expect_true(pmm.frame[0].state != FRAME_FREE, "frame 0 is not free");
-    expect_true((u8 *)pmm.frame == host.arena + FRAME_SIZE, "where the table is");
-    expect_true(pmm_alloc(&pmm, ZONE_KERNEL, 't') == (books + 1) * FRAME_SIZE, "the first frame");
+    expect_true((u8 *)pmm.frame == host.arena + MIB, "where the table is");
+    expect_true(pmm_alloc(&pmm, ZONE_KERNEL, 't') == MIB + books * FRAME_SIZE, "the first frame");
 }
 
 /* Both books are larger than a frame. What lies above the arena is not touched. */
@@ -507,9 +507,9 @@ static void test_build_large(void **state)
     host_add_map(EFI_CONVENTIONAL, 0, 262144);
     build(DIRECT_MAP_SIZE);
     expect_equal(pmm.states[FRAME_USED], table_frames + 8, "frames for the books");
-    expect_equal(count_states(FRAME_USED, 1, table_frames + 9), table_frames + 8,
+    expect_equal(count_states(FRAME_USED, 256, 256 + table_frames + 8), table_frames + 8,
                  "the lowest ones");
-    for (i = 1; i < table_frames + 9; i++)
+    for (i = 256; i < 256 + table_frames + 8; i++)
         expect_equal(pmm.frame[i].owner, 'P', "owner of frame %lu", i);
 }
 

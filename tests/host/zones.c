@@ -38,6 +38,12 @@ static bool model_usable_type(u32 type)
     return type >= 1 && type <= 7 && type != 5 && type != 6;
 }
 
+/* Attributes: bit 3 is set if it can be cached, bit 18 if it is for a special purpose. */
+static bool model_usable(const struct efi_descriptor *d)
+{
+    return model_usable_type(d->type) && d->attributes >> 3 & 1 && !(d->attributes >> 18 & 1);
+}
+
 static void model_read_map(const struct boot_info *info, u64 frames)
 {
     struct efi_descriptor d;
@@ -47,15 +53,14 @@ static void model_read_map(const struct boot_info *info, u64 frames)
     if (info->map_stride >= 40)
         for (at = 0; at + info->map_stride <= info->map_size; at += info->map_stride) {
             libc_memcpy(&d, info->map + at, 40);
-            model_mark(d.start, d.start + (unsigned __int128)d.pages * 4096,
-                       model_usable_type(d.type),
-                       model_usable_type(d.type) ? MODEL_USABLE : MODEL_OTHER);
+            model_mark(d.start, d.start + (unsigned __int128)d.pages * 4096, model_usable(&d),
+                       model_usable(&d) ? MODEL_USABLE : MODEL_OTHER);
         }
     for (i = 0; i < info->reserved_count; i++)
         model_mark(info->reserved[i].start,
                    (unsigned __int128)info->reserved[i].start + info->reserved[i].size, false,
                    MODEL_RESERVED);
-    model.frame[0] |= MODEL_RESERVED;
+    model_mark(0, MIB, false, MODEL_RESERVED);
 }
 
 static void model_add(u64 frame)
@@ -132,11 +137,18 @@ static u32 random_type(u64 *seed)
     return (u32)host_below(seed, 15);
 }
 
+static u64 random_attributes(u64 *seed)
+{
+    if (host_below(seed, 10))
+        return EFI_MEMORY_WB;
+    return host_random(seed);
+}
+
 /* Descriptors of usable memory stay inside the model's space or begin far outside; the
    others may be of any size. */
 static struct efi_descriptor random_descriptor(u64 *seed, u64 frames)
 {
-    struct efi_descriptor d = {.type = random_type(seed)};
+    struct efi_descriptor d = {.type = random_type(seed), .attributes = random_attributes(seed)};
     u64 first = host_below(seed, frames), most = frames - first;
 
     d.start = first * 4096;
@@ -145,7 +157,7 @@ static struct efi_descriptor random_descriptor(u64 *seed, u64 frames)
         d.start += host_below(seed, 4096);
     if (host_below(seed, 40) == 0)
         d.start = DIRECT_MAP_SIZE + host_below(seed, 3) * 2048, d.pages = host_random(seed);
-    else if (host_below(seed, 40) == 0 && !model_usable_type(d.type))
+    else if (host_below(seed, 40) == 0 && !model_usable(&d))
         d.pages = host_below(seed, 2) ? ~0UL >> 12 : DIRECT_MAP_SIZE >> host_below(seed, 13);
     return d;
 }
@@ -292,12 +304,11 @@ static void test_simple(void **state)
     host_add_map(EFI_LOADER_CODE, MIB, 5888);
     host_add_reserved("image", 20 * MIB, MIB);
     build(DIRECT_MAP_SIZE);
-    expect_equal(zones.count, 4, "ranges");
-    expect_range(0, FRAME_SIZE, 160 * FRAME_SIZE, ZONE_KERNEL);
-    expect_range(1, MIB, 16 * MIB, ZONE_KERNEL);
-    expect_range(2, 16 * MIB, 20 * MIB, ZONE_USER);
-    expect_range(3, 21 * MIB, 32 * MIB, ZONE_USER);
-    expect_counts(8096, 257, 0, 159 + 3840, 1024 + 2816);
+    expect_equal(zones.count, 3, "ranges");
+    expect_range(0, MIB, 16 * MIB, ZONE_KERNEL);
+    expect_range(1, 16 * MIB, 20 * MIB, ZONE_USER);
+    expect_range(2, 21 * MIB, 32 * MIB, ZONE_USER);
+    expect_counts(8096, 160 + 256, 0, 3840, 1024 + 2816);
     expect_equal(zones.top, 32 * MIB, "top");
 }
 
@@ -328,6 +339,26 @@ static void test_types(void **state)
     }
 }
 
+/* Memory that cannot be cached, or that is kept for somebody, is not ours. */
+static void test_attributes(void **state)
+{
+    static const struct {
+        u64 attributes, usable;
+    } cases[] = {{0xf, 10}, {8, 10}, {0x7, 0}, {0, 0}, {0x4000f, 0}, {0x1000f, 10},
+                 {1UL << 63 | 0xf, 10}, {~0UL, 0}};
+    u64 i;
+
+    (void)state;
+    for (i = 0; i < array_count(cases); i++) {
+        host_reset(0);
+        host_add_map(EFI_CONVENTIONAL, 2 * MIB, 10);
+        ((struct efi_descriptor *)host.map)->attributes = cases[i].attributes;
+        build(DIRECT_MAP_SIZE);
+        expect_equal(zones.usable, cases[i].usable, "usable frames with attributes 0x%lx",
+                     cases[i].attributes);
+    }
+}
+
 static void test_boundary(void **state)
 {
     static const struct {
@@ -343,7 +374,7 @@ static void test_boundary(void **state)
         build(DIRECT_MAP_SIZE);
         expect_equal(zones.boundary, cases[i].boundary * MIB, "boundary of a machine with %lu MiB",
                      cases[i].megabytes);
-        expect_equal(zones.frames[ZONE_KERNEL], (cases[i].boundary << 8) - 1,
+        expect_equal(zones.frames[ZONE_KERNEL], (cases[i].boundary << 8) - 256,
                      "KERNEL frames of a machine with %lu MiB", cases[i].megabytes);
     }
 }
@@ -357,7 +388,7 @@ static void test_above_4g(void **state)
     host_add_map(EFI_MMIO, 3 * GIB, GIB >> FRAME_SHIFT);
     build(DIRECT_MAP_SIZE);
     expect_equal(zones.count, 3, "ranges");
-    expect_range(0, FRAME_SIZE, 384 * MIB, ZONE_KERNEL);
+    expect_range(0, MIB, 384 * MIB, ZONE_KERNEL);
     expect_range(1, 384 * MIB, 2 * GIB, ZONE_USER);
     expect_range(2, 4 * GIB, 5 * GIB, ZONE_USER);
     expect_equal(zones.top, 5 * GIB, "top");
@@ -405,7 +436,7 @@ static void test_too_many_pieces(void **state)
     for (pieces = 510; pieces < 515; pieces++) {
         host_reset(0);
         for (i = 0; i < pieces; i++)
-            host_add_map(EFI_CONVENTIONAL, (2 * i + 1) * FRAME_SIZE, 1);
+            host_add_map(EFI_CONVENTIONAL, MIB + (2 * i + 1) * FRAME_SIZE, 1);
         build(DIRECT_MAP_SIZE);
         expect_equal(zones.count, pieces < 512 ? pieces : 512, "ranges of %lu pieces", pieces);
         expect_counts(pieces, 0, pieces < 512 ? 0 : pieces - 512, zones.count, 0);
@@ -414,7 +445,7 @@ static void test_too_many_pieces(void **state)
     }
     host_reset(0);
     for (i = 3000; i--;)
-        host_add_map(EFI_CONVENTIONAL, (2 * i + 1) * FRAME_SIZE, 1);
+        host_add_map(EFI_CONVENTIONAL, MIB + (2 * i + 1) * FRAME_SIZE, 1);
     build(DIRECT_MAP_SIZE);
     model_build(&host.info, DIRECT_MAP_SIZE, 8192);
     compare(&zones, 3000);
@@ -452,7 +483,7 @@ static void test_reservations(void **state)
     host_add_reserved("byte", 3 * MIB + 1, 1);
     host_add_reserved("far", -FRAME_SIZE, 2 * FRAME_SIZE);
     build(DIRECT_MAP_SIZE);
-    expect_counts(8192, 1 + 2 + 1 + 1 + 2 + 1, 0, 4096 - 7, 4096 - 1);
+    expect_counts(8192, 256 + 2 + 1 + 1 + 2 + 1, 0, 4096 - 262, 4096 - 1);
     model_build(&host.info, DIRECT_MAP_SIZE, SPACE);
     compare(&zones, 0);
 }
@@ -465,7 +496,7 @@ static void test_empty_reservation(void **state)
     host_add_map(EFI_CONVENTIONAL, 0, 8192);
     host_add_reserved("empty", MIB, 0);
     build(DIRECT_MAP_SIZE);
-    expect_counts(8192, 1, 0, 4095, 4096);
+    expect_counts(8192, 256, 0, 3840, 4096);
 }
 
 /* ---- The audit sees damage ---------------------------------------------- */
@@ -631,20 +662,20 @@ static void test_init(void **state)
     (void)state;
     start_with(32, "");
     zone_init();
-    expect_counts(8192, 257, 0, 4095, 3840);
+    expect_counts(8192, 512, 0, 3840, 3840);
     expect_text(host_output.text, "", "what zone_init() prints");
     start_with(32, "mem=24M");
     zone_init();
-    expect_counts(8192, 257, 2048, 4095, 1792);
+    expect_counts(8192, 512, 2048, 3840, 1792);
     start_with(32, "mem=much");
     zone_init();
-    expect_counts(8192, 257, 0, 4095, 3840);
+    expect_counts(8192, 512, 0, 3840, 3840);
     expect_text(host_output.text, "zones: mem=much is not a size like 64M, ignored\n", "complaint");
     start_with(32, "map");
     zone_init();
-    expect_text(host_output.text, "map: start 0x0 pages 8192 type 7\n"
+    expect_text(host_output.text, "map: start 0x0 pages 8192 type 7 attributes 0x8\n"
                 "map: reserved 0x1100000 pages 256 image\n"
-                "map: usable 8192 reserved 257 withheld 0 kernel 4095 user 3840\n", "the map");
+                "map: usable 8192 reserved 512 withheld 0 kernel 3840 user 3840\n", "the map");
 }
 
 static void expect_too_small(u64 megabytes, const char *options, const char *sentence)
@@ -674,10 +705,10 @@ static void test_init_too_small(void **state)
     expect_enough(1024, 1023, false);
     start_with(21, "");
     zone_init();
-    expect_too_small(20, "", "Rustica cannot run here: of 20 MiB of memory only 15.9 MiB are for "
+    expect_too_small(20, "", "Rustica cannot run here: of 20 MiB of memory only 15 MiB are for "
                      "the kernel and 3 MiB for programs; each needs 4 MiB\n");
     expect_too_small(32, "mem=20M",
-                     "Rustica cannot run here: of 32 MiB of memory only 15.9 MiB are "
+                     "Rustica cannot run here: of 32 MiB of memory only 15 MiB are "
                      "for the kernel and 3 MiB for programs; each needs 4 MiB\n");
     expect_too_small(0, "", "Rustica cannot run here: of 0 B of memory only 0 B are for "
                      "the kernel and 0 B for programs; each needs 4 MiB\n");
@@ -695,6 +726,11 @@ static void test_show(void **state)
     expect_text(host_output.text,
                 "  free                        2 pieces      2 MiB  usable\n"
                 "  device registers            1 pieces      4 KiB\n", "the condensed map");
+    host_forget_output();
+    ((struct efi_descriptor *)host.map)->attributes |= EFI_MEMORY_SP;
+    zone_show_types(&host.info);
+    expect_true(strstr(host_output.text, "2 pieces      2 MiB  partly usable\n"),
+                "the condensed map says that one of two is kept: %s", host_output.text);
 }
 
 static void test_metadata(void **state)
@@ -719,7 +755,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing), cmocka_unit_test(test_simple),
-        cmocka_unit_test(test_types), cmocka_unit_test(test_boundary),
+        cmocka_unit_test(test_types), cmocka_unit_test(test_attributes),
+        cmocka_unit_test(test_boundary),
         cmocka_unit_test(test_above_4g), cmocka_unit_test(test_wrapping),
         cmocka_unit_test(test_too_many_pieces), cmocka_unit_test(test_limit),
         cmocka_unit_test(test_reservations), cmocka_unit_test(test_empty_reservation),
