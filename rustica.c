@@ -4806,12 +4806,15 @@ enum elf_reason elf_check_header(const struct elf_header *h, u64 file_size)
 //
 // All sums are checked before they are made: `a + b > limit` is wrong if
 // the sum wraps around, `b > limit - a` is not, once `a <= limit` is known.
+//
+// Of a segment that has no bytes in the file, all zeros that is, the place
+// in the file means nothing. Some linkers put it behind the file's end.
 
 enum elf_reason elf_check_segment(const struct elf_segment_header *h, u64 file_size)
 {
     if (h->filesz > h->memsz)
         return ELF_FILE_LARGER;
-    if (h->offset > file_size || h->filesz > file_size - h->offset)
+    if (h->filesz && (h->offset > file_size || h->filesz > file_size - h->offset))
         return ELF_FILE_RANGE;
     if (h->memsz > 0 - h->vaddr && h->vaddr)
         return ELF_WRAP;

@@ -99,7 +99,8 @@ static bool own_segment_is_good(const struct elf_segment_header *h)
 {
     big end = (big)h->vaddr + h->memsz;
 
-    return h->filesz <= h->memsz && (big)h->offset + h->filesz <= size && h->vaddr >= 0x10000 &&
+    return h->filesz <= h->memsz && h->vaddr >= 0x10000 &&
+           (h->filesz == 0 || (big)h->offset + h->filesz <= size) &&
            end <= USER_PROGRAM_END && h->memsz <= 64 * GIB && __builtin_popcountl(h->align) <= 1 &&
            h->align <= GIB && (h->offset - h->vaddr) % 4096 == 0 && (h->flags & 4) &&
            h->flags < 8 && (h->flags & 3) != 3;
@@ -304,7 +305,9 @@ static const struct {
     {"11 p_filesz past the end by a byte", ELF_FILE_RANGE,
      {SEG(3, filesz, 0x2800 - 0x2010 + 1)}},
     {"11 p_filesz up to the end is accepted", ELF_OK, {SEG(3, filesz, 0x2800 - 0x2010)}},
-    {"11 p_offset past the end", ELF_FILE_RANGE, {SEG(3, offset, 0x3010), SEG(3, filesz, 0)}},
+    {"11 p_offset past the end", ELF_FILE_RANGE, {SEG(3, offset, 0x3010), SEG(3, filesz, 1)}},
+    {"11 of no bytes p_offset past the end is accepted", ELF_OK,
+     {SEG(3, offset, 0x3010), SEG(3, filesz, 0)}},
     {"11 p_offset 2^63", ELF_FILE_RANGE, {SEG(2, offset, 1UL << 63)}},
     {"11 p_offset + p_filesz wrapping", ELF_FILE_RANGE,
      {SEG(2, offset, -0x1000UL), SEG(2, filesz, 0x1010), SEG(2, memsz, 0x1010)}},
