@@ -32,7 +32,7 @@
 ##   OPT=           options for the kernel, as in OPT="pmm=array"
 ##   MEM=128M       the machine's memory, 64M or more,
 ##   MACHINE=q35      chipset (q35, pc),
-##   CPU=max          processor (max, qemu64, ...),
+##   CPU=max          processor (max, qemu64, ...; with ACCEL=kvm the host's),
 ##   SMP=1            number of processors,
 ##   ACCEL=tcg        and how it is emulated: tcg works everywhere, kvm is faster
 ##   COLD=          COLD=1 boots the disk image as a real machine does. Otherwise the
@@ -50,7 +50,7 @@ CC      = gcc
 OPT     =
 MEM     = 128M
 MACHINE = q35
-CPU     = max
+CPU     = $(if $(filter kvm,$(ACCEL)),host,max)
 SMP     = 1
 ACCEL   = tcg
 DISK    =
@@ -597,16 +597,19 @@ setup-book: setup
 
 # ---- What must be installed --------------------------------------------------
 #
-# Each is tool:package, by the names of Debian and Ubuntu.
+# Each is tool:package, by the names of Debian and Ubuntu. Not every release has every
+# package: we install those it has and name the others, and what needs one says so. We can
+# do without the second compiler.
 
-NEEDS := gcc:gcc ld:binutils tcc:tcc qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
+SECOND := tcc:tcc
+NEEDS := gcc:gcc ld:binutils qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
          mformat:mtools python3:python3 gdb:gdb patch:patch
 FILES  = /usr/bin/kill:procps /usr/include/stdio.h:libc6-dev /usr/include/cmocka.h:libcmocka-dev \
          /usr/include/efi/efi.h:gnu-efi \
          $(or $(EFI_LIB),libefi.a):gnu-efi $(or $(OVMF),OVMF.fd):ovmf \
          $(or $(FONT),Lat15-Terminus16.psf.gz):console-setup-linux
 
-install  = 'make setup' installs it on Debian and Ubuntu, 'make doctor' tells more
+install  = 'make setup' installs it on Debian and Ubuntu if they have it; 'make doctor' tells more
 require  = for t in $(1); do command -v $$t >/dev/null || \
                { echo "make: $$t is missing. $(install)."; exit 1; }; done
 exist    = [ -e "$(1)" ] || { echo "make: $(or $(2),$(1)) is missing. $(install)."; exit 1; }
@@ -616,28 +619,36 @@ tools: $(filter setup setup-book,$(MAKECMDGOALS))
 	@$(call require,$(firstword $(CC)) ld objcopy)
 	@$(call exist,$(EFI_LIB),gnu-efi) && $(call exist,$(EFI_INC)/efi.h)
 
-missing = $(shell for n in $(NEEDS) $(FILES); do \
+missing = $(shell for n in $(NEEDS) $(SECOND) $(FILES); do \
               command -v $${n%:*} || [ -e $${n%:*} ] || echo missing:$$n; \
               done | sed -n 's/^missing:.*://p')
 
 setup:
-	@packages="$(sort $(missing))"; \
-	[ "$$packages" ] || { echo "Nothing to install: all that Rustica needs is here."; exit 0; }; \
+	@wanted="$(sort $(missing))"; \
+	[ "$$wanted" ] || { echo "Nothing to install: all that Rustica needs is here."; exit 0; }; \
 	sudo=; [ $$(id -u) = 0 ] || sudo=sudo; \
 	for t in apt-get $$sudo; do command -v $$t >/dev/null || \
-	    { echo "make setup: no $$t here. Please install: $$packages"; exit 1; }; done; \
-	echo "Installing $$packages"; \
-	$$sudo apt-get -qq update; \
+	    { echo "make setup: no $$t here. Please install: $$wanted"; exit 1; }; done; \
+	offered() { [ "$$(apt-cache show $$1 2>&-)" ]; }; \
+	divide() { packages= absent=; for p in $$wanted; do \
+	    if offered $$p; then packages+=" $$p"; else absent+=" $$p"; fi; done; }; \
+	divide; \
+	if [ "$$packages" ] || ! offered make; then $$sudo apt-get -qq update; divide; fi; \
+	[ ! "$$absent" ] || echo "This release has no package$$absent: we go on without"; \
+	[ "$$packages" ] || { echo "Nothing to install"; exit 0; }; \
+	echo "Installing$$packages"; \
 	$$sudo env DEBIAN_FRONTEND=noninteractive \
 	    apt-get -qq install --no-install-recommends $$packages >/dev/null
 
 doctor:
-	@bad=0 book=; for n in $(NEEDS) $(FILES) book: $(BOOK_NEEDS); do t=$${n%:*} version= path=; \
-	    if [ $$n = book: ]; then book=yes; continue; \
+	@bad=0 only=; for n in $(NEEDS) $(FILES) CC=tcc: $(SECOND) book: $(BOOK_NEEDS); do \
+	    t=$${n%:*} version= path=; \
+	    if [ -z "$${n#*:}" ]; then only=$$t; continue; \
 	    elif path=$$(command -v $$t); then \
 	        version=$$($$t --version </dev/null 2>&1 | grep -am1 '[0-9][.][0-9]') || :; \
 	    elif [ -e $$t ]; then path=$$t; \
-	    elif [ $$book ]; then path="not here, only the book needs it: 'make setup-book'"; \
+	    elif [ $$only = CC=tcc ]; then path="not here, only CC=tcc needs it"; \
+	    elif [ $$only ]; then path="not here, only the book needs it: 'make setup-book'"; \
 	    else bad=1 path="MISSING, in the package $${n#*:}"; fi; \
 	    printf '%-20s %-30s %s\n' "$${t##*/}" "$$path" "$$version"; done; \
 	[ $$bad = 0 ] || { echo "make doctor: 'make setup' installs what is missing."; exit 1; }

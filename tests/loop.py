@@ -148,7 +148,8 @@ def bench(rounds, snapshot, *qemu):
     tree = ROOT / "build" / "bench"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("build", ".git"))
-    ways = {"warm, tcc": ["CC=tcc"], "warm, gcc": ["CC=gcc"], "cold, gcc": ["CC=gcc", "COLD=1"]}
+    ways = {"warm, tcc": ["CC=tcc"]} if shutil.which("tcc") else {}
+    ways |= {"warm, gcc": ["CC=gcc"], "cold, gcc": ["CC=gcc", "COLD=1"]}
     times = {}
     for number in range(int(rounds) + 1):       # the first round builds what is missing
         print(f"\rround {number} of {rounds} ", end="", flush=True)

@@ -38,8 +38,11 @@ take()
     qemu=$COPROC_PID
     trap 'kill $qemu 2>/dev/null' EXIT
     exec 7<&"${COPROC[0]}" 8>&"${COPROC[1]}"
-    if [ "$(first_line <&7)" = waiting ]; then
+    said=$(first_line <&7)
+    if [ "$said" = waiting ]; then
         printf '%s\n' "migrate \"exec:cat >$new\"" quit >&8
+    else
+        echo "$said"
     fi
     exec 8>&-
     cat <&7
