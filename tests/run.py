@@ -404,6 +404,24 @@ def shell(t):
 add("session/shell", shell)
 
 
+def terminal(cc, t):
+    """Who owns the terminal, and which group its signals go to: Linux is the oracle."""
+    build("", cc)
+    build("", "", "snapshot")
+    words = ["make", "run", f"CC={cc}", f"LOG={t.dir.relative_to(ROOT) / 'debug.log'}"]
+    try:
+        status, wanted, got = session.ask_both(words, str(
+            ROOT / "build" / cc / "ramdisk/root/bin/family"), LIMIT / 4)
+    except AssertionError as complaint:
+        raise Failed(str(complaint) or repr(complaint))
+    t.same_text(wanted, got)
+    t.check(status == 0, f"the session should end with status 0, not {status}")
+
+
+for cc in COMPILERS:
+    add("session/terminal-" + cc, terminal, cc)
+
+
 # ---- Abuse -------------------------------------------------------------------
 
 def typed_ahead(t):

@@ -125,3 +125,20 @@ def conversation(command, patience):
         return t.status(), t.text
     finally:
         t.close()
+
+
+def ask_both(command, program, patience):
+    """What a program writes on a terminal of the host, and at our prompt."""
+    theirs = Terminal([program], patience)
+    theirs.expect(r"takes it: .*\n")
+    theirs.close()
+    ours = Terminal(command, patience)
+    try:
+        ours.expect(PROMPT)
+        before = ours.seen
+        ours.type(f"{os.path.basename(program)}\r", PROMPT)
+        text = ours.text[before:ours.seen].split("\n", 1)[1]
+        ours.type("poweroff\r")
+        return ours.status(), theirs.text, text.removesuffix("$ ")
+    finally:
+        ours.close()

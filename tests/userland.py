@@ -280,3 +280,12 @@ def edges(t, root, cc):
     (t.dir / "input").write_text("cd /tmp; edges\n")
     text = t.boot(CC=cc, stdin=t.dir / "input")
     t.same_text(wanted, text[text.index("a sleeper beside"):])
+
+
+@test
+def family(t, root, cc):
+    """Processes, signals, their frames: Linux is the oracle."""
+    _, wanted, _ = run(t, [root / "bin/family"], "", playground(t))
+    (t.dir / "input").write_text("cd /tmp; family </dev/null\n")
+    text = t.boot(CC=cc, stdin=t.dir / "input")
+    t.same_text(wanted, re.sub("^user: .*\n", "", text[text.index("nobody: "):], flags=re.M))

@@ -1,0 +1,950 @@
+// ## family {#user-family}
+//
+// Questions about processes: who may move whom into which group, what a
+// parent learns of its children, what a signal brings with it and what it
+// must not bring back, what becomes of a process that starts another
+// program. Like [edges](#user-edges) it asks and prints the answers; Linux
+// must give the same.
+
+#include "libc.h"
+
+#define SIGNAL_USER 10
+#define SIGNAL_CHILD 17
+#define SIGNAL_SEGV 11
+#define SIGNAL_FPE 8
+#define SIGNAL_TRAP 5
+
+static s64 moment[2] = {0, 20000000};
+
+// ## Children that ask {#family-children}
+//
+// Many questions change who asks them, so a child does it. It says what it
+// has to say and ends; the answer to `asked()` is how. What the parent has
+// said before must not be said again.
+//
+// Nothing here depends on who is faster. `child_of()` waits until the child
+// says that it is ready, has become another program, or has ended: then
+// nobody has the other end of a pipe any more.
+
+static int ready_end;
+
+static void ready(void)
+{
+    close(ready_end);
+}
+
+static long child_of(void (*ask)(void))
+{
+    int ends[2];
+    long pid;
+    char byte;
+
+    sink_flush(&out);
+    syscall3(293, (long)ends, O_CLOEXEC, 0);   /* pipe2 */
+    pid = fork();
+    if (!pid) {
+        ready_end = ends[1];
+        ask();
+        exit(done(0));
+    }
+    close(ends[1]);
+    read(ends[0], &byte, 1);
+    close(ends[0]);
+    return pid;
+}
+
+// The status of one that ends, and one that has ended and waits to be asked
+// for.
+
+static int asked(void (*ask)(void))
+{
+    int status = 0;
+    long pid = child_of(ask);
+
+    while (wait4(pid, &status, 0) == -EINTR)
+        ;
+    return status;
+}
+
+static long waitid(int kind, long id, void *info, int options)
+{
+    return syscall6(247, kind, id, (long)info, options, 0, 0);
+}
+
+static long ended_child(void (*ask)(void))
+{
+    long pid = child_of(ask);
+
+    waitid(1, pid, NULL, 4 | 0x1000000);       /* has ended, and stays */
+    return pid;
+}
+
+// Children of several kinds, and the end of one.
+
+static void sleep_long(void)
+{
+    s64 long_time[2] = {1000, 0};
+
+    ready();
+    nanosleep(long_time, NULL);
+}
+
+static void end_at_once(void)
+{
+    exit(3);
+}
+
+static void finish(long pid)
+{
+    kill(pid, 9);
+    while (wait4(pid, NULL, 0x40000000) == -EINTR)
+        ;
+}
+
+// The calls that this is about.
+
+static long setpgid(long pid, long group)
+{
+    return syscall3(109, pid, group, 0);
+}
+
+static long getpgid(long pid)
+{
+    return syscall3(121, pid, 0, 0);
+}
+
+static long setsid(void)
+{
+    return syscall3(112, 0, 0, 0);
+}
+
+static long getsid(long pid)
+{
+    return syscall3(124, pid, 0, 0);
+}
+
+// ## Groups and sessions {#family-groups}
+
+static void lead_a_session(void)
+{
+    long mine = setsid();
+
+    say("the first of a session: %d", mine == getpid());
+    say(", again: %ld, moving: %ld", setsid(), setpgid(0, 0));
+    say(", group and session: %d %d\n", getpgid(0) == getpid(), getsid(0) == getpid());
+}
+
+static void lead_a_group(void)
+{
+    say("who leads a group: %ld", setpgid(0, 0));
+    say(", cannot have a session: %ld\n", setsid());
+}
+
+// And what such a child may be, for others to ask about.
+
+static void sit_in_a_session(void)
+{
+    setsid();
+    sleep_long();
+}
+
+static void become_sleep(void)
+{
+    char *words[] = {"sleep", "1000", NULL};
+
+    execve("/bin/sleep", words, words + 2);
+    exit(1);
+}
+
+// All the reasons for which a process cannot be moved, and some that are
+// none.
+
+static void ask_groups(void)
+{
+    long a = child_of(sleep_long), b = child_of(sleep_long), other = child_of(sit_in_a_session);
+    long replaced = child_of(become_sleep), ended = ended_child(end_at_once);
+
+    say("nobody: %ld, process 1: %ld, parent: %ld", setpgid(999999, 0), setpgid(1, 4242),
+        setpgid(syscall3(110, 0, 0, 0), 77));
+    say(", a negative group: %ld, one that is not there: %ld\n", setpgid(a, -3),
+        setpgid(a, 999999));
+    say("a child: %ld", setpgid(a, a));
+    say(", another joins it: %ld", setpgid(b, a));
+    say(", are together: %d\n", getpgid(b) == a && getpgid(a) == a);
+    say("in another session: %ld, into its group: %ld", setpgid(other, other), setpgid(a, other));
+    say(", after execve: %ld, after its end: %ld\n", setpgid(replaced, replaced),
+        setpgid(ended, a));
+    say("group of nobody: %ld, session of nobody: %ld", getpgid(999999), getsid(999999));
+    say(", of the ended one: %d, sessions: %d %d\n", getpgid(ended) == a, getsid(a) == getsid(0),
+        getsid(other) == other);
+    finish(a), finish(b), finish(other), finish(replaced), finish(ended);
+    asked(lead_a_session);
+    asked(lead_a_group);
+}
+
+// ## Waiting {#family-wait}
+
+static void end_by_signal(void)
+{
+    kill(getpid(), 9);
+}
+
+static void ask_wait(void)
+{
+    int status = 77;
+    long pid;
+
+    say("nobody to wait for: %ld, unknown options: %ld", wait4(-1, NULL, 0), wait4(-1, NULL, 64));
+    pid = child_of(sleep_long);
+    say(", not yet: %ld, any kind: %ld, no clones: %ld\n", wait4(pid, &status, WNOHANG),
+        wait4(pid, NULL, WNOHANG | 0x40000000), wait4(pid, NULL, (int)0x80000000));
+    finish(pid);
+    pid = ended_child(end_at_once);
+    say("to a wrong address: %ld", wait4(pid, (int *)8, 0));
+    say(", and then it is gone: %ld\n", wait4(pid, NULL, 0));
+    say("status: %x", asked(end_at_once));
+    say(", by a signal: %x\n", asked(end_by_signal));
+}
+
+// The newer call, which says it in more words.
+
+static void say_waitid(const char *what, long result, const u32 *info, long pid)
+{
+    say("%s: %ld, signal %u, code %u, its number %d, status %u\n", what, result, info[0], info[2],
+        info[4] == pid, info[6]);
+}
+
+static void ask_waitid(void)
+{
+    u32 info[32] = {0};
+    long pid = child_of(sleep_long), result;
+
+    say("no options: %ld, unknown kind: %ld, process 0: %ld, nobody's: %ld\n",
+        waitid(0, 0, info, 0), waitid(7, 0, info, 4), waitid(1, 0, info, 4),
+        waitid(1, 999999, info, 4));
+    info[0] = 55;
+    result = waitid(1, pid, info, 4 | WNOHANG);
+    say_waitid("not yet", result, info, 0);
+    kill(pid, 9);
+    result = waitid(1, pid, info, 4 | 0x1000000);
+    say_waitid("looked at", result, info, pid);
+    result = waitid(0, 0, info, 4);
+    say_waitid("killed", result, info, pid);
+    pid = child_of(end_at_once);
+    result = waitid(2, 0, info, 4);
+    say_waitid("ended", result, info, pid);
+}
+
+// What a process has used. How much that is differs, but it must be about
+// as much as it did.
+
+struct usage {
+    s64 user[2], system[2], memory, unknown[13];
+};
+
+static u64 spent(const struct usage *u)
+{
+    return (u64)((u->user[0] + u->system[0]) * 1000 + (u->user[1] + u->system[1]) / 1000);
+}
+
+static void compute(void)
+{
+    char *at = (char *)syscall6(SYS_MMAP, 0, 8 << 20, 3, 0x22, -1, 0);
+    struct usage u = {.memory = 0};
+    u64 i;
+
+    for (i = 0; i < 8 << 20; i += 4096)
+        at[i] = 1;
+    do
+        syscall3(98, 0, (long)&u, 0);
+    while (spent(&u) < 60);
+}
+
+static void ask_usage(void)
+{
+    struct usage u = {.memory = 0};
+    s64 ticks[4] = {0}, now;
+    long pid = child_of(compute);
+
+    say("with usage: %d", syscall6(61, pid, 0, 0, (long)&u, 0, 0) == pid);
+    say(", at least 60 ms: %d, at least 8 MiB: %d", spent(&u) >= 60, u.memory >= 8192);
+    syscall3(98, -1, (long)&u, 0);
+    say(", the children's: %d %d", spent(&u) >= 60, u.memory >= 8192);
+    now = syscall3(100, (long)ticks, 0, 0);
+    say(", in ticks: %d %d\n", now > 0, ticks[2] + ticks[3] >= 5);
+    say("usage of something else: %ld, to nowhere: %ld\n", syscall3(98, 7, (long)&u, 0),
+        syscall3(98, 0, 8, 0));
+    say("more than none of it, to a wrong address: %ld\n",
+        syscall6(61, child_of(end_at_once), 0, 0, 8, 0, 0));
+}
+
+// ## Handlers {#family-handlers}
+//
+// The frame that a handler finds, as Linux lays it out.
+
+struct reason {
+    s32 signal, error, code, pad;
+    u32 pid, user;
+    u64 value, more[12];
+};
+
+struct stack {
+    u64 start;
+    u32 flags, pad;
+    u64 size;
+};
+
+enum { R8, R9, R10, R11, R12, R13, R14, R15, RDI, RSI, RBP, RBX, RDX, RAX, RCX, RSP, RIP, FLAGS,
+       SEGMENTS, ERROR, VECTOR, MASK, ADDRESS, VECTORS };
+
+struct context {
+    u64 flags, link;
+    struct stack stack;
+    u64 word[24], reserved[8], blocked;
+};
+
+extern u8 back[];
+__asm__("back:\n movl $15, %eax\n syscall\n");
+
+static long handle(int signal, void *handler, u64 flags, u64 mask)
+{
+    const u64 action[4] = {(u64)handler, 0x04000004 | flags, (u64)back, mask};
+
+    return syscall6(13, signal, (long)action, 0, 8, 0, 0);
+}
+
+// Setting the mask of blocked signals returns the old one.
+
+static u64 set_mask(u64 mask)
+{
+    u64 old = 0;
+
+    syscall6(14, 2, (long)&mask, (long)&old, 8, 0, 0);
+    return old;
+}
+
+static u64 mask_now(void)
+{
+    u64 old = 0;
+
+    syscall6(14, 0, 0, (long)&old, 8, 0, 0);
+    return old;
+}
+
+// Which handlers ran, in what order, and with what blocked, is noted to be
+// said later: a handler may have interrupted somebody who says something.
+
+static volatile int ran;
+static volatile u64 which[8], masks[8];
+
+static void note(int signal, struct reason *reason, struct context *context)
+{
+    (void)reason, (void)context;
+    which[ran % 8] = (u64)signal;
+    masks[ran++ % 8] = mask_now();
+}
+
+static void say_notes(const char *what)
+{
+    int i;
+
+    say("%s:", what);
+    for (i = 0; i < ran; i++)
+        say(" %lu with %lx", which[i], masks[i]);
+    say("\n");
+    ran = 0;
+}
+
+// Two signals are pending, and blocked. Whoever waits with none blocked
+// gets both; each handler blocks what it wants; and then all is as before.
+
+static void ask_suspend(void)
+{
+    const u64 none = 0, one = 1UL << 9;
+    long result;
+
+    handle(SIGNAL_USER, note, 0, 1UL << 20);
+    handle(12, note, 0, 0);
+    set_mask(1UL << 9 | 1UL << 11 | 1UL << 30);
+    kill(getpid(), 12), kill(getpid(), SIGNAL_USER);
+    result = syscall3(130, (long)&none, 8, 0);
+    say("two at once: %ld, blocked again %lx", result, set_mask(1UL << 9 | 1UL << 11));
+    say_notes("");
+    kill(getpid(), 12), kill(getpid(), SIGNAL_USER);
+    result = syscall3(130, (long)&one, 8, 0);
+    say("one of two: %ld, blocked again %lx", result, mask_now());
+    say_notes("");
+    set_mask(0);
+    say_notes("the other");
+    say("a wrong size: %ld, from nowhere: %ld\n", syscall3(130, (long)&none, 4, 0),
+        syscall3(130, 8, 8, 0));
+}
+
+// What is pending, and waiting for it without a handler. The signals from
+// 32 on come as often as they were sent, in order, each with its value; the
+// others once.
+
+static void send_value(int signal, u64 value)
+{
+    struct reason reason = {.code = -1, .pid = (u32)getpid(), .value = value};
+
+    syscall3(129, getpid(), signal, (long)&reason);
+}
+
+static long take(u64 set, struct reason *reason, s64 *time)
+{
+    return syscall6(128, (long)&set, (long)reason, (long)time, 8, 0, 0);
+}
+
+static void send_later(void)
+{
+    ready();
+    nanosleep(moment, NULL);
+    kill(syscall3(110, 0, 0, 0), 12);
+}
+
+// A child sends when we wait, or shortly before.
+
+static void ask_queue(void)
+{
+    s64 none[2] = {0, 0};
+    struct reason reason = {0};
+    u64 pending = 0, i;
+    long result;
+
+    set_mask(1UL << 39 | 1UL << 11);
+    for (i = 1; i <= 3; i++)
+        send_value(40, i), send_value(12, i);
+    syscall3(127, (long)&pending, 8, 0);
+    say("pending: %lx; taken:", pending);
+    while ((result = take(1UL << 39 | 1UL << 11, &reason, none)) > 0)
+        say(" %ld with %lu, code %d;", result, reason.value, reason.code);
+    say(" then %ld\n", result);
+    result = child_of(send_later);
+    say("waited for: %ld", take(1UL << 11, &reason, NULL));
+    say(", sent by the child: %d, code %d", reason.pid == result, reason.code);
+    finish(result);
+    say(", nobody comes: %ld", take(1UL << 11, &reason, moment));
+    handle(SIGNAL_USER, note, 0, 0);
+    result = child_of(send_later);
+    say(", a wrong size: %ld, time: %ld\n", syscall6(128, (long)&pending, 0, 0, 4, 0, 0),
+        take(1, NULL, (s64[2]){0, -1}));
+    finish(result);
+    set_mask(0);
+}
+
+// The reason. From a process, from a thread's own call, from a child.
+
+static struct reason why;
+static struct context how;
+
+static void remember(int signal, struct reason *reason, struct context *context)
+{
+    (void)signal;
+    why = *reason;
+    how = *context;
+    ran++;
+}
+
+static void say_why(const char *what, long pid)
+{
+    say("%s: signal %d, code %d, from it %d, value %lu\n", what, why.signal, why.code,
+        why.pid == pid, why.value);
+}
+
+static void ask_reasons(void)
+{
+    long pid;
+
+    handle(SIGNAL_USER, remember, 0, 0);
+    handle(SIGNAL_CHILD, remember, 0x10000000, 0);
+    kill(getpid(), SIGNAL_USER);
+    say_why("kill", getpid());
+    syscall3(234, getpid(), getpid(), SIGNAL_USER);
+    say_why("tgkill", getpid());
+    syscall3(200, getpid(), SIGNAL_USER, 0);
+    say_why("tkill", getpid());
+    pid = child_of(end_at_once);
+    wait4(pid, NULL, 0);
+    say_why("an end", pid);
+    pid = child_of(end_by_signal);
+    wait4(pid, NULL, 0);
+    say_why("a violent end", pid);
+    handle(SIGNAL_CHILD, NULL, 0, 0);
+}
+
+// Who is there to be told? A number that is no signal is a mistake only if
+// somebody would have got it.
+
+static void ask_kill(void)
+{
+    long pid = ended_child(end_at_once);
+    u32 lowest = 1u << 31;
+
+    say("to the ended: %ld, to nobody: %ld, with a wrong number: %ld, to nobody: %ld\n",
+        kill(pid, 9), kill(999999, 0), kill(pid, 99), kill(999999, 99));
+    wait4(pid, NULL, 0);
+    say("to no group: %ld, to our group: %ld, to no process: %ld", kill(-999999, 9), kill(0, 0),
+        kill((s32)lowest, 0));
+    say(", to a thread: %ld %ld %ld %ld %ld\n", syscall3(200, 0, 9, 0), syscall3(200, 999999, 9, 0),
+        syscall3(234, -1, getpid(), 0), syscall3(234, 999999, getpid(), 0),
+        syscall3(234, getpid(), getpid(), 99));
+}
+
+// ## Faults and contexts {#family-contexts}
+//
+// Functions that fail at once, or nearly. The handler goes on as if they
+// had returned, and lets them return what it wants.
+
+__asm__("read_at:\n movb (%rdi), %al\n ret\n"
+        "write_at:\n movb $1, (%rdi)\n ret\n"
+        "jump_to:\n jmp *%rdi\n"
+        "not_an_instruction:\n ud2\n"
+        "breakpoint:\n int3\n ret\n"
+        "divide:\n xorl %ecx, %ecx\n movl $1, %eax\n cltd\n divl %ecx\n ret\n"
+        "privileged:\n hlt\n ret\n");
+
+u64 read_at(u64 at), write_at(u64 at), jump_to(u64 at), not_an_instruction(u64), breakpoint(u64);
+u64 divide(u64), privileged(u64);
+
+static void return_from_it(int signal, struct reason *reason, struct context *context)
+{
+    remember(signal, reason, context);
+    context->word[RIP] = *(u64 *)context->word[RSP];
+    context->word[RSP] += 8;
+    context->word[RAX] = 4711;
+}
+
+static void try(const char *what, u64 (*function)(u64), u64 at)
+{
+    u64 result = function(at), address = (u64)why.user << 32 | why.pid;
+
+    say("%s: signal %d, code %d, vector %lu, error %lx, returns %lu", what, why.signal, why.code,
+        how.word[VECTOR], how.word[ERROR], result);
+    say(", address: %s\n", !address ? "none" : address == at ? "that" :
+        address - (u64)function < 16 ? "the instruction's" : "another");
+}
+
+// Each of them, with a page of data that is there.
+
+static void ask_faults(void)
+{
+    static const int faults[] = {4, 5, 7, 8, 11};
+    static u8 data[4096];
+    u64 i;
+
+    for (i = 0; i < array_count(faults); i++)
+        handle(faults[i], return_from_it, 0, 0);
+    data[0] = data[4095] = 1;
+    try("nothing there", read_at, 0x10);
+    try("writing there", write_at, 0x10);
+    try("writing code", write_at, (u64)ask_faults);
+    try("executing data", jump_to, (u64)data);
+    try("the kernel's", read_at, 0xffff800000000000);
+    try("nobody's", read_at, 1UL << 63);
+    try("not an instruction", not_an_instruction, 0);
+    try("a breakpoint", breakpoint, 0);
+    try("divided by zero", divide, 0);
+    try("not for us", privileged, 0);
+}
+
+// What comes back from a handler. All registers are loaded, and the handler
+// adds to each what tells it from the others.
+
+u64 registers[16];
+
+__asm__("exchange:\n"
+        " pushq %rbx\n pushq %rbp\n pushq %r12\n pushq %r13\n pushq %r14\n pushq %r15\n"
+        " movl $100, %eax\n"
+        " movq %rax, %r8\n movq %rax, %r9\n movq %rax, %r10\n movq %rax, %r11\n"
+        " movq %rax, %r12\n movq %rax, %r13\n movq %rax, %r14\n movq %rax, %r15\n"
+        " movq %rax, %rdi\n movq %rax, %rsi\n movq %rax, %rbp\n movq %rax, %rbx\n"
+        " movq %rax, %rdx\n movq %rax, %rcx\n ud2\n pushq %rax\n movq $registers, %rax\n"
+        " movq %r8, (%rax)\n movq %r9, 8(%rax)\n movq %r10, 16(%rax)\n movq %r11, 24(%rax)\n"
+        " movq %r12, 32(%rax)\n movq %r13, 40(%rax)\n movq %r14, 48(%rax)\n"
+        " movq %r15, 56(%rax)\n movq %rdi, 64(%rax)\n movq %rsi, 72(%rax)\n"
+        " movq %rbp, 80(%rax)\n movq %rbx, 88(%rax)\n movq %rdx, 96(%rax)\n"
+        " popq 104(%rax)\n movq %rcx, 112(%rax)\n"
+        " popq %r15\n popq %r14\n popq %r13\n popq %r12\n popq %rbp\n popq %rbx\n ret\n");
+
+void exchange(void);
+
+static void count_up(int signal, struct reason *reason, struct context *context)
+{
+    u64 i;
+
+    (void)signal, (void)reason;
+    for (i = 0; i < RSP; i++)
+        context->word[i] += i;
+    context->word[RIP] += 2;
+}
+
+// Flags: the handler changes all, and some stay changed. One of them is the
+// trap after each instruction, so that one is asked for by itself.
+
+static u64 flags_to_set;
+
+static void set_flags(int signal, struct reason *reason, struct context *context)
+{
+    (void)signal, (void)reason;
+    context->word[FLAGS] |= flags_to_set;
+    context->word[RIP] += 2;
+}
+
+static void stop_tracing(int signal, struct reason *reason, struct context *context)
+{
+    remember(signal, reason, context);
+    if (ran == 3)
+        context->word[FLAGS] &= ~0x100UL;
+}
+
+__asm__("flags_behind:\n ud2\n pushfq\n popq %rax\n pushq $0x202\n popfq\n ret\n");
+
+u64 flags_behind(void);
+
+// Both.
+
+static void ask_contexts(void)
+{
+    u64 i;
+
+    handle(4, count_up, 0, 0);
+    exchange();
+    say("registers:");
+    for (i = 0; i < RSP; i++)
+        say(" %lu", registers[i] - 100);
+    handle(4, set_flags, 0, 0);
+    flags_to_set = ~0x100UL;
+    say("\nflags that may be set: %lx", flags_behind());
+    handle(SIGNAL_TRAP, stop_tracing, 0, 0);
+    flags_to_set = 0x100, ran = 0;
+    flags_behind();
+    say(", traps after each instruction: %d, code %d\n", ran, why.code);
+    ran = 0;
+}
+
+// What nobody may have, a handler cannot get by what it writes into its
+// context: another ring, an address that is none, signals that cannot be
+// blocked. Whoever tries the first two does not survive.
+
+static u64 forged_segments, forged_rip, forged_vectors;
+
+static void forge(int signal, struct reason *reason, struct context *context)
+{
+    (void)signal, (void)reason;
+    context->blocked = ~0UL;
+    if (forged_segments)
+        context->word[SEGMENTS] = forged_segments;
+    if (forged_rip)
+        context->word[RIP] = forged_rip;
+    if (forged_vectors)
+        context->word[VECTORS] = forged_vectors;
+}
+
+// Two that try.
+
+static void try_to_rule(void)
+{
+    handle(SIGNAL_USER, forge, 0, 0);
+    kill(getpid(), SIGNAL_USER);
+    privileged(0);
+}
+
+static void return_nowhere(void)
+{
+    __asm__ volatile("movl $8, %%esp\n movl $15, %%eax\n syscall\n" : : : "memory");
+}
+
+static void ask_forged(void)
+{
+    handle(SIGNAL_USER, forge, 0, ~0UL);
+    kill(getpid(), SIGNAL_USER);
+    say("blocked by a context: %lx", set_mask(~0UL));
+    say(", by a call: %lx\n", set_mask(0));
+    forged_segments = 0x0010000000000008;
+    say("code and stack of ring 0: %x", asked(try_to_rule));
+    forged_segments = 0, forged_rip = 1UL << 47;
+    say(", an address that is none: %x", asked(try_to_rule));
+    forged_rip = 0xffffffff80001000;
+    say(", the kernel's: %x", asked(try_to_rule));
+    forged_rip = 0, forged_vectors = 16;
+    say(", vector registers from nowhere: %x", asked(try_to_rule));
+    forged_vectors = 0;
+    say(", no frame at all: %x\n", asked(return_nowhere));
+}
+
+// ## The other stack {#family-stack}
+
+static u8 other_stack[2][16384];
+
+// The call, and a handler that looks where it is, and tries to change it.
+
+static long sigaltstack(const struct stack *new, struct stack *old)
+{
+    return syscall3(131, (long)new, (long)old, 0);
+}
+
+static bool is_on(const void *local, int number)
+{
+    return (u64)local - (u64)other_stack[number] < sizeof other_stack[number];
+}
+
+static volatile int on_it, seen_flags;
+static volatile long refused;
+
+static void where_am_i(int signal, struct reason *reason, struct context *context)
+{
+    struct stack now = {0}, none = {0, 2, 0, 0};
+
+    remember(signal, reason, context);
+    on_it = is_on(&now, 0) ? 1 : is_on(&now, 1) ? 2 : 0;
+    refused = sigaltstack(&none, &now);
+    sigaltstack(NULL, &now);
+    seen_flags = (int)now.flags;
+    if (signal == SIGNAL_SEGV)
+        exit(on_it);
+    if (signal == 12)
+        context->stack.start = (u64)other_stack[1];
+}
+
+// Two that run off their stacks: the usual one, while the handler has
+// another, and the other one itself, of which little is left.
+
+static void overflow(void)
+{
+    struct stack mine = {(u64)other_stack[0], 0, 0, sizeof other_stack[0]};
+
+    sigaltstack(&mine, NULL);
+    handle(SIGNAL_SEGV, where_am_i, 0x08000000, 0);
+    __asm__ volatile("1: pushq %%rax\n jmp 1b\n" : : : "memory");
+}
+
+static void overflow_the_other(void)
+{
+    struct stack mine = {(u64)other_stack[1], 0, 0, 2048};
+
+    memset(other_stack[0], 1, sizeof other_stack[0]);
+    sigaltstack(&mine, NULL);
+    handle(SIGNAL_USER, where_am_i, 0x48000000, 0);
+    __asm__ volatile("leaq 1024(%0), %%rsp\n movl $39, %%eax\n syscall\n movl %%eax, %%edi\n"
+                     "movl $10, %%esi\n movl $62, %%eax\n syscall\n ud2\n"
+                     : : "r"(other_stack[1]) : "memory");
+}
+
+// What may be set, what is told, and where the handler then runs.
+
+static void ask_stack(void)
+{
+    struct stack mine = {(u64)other_stack[0], 0, 0, sizeof other_stack[0]}, old = {1, 1, 0, 1};
+    struct stack wrong = {(u64)other_stack, 7, 0, 16384}, small = {(u64)other_stack, 0, 0, 100};
+
+    say("none yet: %ld", sigaltstack(NULL, &old));
+    say(", flags %u, size %lu", old.flags, old.size);
+    say("; wrong flags: %ld, too small: %ld, from nowhere: %ld\n",
+        sigaltstack(&wrong, NULL), sigaltstack(&small, NULL), sigaltstack((void *)8, NULL));
+    say("set: %ld", sigaltstack(&mine, NULL));
+    say(", asked: %ld", sigaltstack(NULL, &old));
+    say(", flags %u, ours: %d\n", old.flags, old.start == (u64)other_stack[0]);
+    handle(SIGNAL_USER, where_am_i, 0, 0);
+    kill(getpid(), SIGNAL_USER);
+    say("not wanted: on stack %d, flags %d, change: %ld\n", on_it, seen_flags, refused);
+    sigaltstack(&mine, NULL);
+    handle(SIGNAL_USER, where_am_i, 0x08000000, 0);
+    kill(getpid(), SIGNAL_USER);
+    say("wanted: on stack %d, flags %d, change: %ld", on_it, seen_flags, refused);
+    say(", in the context: %d %d\n", how.stack.start == mine.start, how.stack.size == mine.size);
+    handle(12, where_am_i, 0x08000000, 0);
+    kill(getpid(), 12);
+    kill(getpid(), SIGNAL_USER);
+    say("its context does not change it: on stack %d\n", on_it);
+    say("the usual one overflows: %x", asked(overflow));
+    say(", the other one: %x\n", asked(overflow_the_other));
+    mine = (struct stack){0, 2, 0, 0};
+    say("none any more: %ld", sigaltstack(&mine, NULL));
+    say(", asked: %ld", sigaltstack(NULL, &old));
+    say(", flags %u\n", old.flags);
+}
+
+// ## Another program {#family-exec}
+//
+// What it finds, and what it must not find. It is this program again, with
+// another argument.
+
+struct vectors {
+    u16 control, status, tags, pad;
+    u64 more[2];
+    u32 mxcsr, mask;
+    u8 x87[128], xmm[352];
+} __attribute__((aligned(16)));
+
+static struct vectors vectors;
+
+static void say_inheritance(void)
+{
+    u64 action[4] = {0}, pending = 0, flags, base = 1, i;
+    struct stack stack = {0};
+    u32 ds = 1, es = 1, dirty = 0;
+
+    __asm__ volatile("pushfq\n popq %0" : "=r"(flags));
+    __asm__ volatile("fxsave (%0)" : : "r"(&vectors) : "memory");
+    __asm__ volatile("movl %%ds, %0" : "=r"(ds));
+    __asm__ volatile("movl %%es, %0" : "=r"(es));
+    for (i = 0; i < 256; i++)
+        dirty |= vectors.xmm[i];
+    syscall3(158, 0x1003, (long)&base, 0);
+    say("after: flags %lx, control %x, mxcsr %x, vectors %u, segments %u %u, base %lu\n",
+        flags & 0x244700, vectors.control, vectors.mxcsr, dirty, ds, es, base);
+    syscall3(127, (long)&pending, 8, 0);
+    say("blocked %lx, pending %lx", mask_now(), pending);
+    for (i = 1; i < 13; i += i == 1 ? 9 : 2) {
+        syscall6(13, (long)i, 0, (long)action, 8, 0, 0);
+        say(", action of %lu: %lu", i, action[0]);
+    }
+    sigaltstack(NULL, &stack);
+    say(", stack: %u %lu\n", stack.flags, stack.size);
+}
+
+// Who starts it has changed all that can be changed.
+
+static void leave_much_behind(void)
+{
+    static u64 room[2];
+    struct stack mine = {(u64)other_stack[0], 0, 0, sizeof other_stack[0]};
+    char *words[] = {"family", "after", NULL};
+
+    sigaltstack(&mine, NULL);
+    handle(1, note, 0, 0);
+    handle(10, note, 0, 0);
+    handle(12, (void *)1, 0, 0);
+    set_mask(1UL << 9 | 1UL << 13);
+    kill(getpid(), 10);
+    syscall3(158, 0x1002, (long)room, 0);
+    __asm__ volatile("fxsave (%0)" : : "r"(&vectors) : "memory");
+    memset(vectors.xmm, 0x77, 256);
+    vectors.mxcsr = 0x1fc0, vectors.control = 0x27f;
+    __asm__ volatile("fxrstor (%0)" : : "r"(&vectors) : "memory");
+    __asm__ volatile("movl %%ss, %%eax\n movl %%eax, %%ds\n movl %%eax, %%es\n" : : : "rax");
+    __asm__ volatile("pushfq\n orq $0x240400, (%%rsp)\n popfq\n movl $59, %%eax\n syscall\n cld"
+                     : : "D"("/proc/self/exe"), "S"(words), "d"(words + 2)
+                     : "rax", "rcx", "r11", "memory");
+    __asm__ volatile("movl $59, %%eax\n syscall\n"
+                     : : "D"("/bin/family"), "S"(words), "d"(words + 2)
+                     : "rax", "rcx", "r11", "memory");
+}
+
+// ## Clones {#family-clones}
+
+static volatile int *child_number;
+
+// Where the number of a new process is stored, and how its end is told.
+
+static void ask_clones(void)
+{
+    int number = 0, status;
+    u64 base = 0;
+    long pid, mine = getpid();
+
+    child_number = (int *)syscall6(SYS_MMAP, 0, 4096, 3, 0x22, -1, 0);
+    sink_flush(&out);
+    pid = syscall6(56, 0x1000000 | 0x100000 | 0x80000 | 17, 0, (long)&number, (long)child_number,
+                   0x1234000, 0);
+    if (!pid) {
+        syscall3(158, 0x1003, (long)&base, 0);
+        exit(*child_number == getpid() && base == 0x1234000);
+    }
+    wait4(pid, &status, 0);
+    say("a clone's number, told to it: %x, to us: %d, here: %d", status, number == pid,
+        *child_number);
+    say(", ours, as it is set: %d\n", syscall3(218, (long)&number, 0, 0) == mine);
+    pid = syscall6(56, 0, 0, 0, 0, 0, 0);
+    if (!pid)
+        exit(5);
+    say("a silent one, not waited for: %ld", wait4(pid, NULL, 0));
+    say(", as a clone: %d", wait4(pid, &status, (int)0x80000000) == pid);
+    say(", status %x\n", status);
+    ran = 0;
+    handle(SIGNAL_USER, remember, 0, 0);
+    pid = syscall6(56, SIGNAL_USER, 0, 0, 0, 0, 0);
+    if (!pid)
+        exit(6);
+    while (wait4(pid, &status, 0x40000000) == -EINTR)
+        ;
+    say("another signal tells of its end: %d, code %d, value %lu\n", ran, why.code, why.value);
+}
+
+// ## The terminal {#family-terminal}
+//
+// A terminal belongs to one session. (Without one to ask, these questions
+// have no answers worth comparing.)
+
+#define TIOCSCTTY 0x540e
+#define TIOCGSID 0x5429
+
+static long choose_group(long group)
+{
+    int number = (int)group;
+
+    return ioctl(0, TIOCSPGRP, &number);
+}
+
+static void without_a_terminal(void)
+{
+    int number = 0;
+
+    setsid();
+    say("another session asks for the group: %ld, chooses one: %ld", ioctl(0, TIOCGPGRP, &number),
+        choose_group(getpid()));
+    say(", for the session: %ld, takes it: %ld\n", ioctl(0, TIOCGSID, &number),
+        ioctl(0, TIOCSCTTY, NULL));
+}
+
+static void ask_terminal(void)
+{
+    long a = child_of(sleep_long), other = child_of(sit_in_a_session);
+    int number = 0, session = 0;
+
+    handle(22, (void *)1, 0, 0);        /* who is in the background may choose, too */
+    ioctl(0, TIOCGSID, &session);
+    say("the terminal's group: %ld", ioctl(0, TIOCGPGRP, &number));
+    say(" is ours: %d, its session: %d\n", number == getpgid(0), session == getsid(0));
+    setpgid(a, a);
+    say("to a child's group: %ld", choose_group(a));
+    say(", is it that: %d", ioctl(0, TIOCGPGRP, &number) == 0 && number == a);
+    say(", back: %ld\n", choose_group(getpgid(0)));
+    say("a group that is not there: %ld, in another session: %ld", choose_group(999999),
+        choose_group(other));
+    say(", negative: %ld, from nowhere: %ld\n", choose_group(-5), ioctl(0, TIOCSPGRP, NULL));
+    finish(a), finish(other);
+    asked(without_a_terminal);
+}
+
+// ## All of it {#family-all}
+//
+// At a terminal only what takes one.
+
+int main(int argc, char **argv)
+{
+    if (argc > 1 && equal(argv[1], "after")) {
+        say_inheritance();
+        return done(0);
+    }
+    if (is_terminal(0)) {
+        ask_terminal();
+        return done(0);
+    }
+    ask_groups();
+    ask_wait();
+    ask_waitid();
+    ask_usage();
+    ask_suspend();
+    ask_queue();
+    ask_reasons();
+    ask_kill();
+    ask_faults();
+    ask_contexts();
+    ask_forged();
+    ask_stack();
+    ask_clones();
+    asked(leave_much_behind);
+    return done(0);
+}
