@@ -943,6 +943,20 @@ u16 acpi_port(const struct acpi_register *longer, u32 old)
     return old < 65536 ? (u16)old : 0;
 }
 
+// Starts the machine again, by a register that some boards have. Returns if
+// this one has not.
+
+#define ACPI_HAS_RESET (1 << 10)
+
+void acpi_reset(void)
+{
+    struct acpi_fadt fadt = acpi_get_fadt();
+    u16 port = acpi_port(&fadt.reset, 0);
+
+    if (fadt.flags & ACPI_HAS_RESET && port)
+        cpu_outb(port, fadt.reset_value);
+}
+
 // In AML the object reads: its name `_S5_`, a byte 0x12 for "package", the
 // package's length (one byte here), the number of its elements, and then
 // the two numbers we want, for either half of the register, each behind a
@@ -5877,15 +5891,43 @@ void cpu_protect(void)
 struct fpu_state {
     u16 control, status;
     u8 pad[20];
-    u32 mxcsr;
-    u8 rest[484];
+    u32 mxcsr;           /* how SSE computes, and what went wrong */
+    u32 mxcsr_mask;      /* which bits of that exist; 0: those of the first SSE */
+    u8 rest[480];
 } aligned_to(16);
 
 struct fpu_state fpu_fresh = {.control = 0x37f, .mxcsr = 0x1f80};
 
+void cpu_fxsave(struct fpu_state *s)
+{
+    __asm__ volatile("fxsave (%0)" : : "r"(s) : "memory");
+}
+
+// Where an instruction of the old floating-point unit was, and what it read
+// from memory, the processor keeps for whoever handles its exceptions.
+// AMD's processors save and restore that only while an exception is pending
+// (APM 2, 11.4.4), so the next program could read it. We put our own
+// addresses there, by an instruction of no importance.
+
 void cpu_fxrstor(struct fpu_state *s)
 {
+    static const u32 zero;
+
+    __asm__ volatile("fnclex\n emms\n fildl %0" : : "m"(zero));
     __asm__ volatile("fxrstor (%0)" : : "r"(s) : "memory");
+}
+
+// To load a bit of `mxcsr` that the processor does not have is an
+// exception, in ring 0. So it is asked which it has (SDM 1, 11.6.6).
+
+u32 fpu_mxcsr_mask;
+
+void fpu_init(void)
+{
+    static struct fpu_state now;
+
+    cpu_fxsave(&now);
+    fpu_mxcsr_mask = now.mxcsr_mask ? now.mxcsr_mask : 0xffbf;
 }
 
 // ## Into ring 3 {#user-enter}
@@ -6486,6 +6528,7 @@ void ch07_init(void)
     ch06_init();
     vmo.revoke = as_revoke;
     cpu_protect();
+    fpu_init();
     cpu_init_syscall();
     user_init_traps();
     user_add_call(SYS_WRITE, sys_write);
@@ -6661,12 +6704,19 @@ void ch07_main(void)
 
 u64 sys_copy_plain(void *to, const void *from, u64 size);
 
+struct time_pair {
+    u64 tsc;
+    u32 ticks;                   /* of ACPI's timer */
+};
+
 struct sys_state {
     u64 (*copy)(void *to, const void *from, u64 size);
     void (*leave)(struct trap_frame *f); /* before ring 3, on demand; chapter 12 */
     bool (*pause)(void);         /* in the middle of something long: stop? */
     u64 tsc_per_second;
-    u64 boot_tsc;
+    u64 base_tsc, base_time;     /* the counter, and nanoseconds since the start, together */
+    u16 timer_port;              /* ACPI's, while time can be improved; else 0 */
+    struct time_pair first_look;
     s64 boot_seconds;            /* since 1970, from the clock chip */
     u64 random[4];               /* the state of the generator */
 };
@@ -7350,12 +7400,19 @@ s64 sys_brk(struct trap_frame *f)
 // The processor counts its cycles, and `rdtsc` reads the counter in no
 // time. (Since about 2008 these are the cycles of a clock that keeps its
 // speed, whatever the processor does to save power; SDM 3B, "Invariant
-// TSC". On older ones our clock is wrong.) How many make a second, it does
-// not say. We measure it once against a clock of known speed: the timer of
-// ACPI's power management, which ticks 3,579,545 times a second (ACPI 6.5,
-// 4.8.3.3), or where there is none, channel 2 of the PC's old timer chip
-// with 1,193,182. An eighth of a millisecond gives more than two good
-// digits.
+// TSC". On older ones our clock is wrong.) How many make a second, newer
+// processors of Intel's say, and so do some emulators. Others we measure
+// against a clock of known speed: the timer of ACPI's power management,
+// which ticks 3,579,545 times a second (ACPI 6.5, 4.8.3.3), or where there
+// is none, channel 2 of the PC's old timer chip with 1,193,182.
+//
+// How long must one measure? A clock that is wrong by one in ten thousand
+// loses nine seconds a day. Ticks of ACPI's timer are a quarter of a
+// microsecond apart, and reading it takes longer than that, so the
+// measurement must last for a good part of a second, and nobody wants to
+// wait for that at each start. But nobody has to. An eighth of a
+// millisecond is enough to begin with; and when the machine has been up for
+// a second anyway, we [look again](#sys-time-better).
 
 u64 cpu_rdtsc(void)
 {
@@ -7367,9 +7424,32 @@ u64 cpu_rdtsc(void)
 
 u32 cpu_inl(u16 port) { u32 v; __asm__ volatile("inl %w1, %0" : "=a"(v) : "Nd"(port)); return v; }
 
+// Intel's leaf 15h gives the counter's speed as a fraction of a crystal's,
+// and the crystal's, if it is known (SDM 2A, "CPUID"). Bit 31 of leaf 1 says
+// that the processor is an emulated one; the emulator then has leaves of its
+// own, and two of them tell the speed in kHz. 0: nobody says.
+
+u64 time_from_processor(void)
+{
+    struct cpuid id;
+
+    if (cpu_cpuid(0, 0).eax >= 0x15) {
+        id = cpu_cpuid(0x15, 0);
+        if (id.eax && id.ebx && id.ecx)
+            return (u64)id.ecx * id.ebx / id.eax;
+    }
+    if (!(cpu_cpuid(1, 0).ecx >> 31))
+        return 0;
+    id = cpu_cpuid(0x40000000, 0);
+    if (id.eax < 0x40000010 || (id.ebx != 0x4b4d564b && id.ebx != 0x61774d56)) /* KVMK, VMwa */
+        return 0;
+    return cpu_cpuid(0x40000010, 0).eax * 1000UL;
+}
+
 #define ACPI_TIMER_HZ 3579545UL
 #define PIT_HZ 1193182UL
 #define CALIBRATION_PER_SECOND 8000
+#define PIT_CALIBRATION_PER_SECOND 20
 
 u16 time_acpi_port(void)
 {
@@ -7378,34 +7458,36 @@ u16 time_acpi_port(void)
     return acpi_port(&fadt.x_timer, fadt.timer);
 }
 
-// Both ways return the counter's speed in cycles per second. Neither waits
-// for ever, should the clock stand still.
+// Both ways return the counter's speed in cycles per second, or 0 if the
+// clock stands still: neither waits for ever. (With the old chip there is no
+// second look, so it takes its time, and is asked once.)
 
 u64 time_measure_acpi(u16 port)
 {
     u32 ticks = ACPI_TIMER_HZ / CALIBRATION_PER_SECOND, first = cpu_inl(port), now;
-    u64 start = cpu_rdtsc(), patience = 10000000;
+    u64 start = cpu_rdtsc(), patience = 1000000;
 
     do
         now = (cpu_inl(port) - first) & 0xffffff; /* some have 24 bits */
     while (now < ticks && --patience);
-    return (cpu_rdtsc() - start) * ACPI_TIMER_HZ / (now ? now : 1);
+    return patience ? (cpu_rdtsc() - start) * ACPI_TIMER_HZ / now : 0;
 }
 
-u64 time_measure_pit(u16 port)
+u64 time_measure_pit(void)
 {
-    u32 count = PIT_HZ / CALIBRATION_PER_SECOND;
+    u32 count = PIT_HZ / PIT_CALIBRATION_PER_SECOND;
     u64 start, patience = 10000000;
 
-    (void)port;
     cpu_outb(0x61, (cpu_inb(0x61) & 0xfc) | 1);  /* gate on, speaker off */
     cpu_outb(0x43, 0xb0);                        /* channel 2, count down once */
     cpu_outb(0x42, (u8)count);
     cpu_outb(0x42, (u8)(count >> 8));
+    if (cpu_inb(0x61) & 0x20)
+        return 0;                                /* at its end already: it is not there */
     start = cpu_rdtsc();
     while (!(cpu_inb(0x61) & 0x20) && --patience)
         ;
-    return (cpu_rdtsc() - start) * CALIBRATION_PER_SECOND;
+    return patience ? (cpu_rdtsc() - start) * PIT_CALIBRATION_PER_SECOND : 0;
 }
 
 // An emulated processor can be stopped at any time, even between looking at
@@ -7467,18 +7549,15 @@ s64 date_to_seconds(struct date d)
     return ((days * 24 + d.hour) * 60 + d.minute) * 60 + d.second;
 }
 
-void time_init(void)
+void time_read_date(void)
 {
     struct date a, b;
-    u16 port = time_acpi_port();
 
-    sys.tsc_per_second = time_middle(port ? time_measure_acpi : time_measure_pit, port);
     do {
         a = rtc_read_date();
         b = rtc_read_date();
     } while (memcmp(&a, &b, sizeof a) != 0);
     sys.boot_seconds = date_to_seconds(a);
-    sys.boot_tsc = cpu_rdtsc();
 }
 
 // Nanoseconds since the calibration. Seconds and the rest are computed
@@ -7486,10 +7565,81 @@ void time_init(void)
 
 u64 time_now(void)
 {
-    u64 cycles = cpu_rdtsc() - sys.boot_tsc;
+    u64 cycles = cpu_rdtsc() - sys.base_tsc;
 
-    return cycles / sys.tsc_per_second * 1000000000 +
+    return sys.base_time + cycles / sys.tsc_per_second * 1000000000 +
            cycles % sys.tsc_per_second * 1000000000 / sys.tsc_per_second;
+}
+
+// []{#sys-time-better}Two clocks at one moment: the counter is read before
+// and after the other clock, and of some attempts the one counts in which
+// that took the shortest time.
+
+struct time_pair time_look(u16 port)
+{
+    struct time_pair best = {0, 0};
+    u64 before, after, shortest = ~0UL;
+    u32 ticks, i;
+
+    for (i = 0; i < 5; i++) {
+        before = cpu_rdtsc();
+        ticks = cpu_inl(port);
+        after = cpu_rdtsc();
+        if (after - before < shortest) {
+            shortest = after - before;
+            best = (struct time_pair){before + shortest / 2, ticks};
+        }
+    }
+    return best;
+}
+
+// The second look, at a distance of one to four seconds from the first: of
+// 24 bits the timer uses up the last after 4.7 seconds and begins again.
+// From now on time runs at the better speed; what has passed has passed, or
+// a clock would jump, perhaps back. Whoever is awake once in a while calls
+// this.
+
+void time_improve(void)
+{
+    u64 passed = time_now(), ticks;
+    struct time_pair now;
+
+    if (!sys.timer_port || passed < 1000000000)
+        return;
+    now = time_look(sys.timer_port);
+    ticks = (now.ticks - sys.first_look.ticks) & 0xffffff;
+    if (passed < 4000000000 && ticks) {
+        sys.base_time = time_now();
+        sys.base_tsc = cpu_rdtsc();
+        sys.tsc_per_second = (now.tsc - sys.first_look.tsc) * ACPI_TIMER_HZ / ticks;
+    }
+    sys.timer_port = 0;
+}
+
+// If nobody knows how fast the counter runs, we take it for a billion, and
+// say that this is a guess.
+
+#define TSC_GUESS 1000000000UL
+
+void time_init(void)
+{
+    u16 port = time_acpi_port();
+
+    sys.tsc_per_second = time_from_processor();
+    if (!sys.tsc_per_second && port) {
+        sys.tsc_per_second = time_middle(time_measure_acpi, port);
+        sys.timer_port = sys.tsc_per_second ? port : 0;
+    }
+    if (!sys.tsc_per_second)
+        sys.tsc_per_second = time_measure_pit();
+    if (!sys.tsc_per_second) {
+        printf("time: no clock tells how fast the processor counts; seconds are a guess\n");
+        sys.tsc_per_second = TSC_GUESS;
+    }
+    time_read_date();
+    if (sys.timer_port)
+        sys.first_look = time_look(port);
+    sys.base_tsc = cpu_rdtsc();
 }
 
 // Linux numbers its clocks. Two tell what a process or a thread has used
@@ -8067,6 +8217,7 @@ struct sched_state {
     struct process *processes;
     u32 last_pid, threads;
     u64 slice_start, switches;
+    u64 ticks;                   /* interrupts of the timer */
     void (*arm)(u64 nanoseconds); /* ask for a timer interrupt, at the latest then */
 };
 
@@ -8287,11 +8438,6 @@ __asm__(".globl thread_begin\n"
 // vector registers, so until here they hold what the program left in them.)
 // The kernel's own thread needs none of these and leaves them as they are.
 
-void cpu_fxsave(struct fpu_state *s)
-{
-    __asm__ volatile("fxsave (%0)" : : "r"(s) : "memory");
-}
-
 void sched_load(struct thread *t)
 {
     if (!t->process)
@@ -8448,30 +8594,51 @@ void sched_wake(struct wait_queue *q)
 // Each processor has a timer in its *local APIC* (SDM 3A, 10.5.4), which
 // counts down once, at an unknown speed, and then raises an interrupt; for
 // the next one we must ask again. Its registers are in memory, at a
-// physical address that a model-specific register tells. We let it run for
-// a moment, three times again, to learn its speed.
+// physical address that a model-specific register tells; or, if bit 10 of
+// that register is set, the firmware has switched to a newer form,
+// *x2APIC*, the place in memory is dead, and they are model-specific
+// registers themselves, in the same order (SDM 3A, 10.12; APM 2, 16.9). We
+// take them as they are.
 
 #define DEVICES 0xffffffffe0000000UL
 #define MSR_APIC_BASE 0x1b
+#define MSR_X2APIC 0x800
+#define APIC_IS_X2 (1UL << 10)
+#define APIC_ENABLED (1UL << 11)
+#define APIC_PRIORITY 0x80
 #define APIC_EOI 0xb0
 #define APIC_SPURIOUS 0xf0
 #define APIC_TIMER 0x320
+#define APIC_LINT0 0x350
+#define APIC_LINT1 0x360
+#define APIC_ERROR 0x370
 #define APIC_TIMER_START 0x380
 #define APIC_TIMER_NOW 0x390
 #define APIC_TIMER_DIVIDE 0x3e0
 #define VECTOR_TIMER 48
-#define VECTOR_SPURIOUS 63
+#define VECTOR_SPURIOUS 255
 
 struct apic_state {
     bool present;
+    bool x2;                     /* its registers are not in memory */
     u64 ticks_per_second;
 };
 
 struct apic_state apic;
 
-volatile u32 *apic_register(u64 offset)
+u32 apic_read(u32 offset)
 {
-    return (volatile u32 *)(DEVICES + offset);
+    if (apic.x2)
+        return (u32)cpu_rdmsr(MSR_X2APIC + offset / 16);
+    return *(volatile u32 *)(DEVICES + offset);
+}
+
+void apic_write(u32 offset, u32 value)
+{
+    if (apic.x2)
+        cpu_wrmsr(MSR_X2APIC + offset / 16, value);
+    else
+        *(volatile u32 *)(DEVICES + offset) = value;
 }
 
 // Asking for an interrupt after some time: the product must not overflow,
@@ -8481,46 +8648,77 @@ void apic_arm(u64 nanoseconds)
 {
     u64 ticks = nanoseconds * (apic.ticks_per_second / 1000) / 1000000;
 
-    *apic_register(APIC_TIMER_START) = ticks < 1 ? 1 : ticks < 1UL << 31 ? (u32)ticks : 1u << 31;
+    apic_write(APIC_TIMER_START, ticks < 1 ? 1 : ticks < 1UL << 31 ? (u32)ticks : 1u << 31);
 }
+
+// We let it run for a moment, three times again, to learn its speed.
 
 u64 apic_measure(u16 port)
 {
     u64 start = time_now(), passed;
 
     (void)port;
-    *apic_register(APIC_TIMER_START) = ~0u;
+    apic_write(APIC_TIMER_START, ~0u);
     do
         passed = time_now() - start;
     while (passed < 1000000000 / CALIBRATION_PER_SECOND);
-    return (u64)(~0u - *apic_register(APIC_TIMER_NOW)) * 1000000000 / passed;
+    return (u64)(~0u - apic_read(APIC_TIMER_NOW)) * 1000000000 / passed;
+}
+
+// The firmware may have left it switched off, deaf to everything below some
+// priority, or with its two wires disconnected. To one are connected the
+// old chips of the next section, which tell the vector themselves (mode 7,
+// "ExtINT"), to the other what must not be ignored (mode 4, "NMI"). Its own
+// errors we do not want to hear of.
+
+#define APIC_MASKED 0x10000
+
+void apic_map(paddr base)
+{
+    *cpu_kernel_entry(DEVICES) = base | PTE_PRESENT | PTE_WRITE | PTE_NX | PTE_UNCACHED |
+                                 PTE_WRITE_THROUGH;
 }
 
 void apic_init(void)
 {
-    paddr base = cpu_rdmsr(MSR_APIC_BASE) & PTE_ADDRESS;
+    u64 base = cpu_rdmsr(MSR_APIC_BASE);
 
-    *cpu_kernel_entry(DEVICES) = base | PTE_PRESENT | PTE_WRITE | PTE_NX | PTE_UNCACHED |
-                                 PTE_WRITE_THROUGH;
-    *apic_register(APIC_SPURIOUS) = 0x100 | VECTOR_SPURIOUS;
-    *apic_register(APIC_TIMER_DIVIDE) = 3;       /* by 16 */
-    *apic_register(APIC_TIMER) = 0x10000;        /* masked */
+    cpu_wrmsr(MSR_APIC_BASE, base | APIC_ENABLED);
+    apic.x2 = base & APIC_IS_X2;
+    if (!apic.x2)
+        apic_map(base & PTE_ADDRESS);
+    apic_write(APIC_SPURIOUS, 0x100 | VECTOR_SPURIOUS);
+    apic_write(APIC_PRIORITY, 0);
+    apic_write(APIC_LINT0, 0x700);
+    apic_write(APIC_LINT1, 0x400);
+    apic_write(APIC_ERROR, APIC_MASKED);
+    apic_write(APIC_TIMER_DIVIDE, 3);            /* by 16 */
+    apic_write(APIC_TIMER, APIC_MASKED);
     apic.ticks_per_second = time_middle(apic_measure, 0);
-    *apic_register(APIC_TIMER) = VECTOR_TIMER;
+    apic_write(APIC_TIMER, VECTOR_TIMER);
     apic.present = true;
     sched.arm = apic_arm;
 }
 
+// ## The old chips {#sched-pic}
+//
 // The other way to be interrupted is older: two chips of type 8259 collect
 // the interrupts of fifteen devices, and channel 0 of the timer chip is the
 // first of them. The firmware has left the chips in a state unknown to us.
 // We set them up to use vectors 32 to 47 and to keep quiet; who wants an
 // interrupt unmasks it. Where there is an APIC they reach the processor
-// through it, over a wire that the firmware has left connected (SDM 3A,
-// 10.5.1). Without an APIC the timer chip ticks a hundred times a second.
+// through it. Without one the timer chip ticks a hundred times a second.
+// (The newest boards are built without these chips. Whether they are there
+// we see by what they remember.)
 
 #define PIC_VECTOR 32
 #define PIT_TICKS_PER_SECOND 100
+
+struct pic_state {
+    bool present;
+};
+
+struct pic_state pic;
 
 // Four words for each chip, sent in turn: "I begin", the first vector, who
 // is connected to whom, and the mode.
@@ -8536,6 +8734,7 @@ void pic_init(void)
     }
     cpu_outb(0x21, 0xfb);        /* all masked but the second chip */
     cpu_outb(0xa1, 0xff);
+    pic.present = cpu_inb(0x21) == 0xfb;
 }
 
 // Lets a device interrupt.
@@ -8582,6 +8781,8 @@ void sched_tick(void)
 {
     u64 now = time_now();
 
+    sched.ticks++;
+    time_improve();
     while (sched.timed && sched.timed->wake_time <= now)
         sched_wake_thread(sched.timed, -ETIMEDOUT);
     sched_arm_next(now);
@@ -8618,7 +8819,7 @@ bool sched_pause(void)
 void sched_timer(struct trap_frame *f)
 {
     if (f->vector == VECTOR_TIMER)
-        *apic_register(APIC_EOI) = 0;
+        apic_write(APIC_EOI, 0);
     else
         pic_done(0);
     sched_tick();
@@ -8628,14 +8829,48 @@ void sched_timer(struct trap_frame *f)
         sys.leave(f);
 }
 
-// An interrupt that nobody has asked for is acknowledged and forgotten. The
-// APIC's *spurious* one, which comes when another was withdrawn at the last
-// moment, must not be acknowledged (SDM 3A, 10.9).
+// An interrupt that nobody has asked for is acknowledged and forgotten; it
+// may come from a device that the firmware has set to work, and that has
+// not been told that the firmware is gone. The APIC's *spurious* one, which
+// comes when another was withdrawn at the last moment, must not be
+// acknowledged (SDM 3A, 10.9).
 
 void sched_ignore(struct trap_frame *f)
 {
-    if (f->vector != VECTOR_SPURIOUS)
+    if (f->vector < PIC_VECTOR + 16)
         pic_done((int)f->vector - PIC_VECTOR);
+    else if (f->vector != VECTOR_SPURIOUS && apic.present)
+        apic_write(APIC_EOI, 0);
+}
+
+// A timer that is there, and counts, need not be connected to anything. A
+// kernel that waits for it would wait for ever. So it is asked for one
+// interrupt, and gets a second for what should take ten microseconds, or
+// with the old chip ten milliseconds.
+
+bool sched_timer_comes(void)
+{
+    u64 before = sched.ticks, start = time_now();
+
+    sched.arm(10000);
+    while (sched.ticks == before && time_now() - start < 1000000000)
+        cpu_admit_interrupts();
+    return sched.ticks != before;
+}
+
+void sched_init_timer(void)
+{
+    if (cpu_cpuid(1, 0).edx & 1u << 9) {
+        apic_init();
+        if (apic.ticks_per_second && sched_timer_comes())
+            return;
+        printf("sched: the local APIC's timer does not come; we take the PC's old one\n");
+        apic_write(APIC_TIMER, APIC_MASKED);
+    }
+    pit_init();
+    if (!sched_timer_comes())
+        boot_refuse("there is no timer that interrupts: neither the local APIC's nor "
+                    "the PC's old one comes");
 }
 
 // ## Processes {#sched-process}
@@ -8915,12 +9150,12 @@ const struct system_call sched_calls[] = {
 // ## Setting up {#sched-init}
 //
 // The kernel now has a thread: what has been running since boot. All
-// vectors of the old chips get a handler before the timer is started, for
-// the first interrupt comes as soon as something enters ring 3, or waits.
+// vectors of devices get a handler before interrupts are let in for the
+// first time, to see whether the timer comes.
 
 void ch09_init(void)
 {
-    u64 irq;
+    u64 vector;
 
     ch08_init();
     sched.current = &sched.boot;
@@ -8928,14 +9163,10 @@ void ch09_init(void)
     sys.pause = sched_pause;
     stack_init();
     pic_init();
-    for (irq = 0; irq < 16; irq++)
-        cpu.handler[PIC_VECTOR + irq] = sched_ignore;
-    cpu.handler[VECTOR_SPURIOUS] = sched_ignore;
+    for (vector = PIC_VECTOR; vector < TRAP_VECTORS; vector++)
+        cpu.handler[vector] = sched_ignore;
     cpu.handler[VECTOR_TIMER] = cpu.handler[PIC_VECTOR] = sched_timer;
-    if (cpu_cpuid(1, 0).edx & 1u << 9)
-        apic_init();
-    else
-        pit_init();
+    sched_init_timer();
     sys_add_calls(sched_calls, array_count(sched_calls));
     sched.slice_start = time_now();
     sched.arm(SLICE_NANOSECONDS);
@@ -9011,7 +9242,8 @@ void ch09_main(void)
     boot_check_options();
     heap_trim(&heap);
     free_before = pmm.states[FRAME_FREE];
-    printf("sched: the timer is %s\n", apic.present ? "the local APIC's" : "the PC's old one");
+    printf("sched: the timer is %s\n",
+           sched.arm == apic_arm ? "the local APIC's" : "the PC's old one");
     p = sched_start(_binary_hello_start, _binary_hello_end, "hello", NULL);
     printf("sched: process %u is hello\n", p->pid);
     printf("sched: it ended with status %d\n", process_wait(p));
@@ -11257,16 +11489,17 @@ void serial_interrupt(struct trap_frame *f)
     serial_receive();
 }
 
-void serial_listen(void)
+bool serial_listen(void)
 {
     cpu_outb(COM1 + 7, 0x5a);
     if (cpu_inb(COM1 + 7) != 0x5a)
-        return;
+        return false;
     if (boot.pipe)
         tty.more = serial_receive;
     cpu.handler[PIC_VECTOR + IRQ_SERIAL] = serial_interrupt;
     cpu_outb(COM1 + 1, 1);
     pic_unmask(IRQ_SERIAL);
+    return true;
 }
 
 // ## The keyboard {#con-keyboard}
@@ -11357,17 +11590,39 @@ void keyboard_key(u8 code)
         tty_input(keyboard.control ? (u8)c & 0x1f : (u8)c);
 }
 
+// The chip that the keyboard is connected to has a second port, for a
+// mouse, and one place for the next byte of either; bit 5 of the status
+// tells whose it is. A movement of the mouse is no key.
+
+#define KEYBOARD_FULL 0x01
+#define KEYBOARD_MOUSE 0x20
+#define KEYBOARD_NONE 0xff               /* nothing is there that could answer */
+
+void keyboard_receive(void)
+{
+    u8 status, byte;
+
+    while ((status = cpu_inb(KEYBOARD_STATUS)) & KEYBOARD_FULL && status != KEYBOARD_NONE) {
+        byte = cpu_inb(KEYBOARD_DATA);
+        if (!(status & KEYBOARD_MOUSE))
+            keyboard_key(byte);
+    }
+}
+
 void keyboard_interrupt(struct trap_frame *f)
 {
     (void)f;
     pic_done(IRQ_KEYBOARD);
-    while (cpu_inb(KEYBOARD_STATUS) & 1)
-        keyboard_key(cpu_inb(KEYBOARD_DATA));
+    keyboard_receive();
 }
 
-// The controller is asked to interrupt, to translate to these codes, and to
-// let the keyboard talk (bits 0, 6 and, cleared, 4 of its configuration). A
-// machine without one reads as all ones.
+// The firmware may have used both ports. We switch both off (0xad, 0xa7),
+// throw away what they have left, and say in the chip's configuration what
+// we want: the keyboard's interrupt and the translation to these codes
+// (bits 0 and 6), not the mouse's interrupt (1), a clock for the keyboard
+// and none for the mouse (4 and 5, where a 1 stops it). Then the keyboard's
+// port is switched on again. A machine without such a chip reads as all
+// ones.
 
 bool keyboard_wait(u8 bit, u8 value)
 {
@@ -11378,21 +11633,31 @@ bool keyboard_wait(u8 bit, u8 value)
     return patience;
 }
 
+void keyboard_command(u8 command)
+{
+    keyboard_wait(2, 0);
+    cpu_outb(KEYBOARD_STATUS, command);
+}
+
 bool keyboard_init(void)
 {
+    u32 patience = 1000;
     u8 configuration;
 
-    if (cpu_inb(KEYBOARD_STATUS) == 0xff || !keyboard_wait(2, 0))
+    if (cpu_inb(KEYBOARD_STATUS) == KEYBOARD_NONE || !keyboard_wait(2, 0))
         return false;
-    while (cpu_inb(KEYBOARD_STATUS) & 1)
+    keyboard_command(0xad);
+    keyboard_command(0xa7);
+    while (cpu_inb(KEYBOARD_STATUS) & KEYBOARD_FULL && --patience)
         cpu_inb(KEYBOARD_DATA);
-    cpu_outb(KEYBOARD_STATUS, 0x20);
-    if (!keyboard_wait(1, 1))
+    keyboard_command(0x20);
+    if (!keyboard_wait(KEYBOARD_FULL, KEYBOARD_FULL))
         return false;
     configuration = cpu_inb(KEYBOARD_DATA);
-    cpu_outb(KEYBOARD_STATUS, 0x60);
+    keyboard_command(0x60);
     keyboard_wait(2, 0);
-    cpu_outb(KEYBOARD_DATA, (u8)((configuration | 0x41) & ~0x10));
+    cpu_outb(KEYBOARD_DATA, (u8)((configuration & ~0x32) | 0x61));
+    keyboard_command(0xae);
     cpu.handler[PIC_VECTOR + IRQ_KEYBOARD] = keyboard_interrupt;
     pic_unmask(IRQ_KEYBOARD);
     return true;
@@ -11430,6 +11695,7 @@ struct screen_state {
     u32 parameter[8], parameters;
     u32 shown_x, shown_y;        /* where the cursor is drawn */
     u32 palette[16];
+    u32 *pixels;                 /* the framebuffer */
     struct cell cell[SCREEN_CELLS_MAX];  /* what should be there */
     struct cell shown[SCREEN_CELLS_MAX]; /* what is there */
 };
@@ -11476,7 +11742,7 @@ void screen_init_palette(void)
 void screen_draw(u32 x, u32 y, struct cell c, bool inverse)
 {
     const u8 *glyph = _binary_font_psf_start + 4 + (u8)c.letter * GLYPH_HEIGHT;
-    u32 *pixel = (u32 *)FRAMEBUFFER + (u64)y * GLYPH_HEIGHT * boot.info->screen.stride +
+    u32 *pixel = screen.pixels + (u64)y * GLYPH_HEIGHT * boot.info->screen.stride +
                  x * GLYPH_WIDTH;
     u32 front = screen.palette[c.colour & 15], back = screen.palette[c.colour >> 4];
     int row, bit;
@@ -11810,19 +12076,21 @@ struct console screen_console = {"screen", screen_put, NULL};
 // The framebuffer is mapped *write-combining*: the processor may collect
 // writes to it and send them in bursts. Which entry of a table of memory
 // types a page uses is said by three bits of its entry (SDM 3A, 11.12); we
-// put "write-combining" in the place of one that nobody needs.
+// put "write-combining" in the place of one that nobody needs. (A
+// framebuffer need not begin with a page. An entry of a page table must.)
 
 bool screen_map(const struct boot_framebuffer *b)
 {
-    u64 offset;
+    u64 offset, before = b->start % FRAME_SIZE;
 
     if (!b->start || b->size > FRAMEBUFFER_MAX ||
         (u64)b->stride * b->height * 4 > b->size || b->width < GLYPH_WIDTH)
         return false;
     cpu_wrmsr(MSR_PAT, (cpu_rdmsr(MSR_PAT) & ~0xff00UL) | 0x0100);
-    for (offset = 0; offset < b->size; offset += FRAME_SIZE)
-        *cpu_kernel_entry(FRAMEBUFFER + offset) = (b->start + offset) | PTE_PRESENT | PTE_WRITE |
-                                                  PTE_NX | PTE_WRITE_THROUGH;
+    for (offset = 0; offset < before + b->size; offset += FRAME_SIZE)
+        *cpu_kernel_entry(FRAMEBUFFER + offset) = (b->start - before + offset) | PTE_PRESENT |
+                                                  PTE_WRITE | PTE_NX | PTE_WRITE_THROUGH;
+    screen.pixels = (u32 *)(FRAMEBUFFER + before);
     return true;
 }
 
@@ -11844,21 +12112,13 @@ bool screen_init(void)
     screen.colour = COLOUR_PLAIN;
     screen_init_palette();
     screen_clear(0, screen.columns * screen.rows);
-    memset((void *)FRAMEBUFFER, 0, (u64)b->stride * b->height * 4);
+    memset(screen.pixels, 0, (u64)b->stride * b->height * 4);
     tty.window = (struct window_size){(u16)screen.rows, (u16)screen.columns, 0, 0};
     boot_add_console(&screen_console);
     at = boot.log_end < BOOT_LOG_SIZE ? 0 : boot.log_end - BOOT_LOG_SIZE;
     for (; at < boot.log_end; at++)
         screen_put(boot.log[at % BOOT_LOG_SIZE]);
     return true;
-}
-
-// The timer draws what has changed.
-
-void screen_timer(struct trap_frame *f)
-{
-    screen_flush();
-    sched_timer(f);
 }
 
 // ## What the kernel has said {#con-log}
@@ -11887,8 +12147,30 @@ s64 sys_syslog(struct trap_frame *f)
 
 // ## Setting up {#con-init}
 //
+// The timer draws what has changed on the screen. And on a machine without
+// the chips that [collect interrupts](#sched-pic) it also asks the devices
+// what they could not tell.
+
+struct con_state {
+    bool serial, keyboard;       /* who of them is there to be listened to */
+};
+
+struct con_state con;
+
+void con_timer(struct trap_frame *f)
+{
+    screen_flush();
+    if (!pic.present && con.serial)
+        serial_receive();
+    if (!pic.present && con.keyboard)
+        keyboard_receive();
+    sched_timer(f);
+}
+
 // The console object stays the same and gets other operations, so every
-// program, without noticing, has a terminal.
+// program, without noticing, has a terminal. Most PCs of today have neither
+// a serial line nor this keyboard, but one behind USB, for which the
+// firmware of many, not of all, acts as if it were the old one.
 
 const struct system_call con_calls[] = {{16, sys_ioctl}, {103, sys_syslog}};
 
@@ -11897,10 +12179,12 @@ void ch11_init(void)
     ch10_init();
     console_type.file = &tty_operations;
     sys_add_calls(con_calls, array_count(con_calls));
-    serial_listen();
-    keyboard_init();
-    if (screen_init())
-        cpu.handler[VECTOR_TIMER] = cpu.handler[PIC_VECTOR] = screen_timer;
+    con.serial = serial_listen();
+    con.keyboard = keyboard_init();
+    screen_init();
+    cpu.handler[VECTOR_TIMER] = cpu.handler[PIC_VECTOR] = con_timer;
+    if (!con.serial && !con.keyboard)
+        printf("console: no serial line and no keyboard that we know: nobody can type\n");
 }
 
 // ## Echo {#con-show}
@@ -12721,7 +13005,7 @@ s64 sys_sigreturn(struct trap_frame *f)
         signal_force(p, f, &bad_frame);
         return (s64)f->rax;
     }
-    fpu.mxcsr &= 0xffff;
+    fpu.mxcsr &= fpu_mxcsr_mask;
     cpu_fxrstor(&fpu);
     signal_set_stack(p->signals, &s.context.stack, f->rsp);
     signal_restore(f, &s.context);
@@ -14328,9 +14612,10 @@ s64 sys_gettimeofday(struct trap_frame *f)
     return f->rdi ? sys_copy_out(f->rdi, t, sizeof t) : 0;
 }
 
-// Switching off, and starting again: by a register of the chipset, or by
-// the keyboard controller, which since 1984 has had a wire to the
-// processor's reset.
+// Switching off, and starting again: in the way that the board's tables
+// tell, by a register of the chipset (first which reset it shall be, all of
+// the machine, and then the reset), or by the keyboard controller, which
+// since 1984 has had a wire to the processor's reset.
 
 #define REBOOT_MAGIC 0xfee1dead
 #define REBOOT_POWER_OFF 0x4321fedc
@@ -14346,6 +14631,8 @@ s64 sys_reboot(struct trap_frame *f)
     case REBOOT_HALT:
         boot_exit(0);
     case REBOOT_RESTART:
+        acpi_reset();
+        cpu_outb(0xcf9, 2);
         cpu_outb(0xcf9, 6);
         cpu_outb(KEYBOARD_STATUS, 0xfe);
         boot_exit(0);
