@@ -104,6 +104,12 @@ HOST_REPLACEABLE void cpu_write_cr4(host_u64);
 HOST_REPLACEABLE void cpu_lgdt();
 HOST_REPLACEABLE void cpu_lidt();
 HOST_REPLACEABLE void cpu_ltr(unsigned short);
+HOST_REPLACEABLE unsigned cpu_inl(unsigned short);
+HOST_REPLACEABLE host_u64 cpu_rdtsc(void);
+HOST_REPLACEABLE struct cpuid cpu_cpuid(unsigned, unsigned);
+HOST_REPLACEABLE void cpu_admit_interrupts(void);
+HOST_REPLACEABLE unsigned apic_read(unsigned);
+HOST_REPLACEABLE void apic_write(unsigned, unsigned);
 
 /* What the linker supplies in a real kernel. */
 void kernel_main(void)
