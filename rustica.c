@@ -7425,9 +7425,9 @@ u64 cpu_rdtsc(void)
 u32 cpu_inl(u16 port) { u32 v; __asm__ volatile("inl %w1, %0" : "=a"(v) : "Nd"(port)); return v; }
 
 // Intel's leaf 15h gives the counter's speed as a fraction of a crystal's,
-// and the crystal's, if it is known (SDM 2A, "CPUID"). Bit 31 of leaf 1 says
-// that the processor is an emulated one; the emulator then has leaves of its
-// own, and two of them tell the speed in kHz. 0: nobody says.
+// and the crystal's, if it is known (SDM 2A, "CPUID"). Bit 31 of leaf 1
+// says that the processor is an emulated one; the emulator then has leaves
+// of its own, and two of them tell the speed in kHz. 0: nobody says.
 
 u64 time_from_processor(void)
 {
@@ -7459,8 +7459,8 @@ u16 time_acpi_port(void)
 }
 
 // Both ways return the counter's speed in cycles per second, or 0 if the
-// clock stands still: neither waits for ever. (With the old chip there is no
-// second look, so it takes its time, and is asked once.)
+// clock stands still: neither waits for ever. (With the old chip there is
+// no second look, so it takes its time, and is asked once.)
 
 u64 time_measure_acpi(u16 port)
 {

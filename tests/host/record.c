@@ -386,7 +386,8 @@ static void expect_table(const struct entry *table, u64 count, const char *name)
         if (compared < records && r->kind == e->kind && r->where == e->where &&
             (r->value == e->value || e->value == ANY))
             continue;
-        print_error("%s, line %lu: expected %s (%s), got %s\n", name, i + 1, wanted, e->source, got);
+        print_error("%s, line %lu: expected %s (%s), got %s\n", name, i + 1, wanted, e->source,
+                    got);
         _fail(__FILE__, __LINE__);
     }
 }
