@@ -5281,6 +5281,7 @@ struct as {
     paddr root;                  /* the level-4 table */
     struct mapping *mappings;    /* in ascending order, never overlapping */
     u32 count;                   /* how many there are */
+    u64 limit;                   /* bytes that may be mapped, 0: all; chapter 12 */
 };
 
 struct mapping {
@@ -5563,6 +5564,17 @@ bool as_extend(struct as *space, struct mapping **place, const struct mapping *n
     return true;
 }
 
+// Would so much more be too much? There is a limit for who wants one.
+
+bool as_is_full(const struct as *space, u64 size)
+{
+    const struct mapping *m;
+
+    for (m = space->mappings; m; m = m->next)
+        size += m->end - m->start;
+    return size > space->limit;
+}
+
 // Shows `size` bytes of a VMO, from `offset` on, at `start`; all three are
 // whole pages. -EINVAL if the arguments make no sense, -EEXIST if something
 // is mapped there, -ENOMEM. The mapping keeps a reference to the VMO.
@@ -5577,6 +5589,8 @@ int as_map(struct as *space, vaddr start, u64 size, u32 rights, struct vmo *v, u
     place = as_find_place(space, start);
     if (*place && (*place)->start < start + size)
         return -EEXIST;
+    if (space->limit && as_is_full(space, size))
+        return -ENOMEM;
     v = vmo_resolve(v, &offset);
     new = (struct mapping){.next = *place, .as = space, .start = start, .end = start + size,
                            .rights = rights, .vmo = v, .first = offset >> FRAME_SHIFT};
@@ -6923,6 +6937,7 @@ struct handle {
 
 struct handle_table {
     u32 count;                   /* entries there are */
+    u32 limit;                   /* numbers are below this; chapter 12 may lower it */
     struct handle *entry;
 };
 
@@ -6936,6 +6951,7 @@ struct handle_table *handle_create_table(void)
         return NULL;
     t->entry = heap_alloc_zeroed(&heap, HANDLES_FIRST * sizeof *t->entry);
     t->count = HANDLES_FIRST;
+    t->limit = HANDLES_MAX;
     if (!t->entry) {
         heap_free(&heap, t);
         return NULL;
@@ -6993,13 +7009,14 @@ int handle_find_free(struct handle_table *t, u32 from)
 {
     u32 i;
 
-    for (i = from;; i++) {
+    for (i = from; i < t->limit; i++) {
         while (i >= t->count)
             if (!handle_grow_table(t))
                 return -EMFILE;
         if (!t->entry[i].object)
             return (int)i;
     }
+    return -EMFILE;
 }
 
 // Enters an object and takes over the caller's reference to it, also when
@@ -8201,9 +8218,11 @@ struct process {
     struct wait_queue waiters;   /* wait for one of its children to end */
     struct node *directory;      /* where its paths start; chapter 10 */
     struct signal_state *signals; /* chapter 12 */
-    bool replaced;               /* its program is not its parent's any more; chapter 12 */
+    struct node *executed;       /* runs this, see chapter 10; chapter 12 */
+    bool replaced;               /* that is not its parent's any more; chapter 12 */
     u64 memory;                  /* the most it had, in bytes; chapter 12 */
     u64 children_time, children_memory; /* of those that have ended; chapter 12 */
+    struct limits *limits;       /* NULL: the usual ones; chapter 12 */
 };
 
 // And what belongs to nobody in particular.
@@ -9389,6 +9408,7 @@ struct node {
     u64 place;                   /* among them: who arrived later has a higher one */
     struct vmo *data;            /* of a file or a link; NULL: empty */
     bool own_data;               /* not a slice of the archive: may be written */
+    s32 writers;                 /* who have it open to write; below 0: who run it */
 };
 
 // What a file system can do with a node; NULL means that it cannot. Sizes
@@ -10099,10 +10119,23 @@ struct file {
     u32 flags;
 };
 
+// A program that runs must not change under its own feet, nor begin while
+// it is being written. So a node counts who writes to it, and those who
+// execute it, in [Chapter 12](#exec-busy), count the other way: it can be
+// one or the other, and for both at once the error is called "text file
+// busy".
+
+bool file_writes(u32 flags)
+{
+    return flags & O_ACCESS;
+}
+
 void file_destroy(struct object *o)
 {
     struct file *file = container_of(o, struct file, object);
 
+    if (file_writes(file->flags))
+        file->node->writers--;
     object_put(&file->node->object);
     heap_free(&heap, file);
 }
@@ -10271,6 +10304,8 @@ struct object *file_create(struct node *n, u32 flags)
     object_get(&n->object);
     file->node = n;
     file->flags = flags;
+    if (file_writes(flags))
+        n->writers++;
     return &file->object;
 }
 
@@ -10325,7 +10360,7 @@ int vfs_check_open(const struct node *n, u32 flags)
         return -EISDIR;
     if (node_is(n, MODE_LINK))
         return -ELOOP;
-    return 0;
+    return n->writers < 0 && (flags & (O_ACCESS | O_TRUNCATE)) ? -ETXTBSY : 0;
 }
 
 // Opens a path. Returns the object, with a reference for the caller, or
@@ -13207,6 +13242,137 @@ s64 sys_sigqueueinfo(struct trap_frame *f)
     return 0;
 }
 
+// ## Limits {#proc-limits}
+//
+// A parent can set bounds to what a process and its descendants may take.
+// Each is a pair: what counts, and how far the process itself may raise it.
+// (As there is only one user, and he is the administrator, nobody is bound
+// by the second.) The list and the structure are Linux's. Three of the
+// sixteen we can honour without effort: how many descriptors there are, how
+// large the stack of the next program is, and how much memory may be
+// mapped. The others we remember, and tell when asked.
+
+#define LIMIT_STACK 3
+#define LIMIT_DESCRIPTORS 7
+#define LIMIT_MEMORY 9
+#define LIMITS 16
+#define UNLIMITED (~0UL)
+
+struct limit {
+    u64 now, most;
+};
+
+struct limits {
+    struct limit of[LIMITS];
+};
+
+// Hardly anybody changes them. So a process has limits of its own only
+// after somebody has, and its children inherit a copy.
+
+const struct limits limits_usual = {{
+    {UNLIMITED, UNLIMITED}, {UNLIMITED, UNLIMITED}, {UNLIMITED, UNLIMITED},
+    {USER_STACK_SIZE, UNLIMITED}, {0, UNLIMITED}, {UNLIMITED, UNLIMITED},
+    {THREADS_MAX, THREADS_MAX}, {HANDLES_MAX, HANDLES_MAX}, {8 * MIB, 8 * MIB},
+    {UNLIMITED, UNLIMITED}, {UNLIMITED, UNLIMITED}, {NOTES_MAX, NOTES_MAX},
+    {800 * KIB, 800 * KIB}, {0, 0}, {0, 0}, {UNLIMITED, UNLIMITED}}};
+
+const struct limit *limit_of(const struct process *p, u64 which)
+{
+    return &(p->limits ? p->limits : &limits_usual)->of[which];
+}
+
+int limit_copy(struct process *to, const struct process *from)
+{
+    if (!from->limits && to != from)
+        return 0;
+    to->limits = heap_alloc(&heap, sizeof *to->limits);
+    if (to->limits)
+        *to->limits = from->limits ? *from->limits : limits_usual;
+    return to->limits ? 0 : -ENOMEM;
+}
+
+// 0, -EPERM for more descriptors than a table can have, -ENOMEM. What a
+// process has already it keeps.
+
+int limit_set(struct process *p, u64 which, const struct limit *new)
+{
+    struct limits *before = p->limits;
+
+    if (which == LIMIT_DESCRIPTORS && new->most > HANDLES_MAX)
+        return -EPERM;
+    if (!before && limit_copy(p, p))
+        return -ENOMEM;
+    p->limits->of[which] = *new;
+    if (which == LIMIT_DESCRIPTORS && p->program.handles)
+        p->program.handles->limit = (u32)new->now;
+    if (which == LIMIT_MEMORY)
+        p->program.space.limit = new->now == UNLIMITED ? 0 : new->now < 1 ? 1 : new->now;
+    return 0;
+}
+
+// One call is for any process, and can do both in one go; two older ones
+// are for the caller.
+
+s64 limit_exchange(u32 pid, u64 which, vaddr from, vaddr to)
+{
+    struct process *p = pid ? process_find(pid) : process_current();
+    struct limit new, old;
+    int error = 0;
+
+    if (from && sys_copy_in(&new, from, sizeof new))
+        return -EFAULT;
+    if (!p)
+        return -ESRCH;
+    if (which >= LIMITS || (from && new.now > new.most))
+        return -EINVAL;
+    old = *limit_of(p, which);
+    if (from)
+        error = limit_set(p, which, &new);
+    if (!error && to)
+        error = sys_copy_out(to, &old, sizeof old);
+    return error;
+}
+
+s64 sys_prlimit(struct trap_frame *f)
+{
+    return limit_exchange((u32)f->rdi, (u32)f->rsi, f->rdx, f->r10);
+}
+
+s64 sys_getrlimit(struct trap_frame *f)
+{
+    return (u32)f->rdi >= LIMITS ? -EINVAL
+                                 : sys_copy_out(f->rsi, limit_of(process_current(), (u32)f->rdi),
+                                                sizeof(struct limit));
+}
+
+s64 sys_setrlimit(struct trap_frame *f)
+{
+    return f->rsi ? limit_exchange(0, (u32)f->rdi, f->rsi, 0) : -EFAULT;
+}
+
+// ## A file that is executed {#exec-busy}
+//
+// A process holds on to the file of its program, and so does its copy.
+// While somebody does, nobody may write to it. -ETXTBSY if somebody is
+// writing already.
+
+int exec_hold(struct node *n)
+{
+    if (n->writers > 0)
+        return -ETXTBSY;
+    n->writers--;
+    object_get(&n->object);
+    return 0;
+}
+
+void exec_let_go(struct node *n)
+{
+    if (!n)
+        return;
+    n->writers++;
+    object_put(&n->object);
+}
+
 // ## A copy of a process {#proc-fork}
 //
 // The memory. VMOs that are mapped several times must be cloned once, so a
@@ -13289,6 +13455,7 @@ struct handle_table *proc_copy_handles(const struct handle_table *from)
     if (!t)
         return NULL;
     t->count = from->count;
+    t->limit = from->limit;
     t->entry = heap_alloc(&heap, t->count * sizeof *t->entry);
     if (!t->entry) {
         heap_free(&heap, t);
@@ -13328,7 +13495,8 @@ int proc_copy(struct process *child, struct process *parent)
         return error;
     child->program.handles = proc_copy_handles(parent->program.handles);
     child->signals = proc_copy_signals(parent->signals);
-    if (child->program.handles && child->signals) {
+    if (child->program.handles && child->signals && !limit_copy(child, parent)) {
+        child->program.space.limit = parent->program.space.limit;
         child->directory = parent->directory;
         if (child->directory)
             object_get(&child->directory->object);
@@ -13340,10 +13508,9 @@ int proc_copy(struct process *child, struct process *parent)
 }
 
 // The copy gets the registers too. If the caller wants, its stack is
-// elsewhere. Returns its number, or an error; `made` is the child, which
-// has not run yet.
+// elsewhere. Returns its number, or an error.
 
-s64 proc_fork(struct trap_frame *f, vaddr stack, struct process **made)
+s64 proc_fork(struct trap_frame *f, vaddr stack)
 {
     struct process *parent = process_current();
     struct process *child = process_create(parent, parent->name);
@@ -13364,18 +13531,18 @@ s64 proc_fork(struct trap_frame *f, vaddr stack, struct process **made)
         frame->rsp = stack;
     child->group = parent->group;
     child->session = parent->session;
+    child->executed = parent->executed;
+    if (child->executed)
+        exec_hold(child->executed);
     child->thread->fs_base = parent->thread->fs_base;
     cpu_fxsave(&child->thread->fpu);
     thread_start(child->thread);
-    *made = child;
     return child->pid;
 }
 
 s64 sys_fork(struct trap_frame *f)
 {
-    struct process *child;
-
-    return proc_fork(f, 0, &child);
+    return proc_fork(f, 0);
 }
 
 // `clone` is what C libraries call for `fork` today. The lowest byte of its
@@ -13405,7 +13572,7 @@ void proc_poke(struct program *p, vaddr at, u32 number)
 // C libraries keep the thread's number in its memory. A flag asks for it to
 // be stored in the child's, another one in the parent's. (A third, to have
 // it cleared at the end, is about memory that others share, so it is
-// nothing for us.)
+// nothing for us.) All this is done to a child that has not run yet.
 
 s64 sys_clone(struct trap_frame *f)
 {
@@ -13417,9 +13584,10 @@ s64 sys_clone(struct trap_frame *f)
         return -ENOSYS;
     if (flags & CLONE_SETTLS && f->r8 >= USER_END)
         return -EPERM;
-    pid = proc_fork(f, f->rsi, &child);
+    pid = proc_fork(f, f->rsi);
     if (pid < 0)
         return pid;
+    child = process_find((u32)pid);
     if ((flags & 0xff) != SIGCHLD)
         child->notice = flags & 0xff && (flags & 0xff) < SIGNALS ? (int)(flags & 0xff) : -1;
     if (flags & CLONE_SETTLS)
@@ -13437,8 +13605,13 @@ s64 sys_clone(struct trap_frame *f)
 // old program's memory. They are collected into one block, one string
 // behind the other, before that memory goes.
 
+//
+// How long may they be? As on Linux, a quarter of the stack that they will
+// lie on, with all the pointers to them, and no string longer than 128 KiB.
+
 #define ARGUMENTS_FIRST KIB
-#define ARGUMENTS_SIZE (128 * KIB)
+#define ARGUMENTS_LEAST (128 * KIB)
+#define ARGUMENT_MAX (128 * KIB)
 #define SCRIPT_DEPTH 4
 
 struct arguments {
@@ -13447,11 +13620,27 @@ struct arguments {
     u64 count, environment;      /* how many strings of each kind */
 };
 
+// The stack's size, and what that allows.
+
+u64 exec_stack_size(const struct process *p)
+{
+    u64 size = limit_of(p, LIMIT_STACK)->now;
+
+    if (size < 4 * ARGUMENTS_LEAST)
+        return 4 * ARGUMENTS_LEAST;
+    return size < USER_STACK_SIZE ? align_up(size, FRAME_SIZE) : USER_STACK_SIZE;
+}
+
+u64 arguments_limit(void)
+{
+    return exec_stack_size(process_current()) / 4;
+}
+
 int arguments_grow(struct arguments *a)
 {
     char *text;
 
-    if (a->room == ARGUMENTS_SIZE)
+    if (a->room >= arguments_limit())
         return -E2BIG;
     text = heap_realloc(&heap, a->text, a->room * 2);
     if (!text)
@@ -13463,23 +13652,41 @@ int arguments_grow(struct arguments *a)
 
 // A string that does not fit is begun again with twice the room.
 
+int arguments_add(struct arguments *a, vaddr string)
+{
+    u64 room;
+    int error;
+
+    for (;;) {
+        room = a->room - a->size < ARGUMENT_MAX ? a->room - a->size : ARGUMENT_MAX;
+        error = sys_copy_string(a->text + a->size, string, room);
+        if (error != -ENAMETOOLONG)
+            break;
+        error = room < ARGUMENT_MAX ? arguments_grow(a) : -E2BIG;
+        if (error)
+            return error;
+    }
+    if (!error)
+        a->size += strlen(a->text + a->size) + 1;
+    return error;
+}
+
 int arguments_collect(struct arguments *a, vaddr list, u64 *count)
 {
     vaddr string;
     int error;
 
-    for (; list; list += sizeof string, ++*count) {
+    for (; list; list += sizeof string) {
         if (sys_copy_in(&string, list, sizeof string))
             return -EFAULT;
         if (!string)
             return 0;
-        while ((error = sys_copy_string(a->text + a->size, string, a->room - a->size)) ==
-               -ENAMETOOLONG)
-            if ((error = arguments_grow(a)))
-                return error;
+        error = arguments_add(a, string);
         if (error)
             return error;
-        a->size += strlen(a->text + a->size) + 1;
+        ++*count;
+        if (a->size + (a->count + a->environment) * sizeof string > arguments_limit())
+            return -E2BIG;
     }
     return 0;
 }
@@ -13595,25 +13802,38 @@ void exec_push_facts(struct stack_builder *b, const struct elf_image *image, vad
     stack_push(b, facts, sizeof facts);
 }
 
-// Pushes pointers to `count` strings, the last of which ends at `end` in
-// the block.
+// Pushes pointers to `count` strings, of which the first is number `first`
+// in the block, and a null pointer. There may be very many, so they are
+// written in portions.
+
+#define POINTERS 64
 
 void exec_push_pointers(struct stack_builder *b, const struct arguments *a, vaddr text,
                         u64 first, u64 count)
 {
-    u64 offset = 0, i;
-    vaddr pointer;
+    vaddr pointer[POINTERS];
+    u64 offset = 0, place, i;
 
-    b->top -= (count + 1) * sizeof pointer;
+    if (b->top < (count + 1) * sizeof *pointer)
+        b->error = -E2BIG;
+    if (b->error)
+        return;
+    b->top -= (count + 1) * sizeof *pointer;
+    place = b->top;
     for (i = 0; i < first; i++)
         offset += strlen(a->text + offset) + 1;
     for (i = 0; i <= count && !b->error; i++) {
-        pointer = i < count ? text + offset : 0;
-        b->error = vmo_write(b->stack, b->top + i * sizeof pointer, &pointer, sizeof pointer);
+        pointer[i % POINTERS] = i < count ? text + offset : 0;
         if (i < count)
             offset += strlen(a->text + offset) + 1;
+        if (i % POINTERS < POINTERS - 1 && i < count)
+            continue;
+        b->error = vmo_write(b->stack, place, pointer, (i % POINTERS + 1) * sizeof *pointer);
+        place += (i % POINTERS + 1) * sizeof *pointer;
     }
 }
+
+// All of it, from the top down.
 
 vaddr exec_build_stack(struct vmo *stack, const struct elf_image *image,
                        const struct arguments *a, const char *path)
@@ -13634,16 +13854,19 @@ vaddr exec_build_stack(struct vmo *stack, const struct elf_image *image,
     return b.error ? 0 : USER_STACK_START + b.top;
 }
 
-// The new address space, complete, beside the old one.
+// The new address space, complete, beside the old one. Of a stack that is
+// limited, less is mapped.
 
 int exec_build(struct program *new, struct vmo *file, struct elf_image *image,
                const struct arguments *a, const char *path, vaddr *sp)
 {
     struct vmo *stack = NULL;
+    u64 size = exec_stack_size(process_current());
     int error = as_create(&new->space);
 
     if (error)
         return error;
+    new->space.limit = user.current->space.limit;
     new->break_start = new->break_end = segment_end_page(&image->segment[image->count - 1]);
     error = elf_load(file, image);
     if (!error)
@@ -13654,7 +13877,8 @@ int exec_build(struct program *new, struct vmo *file, struct elf_image *image,
     if (!error && !(*sp = exec_build_stack(stack, image, a, path)))
         error = -ENOMEM;
     if (!error)
-        error = as_map(&new->space, USER_STACK_START, USER_STACK_SIZE, PF_R | PF_W, stack, 0);
+        error = as_map(&new->space, USER_END - size, size, PF_R | PF_W, stack,
+                       USER_STACK_SIZE - size);
     if (stack)
         vmo_put(stack);
     if (error)
@@ -13746,13 +13970,20 @@ int exec_load(char *path, struct arguments *a, struct elf_image *image)
 
     if (error)
         return error;
-    error = elf_check(n->data, image) ? -ENOEXEC : 0;
-    if (!error)
-        error = exec_build(&new, n->data, image, a, path, &sp);
+    error = exec_hold(n);
     object_put(&n->object);
     if (error)
         return error;
+    error = elf_check(n->data, image) ? -ENOEXEC : 0;
+    if (!error)
+        error = exec_build(&new, n->data, image, a, path, &sp);
+    if (error) {
+        exec_let_go(n);
+        return error;
+    }
     exec_replace(p, &new);
+    exec_let_go(p->executed);
+    p->executed = n;
     exec_reset(p, path);
     thread_set_start(p->thread, image->entry, sp);
     return 0;
@@ -14069,7 +14300,12 @@ void proc_clean(struct program *program)
         signal_forget(p->signals, ~0UL);
         heap_free(&heap, p->signals);
     }
+    if (p->limits)
+        heap_free(&heap, p->limits);
+    exec_let_go(p->executed);
+    p->executed = NULL;
     p->signals = NULL;
+    p->limits = NULL;
     vfs_clean(program);
 }
 
@@ -14297,7 +14533,7 @@ s64 proc_dup_to(u64 fd, u64 to, bool close_on_exec)
 {
     struct handle *old = sys_handle((u32)to, 0);
 
-    if (!sys_handle((u32)fd, 0) || (u32)to >= HANDLES_MAX)
+    if (!sys_handle((u32)fd, 0) || (u32)to >= user.current->handles->limit)
         return -EBADF;
     if (old)
         handle_close_entry(old);
@@ -14352,8 +14588,11 @@ s64 sys_fcntl(struct trap_frame *f)
     if (!h)
         return -EBADF;
     switch (f->rsi) {
-    case F_DUPFD: return proc_dup(f->rdi, (u32)f->rdx, false);
-    case F_DUPFD_CLOEXEC: return proc_dup(f->rdi, (u32)f->rdx, true);
+    case F_DUPFD:
+    case F_DUPFD_CLOEXEC:
+        if ((u32)f->rdx >= user.current->handles->limit)
+            return -EINVAL;
+        return proc_dup(f->rdi, (u32)f->rdx, f->rsi == F_DUPFD_CLOEXEC);
     case F_GETFD: return h->close_on_exec;
     case F_SETFD: h->close_on_exec = f->rdx & 1; return 0;
     case F_GETFL: return proc_file_flags(h, file);
@@ -14644,14 +14883,14 @@ const struct system_call proc_calls[] = {
     {13, sys_sigaction}, {14, sys_sigprocmask}, {15, sys_sigreturn}, {22, sys_pipe},
     {32, sys_dup}, {33, sys_dup2}, {34, sys_pause}, {56, sys_clone}, {57, sys_fork},
     {58, sys_fork}, {59, sys_execve}, {SYS_WAIT4, sys_wait4}, {62, sys_kill}, {63, sys_uname},
-    {72, sys_fcntl}, {96, sys_gettimeofday}, {98, sys_getrusage}, {99, sys_sysinfo},
-    {100, sys_times}, {102, sys_zero}, {104, sys_zero}, {107, sys_zero}, {108, sys_zero},
-    {109, sys_setpgid}, {111, sys_getpgrp}, {112, sys_setsid}, {121, sys_getpgid},
+    {72, sys_fcntl}, {96, sys_gettimeofday}, {97, sys_getrlimit}, {98, sys_getrusage},
+    {99, sys_sysinfo}, {100, sys_times}, {102, sys_zero}, {104, sys_zero}, {107, sys_zero},
+    {108, sys_zero}, {109, sys_setpgid}, {111, sys_getpgrp}, {112, sys_setsid}, {121, sys_getpgid},
     {124, sys_getsid}, {127, sys_sigpending}, {128, sys_sigtimedwait},
     {129, sys_sigqueueinfo}, {130, sys_sigsuspend}, {131, sys_sigaltstack},
-    {169, sys_reboot}, {200, sys_tkill}, {218, sys_getpid}, {234, sys_tgkill},
+    {160, sys_setrlimit}, {169, sys_reboot}, {200, sys_tkill}, {218, sys_getpid}, {234, sys_tgkill},
     {SYS_WAITID, sys_waitid}, {273, sys_decline}, {292, sys_dup3}, {293, sys_pipe2},
-    {302, sys_decline}, {334, sys_decline}, {SYS_PROCESS_INFO, sys_process_info}};
+    {302, sys_prlimit}, {334, sys_decline}, {SYS_PROCESS_INFO, sys_process_info}};
 
 // ## The last main {#proc-main}
 //

@@ -277,6 +277,7 @@ extern struct elf_dynamic _DYNAMIC[];
 #define EINVAL 22
 #define EMFILE 24
 #define ENOTTY 25
+#define ETXTBSY 26
 #define EFBIG 27
 #define ENOSPC 28
 #define ESPIPE 29

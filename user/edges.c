@@ -245,7 +245,7 @@ void ask_times(void)
 void ask_full(void)
 {
     struct file_info info;
-    const u64 limit[2] = {64, 64};     /* Rustica's is its own */
+    const u64 limit[2] = {64, 64};
     long fd = open("full", O_CREAT | O_WRONLY, 0644), last = fd;
 
     write((int)fd, "text", 4);

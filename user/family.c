@@ -770,6 +770,8 @@ static void ask_stack(void)
 // What it finds, and what it must not find. It is this program again, with
 // another argument.
 
+static char self[PATH_MAX];
+
 struct vectors {
     u16 control, status, tags, pad;
     u64 more[2];
@@ -825,11 +827,219 @@ static void leave_much_behind(void)
     __asm__ volatile("fxrstor (%0)" : : "r"(&vectors) : "memory");
     __asm__ volatile("movl %%ss, %%eax\n movl %%eax, %%ds\n movl %%eax, %%es\n" : : : "rax");
     __asm__ volatile("pushfq\n orq $0x240400, (%%rsp)\n popfq\n movl $59, %%eax\n syscall\n cld"
-                     : : "D"("/proc/self/exe"), "S"(words), "d"(words + 2)
+                     : : "D"(self), "S"(words), "d"(words + 2)
                      : "rax", "rcx", "r11", "memory");
-    __asm__ volatile("movl $59, %%eax\n syscall\n"
-                     : : "D"("/bin/family"), "S"(words), "d"(words + 2)
-                     : "rax", "rcx", "r11", "memory");
+}
+
+// Very many arguments. What the new program counts must be what we passed.
+// (A quarter of the stack may be used by them, so its size is set first.)
+
+static char **many_words(const char *argument, long count, char *word)
+{
+    char **words = (char **)syscall6(SYS_MMAP, 0, (count + 3) * 8, 3, 0x22, -1, 0);
+    long i;
+
+    words[0] = "family", words[1] = (char *)argument;
+    for (i = 0; i < count; i++)
+        words[2 + i] = word;
+    return words;
+}
+
+static void say_counts(int argc, char **argv)
+{
+    u64 bytes = 0;
+    int i;
+
+    for (i = 2; i < argc; i++)
+        bytes += length(argv[i]);
+    say("%d arguments, of %lu bytes, and a null: %d\n", argc - 2, bytes, !argv[argc]);
+}
+
+static char long_word[(128 << 10) + 1];
+
+// So many that they take the greater part of what there is, and more; one
+// that is as long as one may be, and longer.
+
+static void count_many(void)
+{
+    char **words = many_words("count", 120000, "x");
+
+    say("counted: %ld\n", execve(self, words, words + 120002));
+}
+
+static void count_too_many(void)
+{
+    char **words = many_words("count", 300000, "x");
+
+    say("too many: %ld\n", execve(self, words, words + 300002));
+}
+
+static void count_long(void)
+{
+    char **words = many_words("count", 3, long_word);
+
+    memset(long_word, 'y', sizeof long_word - 2);
+    execve(self, words, words + 5);
+    exit(1);
+}
+
+static void count_too_long(void)
+{
+    char **words = many_words("count", 1, long_word);
+
+    memset(long_word, 'y', sizeof long_word - 1);
+    say("too long: %ld\n", execve(self, words, words + 3));
+}
+
+static void ask_arguments(void)
+{
+    const u64 stack[2] = {8 << 20, 8 << 20};
+
+    syscall3(160, 3, (long)stack, 0);
+    asked(count_many), asked(count_too_many), asked(count_long), asked(count_too_long);
+}
+
+// A file cannot be executed and written to at the same time.
+
+static void run_busy(void)
+{
+    char *words[] = {"busy", "wait", NULL};
+
+    execve("busy", words, words + 2);
+    exit(1);
+}
+
+static void copy_self(int to)
+{
+    static char block[65536];
+    long fd = open(self, O_RDONLY, 0), size;
+
+    while ((size = read((int)fd, block, sizeof block)) > 0)
+        write_all(to, block, (u64)size);
+    close((int)fd);
+}
+
+static long try_open(const char *name, int flags)
+{
+    long fd = open(name, flags, 0);
+
+    if (fd >= 0)
+        close((int)fd);
+    return fd < 0 ? fd : 0;
+}
+
+// In both orders.
+
+static void ask_busy(void)
+{
+    char *words[] = {"busy", "wait", NULL};
+    long fd = open("busy", O_CREAT | O_WRONLY, 0755), pid;
+
+    copy_self((int)fd);
+    say("executing what is being written: %ld\n", execve("busy", words, words + 2));
+    close((int)fd);
+    pid = child_of(run_busy);
+    say("what is executed: to read %ld, to write %ld, to empty %ld\n", try_open("busy", O_RDONLY),
+        try_open("busy", O_WRONLY), try_open("busy", O_RDONLY | O_TRUNC));
+    finish(pid);
+    say("afterwards: %ld", try_open("busy", O_WRONLY));
+    say(", removed: %ld\n", unlink("busy"));
+}
+
+// ## Limits {#family-limits}
+
+static long set_limit(int which, u64 now, u64 most)
+{
+    const u64 limit[2] = {now, most};
+
+    return syscall3(160, which, (long)limit, 0);
+}
+
+static void say_limit(int which)
+{
+    u64 limit[2] = {1, 2};
+
+    say("limit %d: %ld", which, syscall3(97, which, (long)limit, 0));
+    say(", %lu %lu\n", limit[0], limit[1]);
+}
+
+static void use_descriptors(void)
+{
+    long fd, last = -1;
+
+    say("as many descriptors: %ld", set_limit(7, 20, 30));
+    say("; copied to 20: %ld, to 19: %ld", fcntl(0, 0, 20), fcntl(0, 0, 19));
+    say(", to exactly 20: %ld, far beyond: %ld", dup2(0, 20), fcntl(0, 0, 1 << 20));
+    while ((fd = open("/dev/null", O_RDONLY, 0)) >= 0)
+        last = fd;
+    say(", the last: %ld, then %ld\n", last, fd);
+}
+
+// Less memory than it has now nobody can be given; but no more.
+
+static void use_memory(void)
+{
+    u64 end = (u64)syscall3(SYS_BRK, 0, 0, 0);
+
+    say("so much memory: %ld", set_limit(9, 64 << 20, 64 << 20));
+    say("; more: %ld", syscall6(SYS_MMAP, 0, 128 << 20, 3, 0x22, -1, 0));
+    say(", less: %d", syscall6(SYS_MMAP, 0, 1 << 20, 3, 0x22, -1, 0) > 0);
+    say(", a long heap: %d\n", (u64)syscall3(SYS_BRK, (long)end + (128 << 20), 0, 0) == end);
+}
+
+// How deep is the stack of the next program?
+
+static void use_stack(void)
+{
+    char *words[] = {"family", "deep", "500000", NULL};
+
+    set_limit(3, 1 << 20, 8 << 20);
+    execve(self, words, words + 3);
+    exit(1);
+}
+
+static void use_more_stack(void)
+{
+    char *words[] = {"family", "deep", "2000000", NULL};
+
+    set_limit(3, 1 << 20, 8 << 20);
+    execve(self, words, words + 3);
+    exit(1);
+}
+
+// Going down page by page, as one must.
+
+static int go_deep(u64 bytes)
+{
+    volatile char here;
+    volatile char *at = &here;
+
+    for (; bytes > 4096; bytes -= 4096)
+        *(at -= 4096) = 1;
+    return 0;
+}
+
+static void ask_limits(void)
+{
+    const u64 limit[2] = {5, 6};
+    u64 old[2] = {0};
+    long pid = child_of(sleep_long);
+    int half, twice;
+
+    say("of what is none: %ld, more than most: %ld, to nowhere: %ld, from nowhere: %ld\n",
+        syscall3(97, 16, (long)old, 0), set_limit(0, 6, 5), syscall3(97, 0, 8, 0),
+        syscall3(160, 0, 8, 0));
+    say("nobody's: %ld, more descriptors than can be: %ld", syscall6(302, 999999, 0, 0, 0, 0, 0),
+        set_limit(7, 5, 1UL << 40));
+    say(", a child's: %ld", syscall6(302, pid, 10, (long)limit, 0, 0, 0));
+    say(", is it that: %ld", syscall6(302, pid, 10, 0, (long)old, 0, 0));
+    say(" %lu %lu\n", old[0], old[1]);
+    finish(pid);
+    set_limit(1, 4096, 8192);
+    say_limit(1);
+    asked(use_descriptors), asked(use_memory);
+    half = asked(use_stack), twice = asked(use_more_stack);
+    say("half a stack: %x, two stacks: %x\n", half, twice);
 }
 
 // ## Clones {#family-clones}
@@ -922,12 +1132,32 @@ static void ask_terminal(void)
 //
 // At a terminal only what takes one.
 
+int be_another(int argc, char **argv)
+{
+    if (equal(argv[1], "after"))
+        say_inheritance();
+    else if (equal(argv[1], "count"))
+        say_counts(argc, argv);
+    else if (equal(argv[1], "deep"))
+        return go_deep((u64)number_from(argv[2], 1 << 30));
+    else
+        sleep_long();
+    return 0;
+}
+
+// (Rustica cannot yet say where a program's file is.)
+
+static void find_self(void)
+{
+    if (readlink("/proc/self/exe", self, sizeof self - 1) < 0)
+        memcpy(self, "/bin/family", 12);
+}
+
 int main(int argc, char **argv)
 {
-    if (argc > 1 && equal(argv[1], "after")) {
-        say_inheritance();
-        return done(0);
-    }
+    if (argc > 1)
+        return done(be_another(argc, argv));
+    find_self();
     if (is_terminal(0)) {
         ask_terminal();
         return done(0);
@@ -946,5 +1176,8 @@ int main(int argc, char **argv)
     ask_stack();
     ask_clones();
     asked(leave_much_behind);
+    ask_arguments();
+    ask_busy();
+    ask_limits();
     return done(0);
 }

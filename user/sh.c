@@ -2288,12 +2288,19 @@ void terminal_give(long group)
 // first, it is there before anybody relies on it. A group of -1 is our own;
 // who is in it cannot be stopped, for nobody could continue it.
 // A child that nobody will wait for, and that has no group of its own, must
-// not read what is typed, nor end by a ^C meant for another.
+// not read what is typed, nor end by a ^C meant for another. (From the
+// moment when the terminal is ours, a ^C is meant for us: by then it must
+// not be the shell's handler any more that gets it.)
 
 void become_child(long group, bool background)
 {
     long null;
 
+    if (shell.interactive) {
+        signal_set(SIGINT, SIG_DEFAULT);
+        signal_set(SIGQUIT, SIG_DEFAULT);
+        signal_set(SIGTERM, SIG_DEFAULT);
+    }
     if (shell.interactive && group >= 0) {
         syscall3(109, 0, group, 0);             /* setpgid */
         if (!background)
@@ -2302,11 +2309,7 @@ void become_child(long group, bool background)
         signal_set(SIGTTIN, SIG_DEFAULT);
         signal_set(SIGTTOU, SIG_DEFAULT);
     }
-    if (shell.interactive) {
-        signal_set(SIGINT, SIG_DEFAULT);
-        signal_set(SIGQUIT, SIG_DEFAULT);
-        signal_set(SIGTERM, SIG_DEFAULT);
-    } else if (background) {
+    if (!shell.interactive && background) {
         signal_set(SIGINT, SIG_IGNORE);
         signal_set(SIGQUIT, SIG_IGNORE);
         null = open("/dev/null", O_RDONLY, 0);
