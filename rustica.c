@@ -2039,6 +2039,84 @@ void zone_check_metadata(const void *object, u64 size)
               start, zones.boundary);
 }
 
+// ## All audits {#zone-audits}
+//
+// Every chapter that keeps books has an audit of its own. Called when the
+// work is done, as we do here, an audit finds that something went wrong.
+// What one would like to know is when. So the option `audit` has all of
+// them walked again and again, at moments when everything should be in
+// order; the bug is then between the last such moment and this one. It
+// makes the kernel slow, and without it costs a comparison. Chapters enter
+// their audits in a list, and those that know such moments call
+// `audit_now()`.
+
+struct audit {
+    const char *name;
+    void (*walk)(void);          /* panics if something is wrong */
+    struct audit *next;
+};
+
+struct audit_state {
+    bool on;
+    u64 count;                   /* how often they have all been walked */
+    struct audit *first;
+};
+
+struct audit_state audits;
+
+// The structure stays where it is. Those that were entered first are walked
+// first: what later chapters rely on has then been checked.
+
+void audit_add(struct audit *a)
+{
+    struct audit **place = &audits.first;
+
+    while (*place)
+        place = &(*place)->next;
+    a->next = NULL;
+    *place = a;
+}
+
+// Walks them all, whatever the option says.
+
+void audit_all(void)
+{
+    const struct audit *a;
+
+    for (a = audits.first; a; a = a->next)
+        a->walk();
+    audits.count++;
+}
+
+// Called when everything should be in order.
+
+void audit_now(void)
+{
+    if (unlikely(audits.on))
+        audit_all();
+}
+
+// Says what was done about it, if it was asked for.
+
+void audit_report(void)
+{
+    const struct audit *a;
+
+    if (!audits.on)
+        return;
+    printf("audit: walked %lu times:", audits.count);
+    for (a = audits.first; a; a = a->next)
+        printf(" %s", a->name);
+    printf("\n");
+}
+
+void zone_walk(void)
+{
+    zone_audit(&zones, boot.info);
+}
+
+struct audit zone_audits = {"zones", zone_walk, NULL};
+
 // ## Setting up {#zone-init}
 //
 // The option `mem=SIZE` hides the memory above an address, to see how the
@@ -2091,6 +2169,8 @@ void ch02_init(void)
 {
     ch01_init();
     zone_init();
+    audits = (struct audit_state){.on = boot_option("audit") != NULL};
+    audit_add(&zone_audits);
     printf("zones: %s for the kernel, %s for programs\n",
            boot_size(zones.frames[ZONE_KERNEL] << FRAME_SHIFT).s,
            boot_size(zones.frames[ZONE_USER] << FRAME_SHIFT).s);
@@ -2706,6 +2786,13 @@ void pmm_audit(const struct pmm *p)
     assert(states[0] + states[1] + states[2] + states[3] == p->count);
 }
 
+void pmm_walk(void)
+{
+    pmm_audit(&pmm);
+}
+
+struct audit pmm_audits = {"frames", pmm_walk, NULL};
+
 // ## Setting up {#pmm-init}
 //
 // The bootstrap. The bump allocator gives room for the table and the
@@ -2799,6 +2886,7 @@ void ch03_init(void)
     pmm_choose(&pmm);
     boot_add_provocation(&pmm_provocations[0]);
     boot_add_provocation(&pmm_provocations[1]);
+    audit_add(&pmm_audits);
     printf("pmm: %s over %lu frames, %lu free\n", pmm.method->name, pmm.count,
            pmm.states[FRAME_FREE]);
 }
@@ -3622,6 +3710,13 @@ void heap_audit(struct heap *h)
     assert(count.empty <= 1);
 }
 
+void heap_walk(void)
+{
+    heap_audit(&heap);
+}
+
+struct audit heap_audits = {"heap", heap_walk, NULL};
+
 // ## Mistakes on purpose {#heap-provoke}
 
 void provoke_heap_twice(void)
@@ -3657,6 +3752,7 @@ void ch04_init(void)
     heap = (struct heap){.pmm = &pmm};
     for (i = 0; i < array_count(heap_provocations); i++)
         boot_add_provocation(&heap_provocations[i]);
+    audit_add(&heap_audits);
 }
 
 // ## Rough treatment {#heap-show}
@@ -5834,6 +5930,8 @@ void as_audit_table(struct as *space, paddr table, int level, vaddr base)
     }
 }
 
+// The whole of one; its upper half must be everybody's.
+
 void as_audit(struct as *space)
 {
     as_audit_table(space, space->root, 4, 0);
@@ -5854,6 +5952,8 @@ void as_audit_kernel(void)
             as_audit_entry(NULL, entry, 4, 0xffff000000000000UL | i * as_level_size(4));
     }
 }
+
+struct audit as_audits = {"tables", as_audit_kernel, NULL};
 
 // ## Protecting ourselves from ourselves {#user-protect}
 //
@@ -6541,6 +6641,7 @@ void ch07_init(void)
 {
     ch06_init();
     vmo.revoke = as_revoke;
+    audit_add(&as_audits);
     cpu_protect();
     fpu_init();
     cpu_init_syscall();
@@ -9069,6 +9170,7 @@ void process_end(int code, int signal)
     process_orphan(p);
     sched.corpse = p->thread;
     p->thread = NULL;
+    audit_now();
     sched_wake(p->parent ? &p->parent->waiters : &p->waiters);
     sched_schedule();
     panic("a process that has ended goes on");
@@ -9087,6 +9189,92 @@ int process_wait(struct process *p)
     object_put(&p->object);
     return status;
 }
+
+// ## The audit {#sched-audit}
+//
+// Who runs stands in no queue, who sleeps in the one that it knows of, and
+// all others in the queue of those who are ready; nobody stands in one
+// twice. A queue that is damaged may have no end, so we do not follow it
+// further than it can go.
+
+u32 sched_audit_queue(const struct wait_queue *q, const struct thread *wanted)
+{
+    const struct thread *t, *last = NULL;
+    u32 length = 0, found = 0;
+
+    for (t = q->first; t; last = t, t = t->next) {
+        assert(length++ <= sched.threads);
+        assert(t->queue == (q == &sched.ready ? NULL : q));
+        found += t == wanted;
+    }
+    assert(q->last == last);
+    return found;
+}
+
+void sched_audit_thread(const struct thread *t)
+{
+    u32 ready = sched_audit_queue(&sched.ready, t);
+
+    assert(ready == (t != sched.current && !t->queue));
+    if (t->queue)
+        assert(t != sched.current && sched_audit_queue(t->queue, t) == 1);
+    assert(!t->wake_time || t->queue);
+}
+
+// Those who wait for a time are in its order, and asleep.
+
+u32 sched_audit_times(void)
+{
+    const struct thread *t;
+    u32 count = 0;
+
+    for (t = sched.timed; t; t = t->next_timed) {
+        assert(count++ <= sched.threads);
+        assert(t->wake_time && t->queue);
+        assert(!t->next_timed || t->wake_time <= t->next_timed->wake_time);
+    }
+    return count;
+}
+
+// The processes, newest first, each with its address space. Parents are
+// alive. Threads, stacks, and those who wait for a time are as many as
+// there should be.
+
+void sched_audit(void)
+{
+    struct process *p;
+    u32 threads = sched.corpse != NULL, waiting = sched.boot.wake_time != 0, stacks_used = 0;
+    u64 i;
+
+    sched_audit_thread(&sched.boot);
+    for (p = sched.processes; p; p = p->next) {
+        assert(!p->next || p->pid > p->next->pid);
+        assert(p->object.references && (!p->parent || p->parent->thread));
+        if (!p->thread)
+            continue;
+        threads++;
+        waiting += p->thread->wake_time != 0;
+        assert(p->thread->process == p);
+        sched_audit_thread(p->thread);
+        as_audit(&p->program.space);
+    }
+    for (i = 0; i < THREADS_MAX; i++)
+        stacks_used += stacks.used[i / 64] >> i % 64 & 1;
+    assert(threads == sched.threads && stacks_used == threads);
+    assert(sched_audit_times() == waiting);
+}
+
+struct audit sched_audits = {"threads", sched_audit, NULL};
+
+// Somebody runs and stands in the queue of those who would like to.
+
+void provoke_queue(void)
+{
+    queue_append(&sched.ready, sched.current);
+    audit_all();
+}
+
+struct provocation sched_provocation = {"queue", provoke_queue, NULL};
 
 // ## System calls {#sched-calls}
 
@@ -9178,6 +9366,8 @@ void ch09_init(void)
 
     ch08_init();
     sched.current = &sched.boot;
+    audit_add(&sched_audits);
+    boot_add_provocation(&sched_provocation);
     user.end = process_end;
     sys.pause = sched_pause;
     stack_init();
@@ -13537,6 +13727,7 @@ s64 proc_fork(struct trap_frame *f, vaddr stack)
     child->thread->fs_base = parent->thread->fs_base;
     cpu_fxsave(&child->thread->fpu);
     thread_start(child->thread);
+    audit_now();
     return child->pid;
 }
 
@@ -13986,6 +14177,7 @@ int exec_load(char *path, struct arguments *a, struct elf_image *image)
     p->executed = n;
     exec_reset(p, path);
     thread_set_start(p->thread, image->entry, sp);
+    audit_now();
     return 0;
 }
 
@@ -14865,6 +15057,7 @@ s64 sys_reboot(struct trap_frame *f)
 {
     if ((u32)f->rdi != REBOOT_MAGIC)
         return -EINVAL;
+    audit_report();
     switch ((u32)f->rdx) {
     case REBOOT_POWER_OFF:
     case REBOOT_HALT:

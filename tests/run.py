@@ -462,7 +462,18 @@ def bombs(t, **variables):
     abuse(["bomb"] * round(LONG), t, COLD=1, **variables)
 
 
+def audited(cc, t):
+    """With OPT=audit all audits are walked at every fork, exec and end, and find nothing."""
+    typed = t.dir / "typed"
+    typed.write_text("cd /tmp; ls / | wc -l; family </dev/null; edges; fuzz 1 3000\n"
+                     "for n in 1 2 3; do echo line $n; done | grep 2; sleep 0.1 & wait; ps\n")
+    text = t.boot(CC=cc, OPT="audit", stdin=typed)
+    walked = t.expect(r"^audit: walked (\d+) times: zones frames heap tables threads$", text)
+    t.check(int(walked[1]) > 500, f"walked only {walked[1]} times")
+
+
 for cc in COMPILERS:
+    add(f"abuse/audit-{cc}", audited, cc)
     add(f"abuse/fuzz-{cc}", fuzz, cc)
 add("abuse/bombs-96M-tcc", bombs, MEM="96M", CC="tcc", OPT="pmm=bitmap")
 add("abuse/bombs-128M", bombs, OPT="pmm=array")
@@ -746,6 +757,7 @@ REPORTS = {
     "late-write": r"panic at rustica\.c:\d+: free frame 0x\w+ was written to at offset 0x0",
     "heap-twice": r"panic at .* freed twice, by provoke_heap_twice\+\w+ and by provoke_heap_tw",
     "heap-overrun": r"panic at .* written past its 100 bytes \(allocated by provoke_heap_overrun",
+    "queue": r"panic at rustica\.c:\d+: assertion failed: ready == \(t != sched\.current",
     "heap-wild": r"panic at .*: 0x\w+, passed by provoke_heap_wild\+\w+, is not from the heap",
 }
 

@@ -1,0 +1,236 @@
+/* host-cflags: -fvisibility=hidden -no-pie -Wl,--unresolved-symbols=ignore-all */
+
+/* Chapters 9 to 12, as far as they need no processor: the audits, which must see what is
+   wrong; signals, their notes and the limits. */
+
+#include "host.h"
+
+#define THREADS 6
+
+static struct thread thread[THREADS];
+static struct process *process[THREADS];
+static struct wait_queue door, window;
+
+static void do_nothing(void)
+{
+}
+
+/* Process 1 and its children. The first runs, two are ready, three sleep: two in the same
+   queue, and two of the three with a time. */
+static void start(void)
+{
+    u64 i;
+
+    host_machine(32 * MIB);
+    heap = (struct heap){.pmm = &pmm};
+    vmo = (struct vmo_state){.revoke = as_revoke};
+    vmo.zero = pmm_alloc_zeroed(&pmm, ZONE_USER, 'Z');
+    host.info.root = pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T');
+    libc_memset(&as, 0, sizeof as);
+    libc_memset(thread, 0, sizeof thread);
+    libc_memset(&stacks, 0, sizeof stacks);
+    door = window = (struct wait_queue){NULL, NULL};
+    sched = (struct sched_state){.threads = THREADS};
+    for (i = 0; i < THREADS; i++) {
+        process[i] = heap_alloc_zeroed(&heap, sizeof *process[i]);
+        object_init(&process[i]->object, &process_type);
+        assert(as_create(&process[i]->program.space) == 0);
+        process[i]->pid = ++sched.last_pid;
+        process[i]->parent = i ? process[0] : NULL;
+        process[i]->thread = &thread[i];
+        process[i]->next = sched.processes;
+        sched.processes = process[i];
+        thread[i].process = process[i];
+        stacks.used[0] |= 1UL << 2 * i;
+    }
+    sched.current = &thread[0];
+    queue_append(&sched.ready, &thread[1]);
+    queue_append(&sched.ready, &sched.boot);
+    queue_append(&sched.ready, &thread[2]);
+    for (i = 3; i < THREADS; i++) {
+        thread[i].queue = i < 5 ? &door : &window;
+        queue_append(thread[i].queue, &thread[i]);
+    }
+    thread[3].wake_time = 200, timed_insert(&thread[3]);
+    thread[5].wake_time = 100, timed_insert(&thread[5]);
+}
+
+/* ---- Audits ------------------------------------------------------------- */
+
+static char walked[16];
+
+static void walk_one(void)
+{
+    strcat(walked, "1");
+}
+
+static void walk_two(void)
+{
+    strcat(walked, "2");
+}
+
+static void test_all_audits(void **state)
+{
+    static struct audit one = {"one", walk_one, NULL}, two = {"two", walk_two, NULL};
+
+    (void)state;
+    start();
+    audits = (struct audit_state){.on = false};
+    audit_add(&one);
+    audit_add(&two);
+    audit_now();
+    expect_text(walked, "", "what is walked without the option");
+    audits.on = true;
+    audit_now();
+    audit_now();
+    expect_text(walked, "1212", "what is walked with the option");
+    audit_report();
+    expect_text(host_output.text, "audit: walked 2 times: one two\n", "the report");
+}
+
+/* What is planted must be found, and what is not planted must not. */
+#define expect_found(plant) \
+    do { \
+        start(); \
+        sched_audit(); \
+        plant; \
+        expect_panic(sched_audit(), "assertion failed"); \
+    } while (0)
+
+static void test_threads(void **state)
+{
+    (void)state;
+    expect_found(queue_append(&sched.ready, sched.current));
+    expect_found(queue_append(&sched.ready, &thread[4]));   /* also at the door */
+    expect_found(queue_append(&window, &thread[1]));        /* ready, and at the window */
+    expect_found(queue_remove(&sched.ready, &thread[1]));   /* nowhere */
+    expect_found(queue_remove(&sched.ready, &sched.boot));
+    expect_found(queue_remove(&door, &thread[3]));          /* sleeps nowhere */
+    expect_found(thread[4].queue = NULL);
+    expect_found(thread[4].queue = &window);
+    expect_found(thread[4].next = &thread[3]);              /* a circle */
+    expect_found(thread[2].next = &thread[1]);
+    expect_found(sched.ready.last = &thread[1]);
+    expect_found(thread[1].wake_time = 1);                  /* ready, but waits for a time */
+    expect_found(thread[5].wake_time = 300);                /* not in order */
+    expect_found(thread[4].wake_time = 300);                /* not in the list */
+    expect_found(timed_remove(&thread[3]); thread[3].wake_time = 7);
+    expect_found(sched.threads++);
+    expect_found(stacks.used[1] = 1);
+    expect_found(process[2]->thread = NULL);
+    expect_found(process[2]->pid = 1);
+    expect_found(process[2]->object.references = 0);
+    expect_found(thread[2].process = process[3]);
+    expect_found(process[4]->program.space.root = host.info.root; process[4]->parent = process[3];
+                 queue_remove(&door, &thread[3]); process[3]->thread = NULL;
+                 sched.threads--);                          /* an orphan */
+    expect_found(*(u64 *)boot_physical(process[4]->program.space.root + 8) =
+                     (u64)process[4]->program.space.root | PTE_PRESENT | PTE_USER);
+}
+
+/* ---- Signals ------------------------------------------------------------ */
+
+static struct signal_state *signals;
+
+static void start_signals(void)
+{
+    start();
+    signals = process[1]->signals = heap_alloc_zeroed(&heap, sizeof *signals);
+    signals->blocked = ~0UL;
+}
+
+static void send(int signal, u64 value)
+{
+    const struct signal_info info = {.signal = signal, .value = value};
+
+    signal_send_info(process[1], &info);
+}
+
+static void test_notes(void **state)
+{
+    struct signal_info info;
+    u64 blocks, i;
+
+    (void)state;
+    start_signals();
+    blocks = heap.blocks;
+    for (i = 1; i <= 3; i++)
+        send(SIGUSR1, i), send(40, i), send(SIGKILL, i);
+    expect_equal(signals->note_count, 5, "notes: one for each old signal, three for the new one");
+    expect_equal(signal_take(process[1], ~0UL, &info), SIGKILL, "the first to be taken");
+    expect_equal(signal_take(process[1], signal_bit(40), &info), 40, "one of a set");
+    expect_equal(info.value, 1, "the oldest");
+    signals->action[SIGUSR1].handler = HANDLER_IGNORE;
+    expect_equal(signal_take(process[1], ~0UL, &info), 40, "past one that does nothing");
+    expect_equal(info.value, 2, "the next");
+    expect_equal(signals->pending, signal_bit(40), "what is still pending");
+    signal_forget(signals, ~0UL);
+    expect_equal(heap.blocks, blocks, "blocks when all is forgotten");
+    expect_equal(signals->pending | signals->note_count, 0, "what is left");
+}
+
+static void test_lost_notes(void **state)
+{
+    struct signal_info info;
+    u64 i, blocks;
+
+    (void)state;
+    start_signals();
+    blocks = heap.blocks;
+    heap.fail_in = 1;
+    send(40, 7);
+    heap.fail_in = 0;
+    expect_equal(signal_take(process[1], ~0UL, &info), 40, "without memory it comes all the same");
+    expect_equal(info.value, 0, "without its reason");
+    for (i = 0; i < 2 * NOTES_MAX; i++)
+        send(40, i);
+    expect_equal(signals->note_count, NOTES_MAX, "notes of very many");
+    for (i = 0; signal_take(process[1], ~0UL, &info); i++)
+        expect_equal(info.value, i, "note %lu", i);
+    expect_equal(i, NOTES_MAX, "signals taken");
+    expect_equal(heap.blocks, blocks, "blocks when all are taken");
+}
+
+/* ---- Limits ------------------------------------------------------------- */
+
+static void test_limits(void **state)
+{
+    const struct limit new = {5, 10}, many = {5, HANDLES_MAX + 1};
+    u64 blocks;
+
+    (void)state;
+    start();
+    blocks = heap.blocks;
+    expect_equal(limit_of(process[1], LIMIT_STACK)->now, USER_STACK_SIZE, "the usual stack");
+    expect_equal(limit_set(process[1], LIMIT_DESCRIPTORS, &many), -EPERM, "too many descriptors");
+    heap.fail_in = 1;
+    expect_equal(limit_set(process[1], LIMIT_STACK, &new), -ENOMEM, "without memory");
+    heap.fail_in = 0;
+    expect_equal(heap.blocks, blocks, "blocks after failures");
+    expect_equal(limit_set(process[1], LIMIT_STACK, &new), 0, "a new limit");
+    expect_equal(limit_of(process[1], LIMIT_STACK)->now, 5, "it is that");
+    expect_equal(limit_of(process[2], LIMIT_STACK)->now, USER_STACK_SIZE, "another's is not");
+    expect_equal(limit_copy(process[2], process[1]), 0, "inherited");
+    expect_equal(limit_of(process[2], LIMIT_STACK)->most, 10, "the child's");
+    expect_true(process[1]->limits != process[2]->limits, "each has its own");
+    expect_equal(limit_copy(process[4], process[3]), 0, "the usual ones, inherited");
+    expect_true(!process[4]->limits, "take no memory");
+}
+
+static int setup(void **state)
+{
+    host_watch_memory();
+    host_replace(cpu_invlpg, do_nothing);
+    host_replace(cpu_write_cr3, do_nothing);
+    return host_setup(state);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_all_audits), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_notes), cmocka_unit_test(test_lost_notes),
+        cmocka_unit_test(test_limits)};
+
+    return cmocka_run_group_tests(tests, setup, host_teardown);
+}
