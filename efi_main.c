@@ -36,6 +36,7 @@ struct efi_state {
     EFI_BOOT_SERVICES *boot;
     u64 *root;           /* the level-4 table under construction */
     u64 *pool, *pool_next, *pool_end; /* zeroed frames for page tables */
+    struct efi_low_page *low; /* NULL unless the number of levels must change */
 };
 
 struct efi_state efi;
@@ -88,9 +89,6 @@ void efi_fail(const char *why)
 // registers. All this is older than UEFI itself, but an emulator can leave
 // it out, and then it is better to say so than to run into an instruction
 // that does not exist. (`cpuid` tells by bits of EDX; SDM 2A, "CPUID".)
-//
-// And our page tables have four levels. The firmware of very large machines
-// uses five (CR4 bit 12), and the number cannot be changed in 64-bit mode.
 
 struct efi_feature {
     u32 leaf, bit;       /* of EDX */
@@ -110,21 +108,21 @@ void efi_check_cpu(void)
     for (i = 0; i < array_count(features); i++)
         if (!(cpu_cpuid(features[i].leaf, 0).edx >> features[i].bit & 1))
             efi_fail(features[i].lack);
-    if (cpu_read_cr4() & CR4_LA57)
-        efi_fail("the firmware uses page tables of five levels; we have four.");
 }
 
 // ## Memory that stays ours {#efi-alloc}
 //
-// Whatever we allocate here is of the type `EfiLoaderData`: the firmware
-// will not touch it, and the kernel will know it by that name in the memory
-// map. Unlike our own allocators the firmware's does not clear memory.
+// Whatever we allocate here is of the type `EfiLoaderData`, or for code
+// `EfiLoaderCode`: the firmware will not touch it, and the kernel will know
+// it by that name in the memory map. We ask for memory below 4 GiB, which the processor reaches in [all
+// its modes](#efi-levels). Unlike our own allocators the firmware's does
+// not clear it.
 
-void *efi_alloc_pages(u64 count)
+void *efi_alloc_pages(u64 count, EFI_MEMORY_TYPE type)
 {
-    EFI_PHYSICAL_ADDRESS start = 0;
+    EFI_PHYSICAL_ADDRESS start = 4 * GIB - 1;
 
-    if (uefi_call_wrapper(efi.boot->AllocatePages, 4, AllocateAnyPages, EfiLoaderData,
+    if (uefi_call_wrapper(efi.boot->AllocatePages, 4, AllocateMaxAddress, type,
                           count, &start) != EFI_SUCCESS)
         efi_fail("the firmware has no memory left for page tables.");
     memset((void *)start, 0, count * FRAME_SIZE);
@@ -434,7 +432,7 @@ void efi_map_image(struct boot_info *info)
 
 void efi_map_stack(struct boot_info *info)
 {
-    u8 *stack = efi_alloc_pages(KERNEL_STACK_SIZE / FRAME_SIZE);
+    u8 *stack = efi_alloc_pages(KERNEL_STACK_SIZE / FRAME_SIZE, EfiLoaderData);
     u64 offset;
 
     for (offset = 0; offset < KERNEL_STACK_SIZE; offset += FRAME_SIZE)
@@ -454,13 +452,15 @@ void efi_build_tables(struct boot_info *info)
     u64 gigabytes = efi_map_direct(info, true) / GIB + 1;
     u64 count = gigabytes + gigabytes / 512 + info->image.size / MIB + 32;
 
-    efi.pool = efi_alloc_pages(count);
+    efi.pool = efi_alloc_pages(count, EfiLoaderData);
     efi.pool_end = efi.pool + count * FRAME_SIZE / sizeof *efi.pool;
     efi.root = efi.pool;
     efi.pool_next = efi.pool + FRAME_SIZE / sizeof *efi.pool;
     efi_map_direct(info, false);
     efi_map_image(info);
     efi_map_stack(info);
+    if (efi.low)
+        efi_map((vaddr)efi.low, (paddr)efi.low, 0, 1);
     info->root = (paddr)efi.root;
     efi_reserve(info, "page tables", efi.pool, (u8 *)efi.pool_next - (u8 *)efi.pool);
 }
@@ -549,6 +549,110 @@ __asm__(".text\n"
         "    .word 0\n"
         ".text\n");
 
+// ## Five levels {#efi-levels}
+//
+// Our page tables have four levels. The firmware of very large machines may
+// use five (CR4 bit 12), and the number cannot be changed while paging is
+// on; and without paging there is no 64-bit mode (SDM 3A, 4.1.2; APM 2,
+// 14.6). So we go down a storey: from 64-bit code to 32-bit code, which
+// switches paging off, changes the number, loads the new tables, switches
+// paging on again and jumps back up. In between there are no virtual
+// addresses, registers have 32 bits, and the upper halves of the wide ones
+// are lost. So the code for it lies in a page below 4 GiB that is where its
+// address says, with all that it needs.
+
+struct efi_low_page {
+    u64 gdt[4];          /* nothing, 64-bit code, data, 32-bit code */
+    u16 pad[3], limit;   /* for lgdt: at 38, */
+    u64 base;            /* behind it */
+    struct {
+        u32 offset;
+        u16 segment, pad;
+    } down, up;          /* far pointers, at 48 and 56 */
+    u64 root, cr4;       /* at 64, 72: what the processor shall use */
+    vaddr stack, entry;  /* at 80, 88: where to go on, */
+    u64 argument;        /* at 96: and with what */
+    u8 code[256];        /* at 104: a copy of what follows */
+};
+
+void efi_go_down(struct efi_low_page *page) noreturn;
+extern u8 efi_low_code[], efi_low_code_up[], efi_low_code_end[];
+
+// Two far jumps, each through a pointer in the page, change the segment of
+// the code and with it the number of bits. The instructions between them
+// have the same bytes in both modes, so they can be written as if they were
+// of 64 bits.
+
+__asm__(".text\n"
+        ".globl efi_go_down\n"
+        "efi_go_down:\n"         /* rdi page */
+        "    movq %rdi, %rbx\n"
+        "    lgdt 38(%rbx)\n"
+        "    movl $0x10, %eax\n"
+        "    movw %ax, %ds\n"
+        "    movw %ax, %ss\n"
+        "    ljmp *48(%rbx)\n"   /* to efi_low_code in the page */
+        ".globl efi_low_code\n"
+        "efi_low_code:\n"
+        "    movq %cr0, %rax\n"  /* 32 bits from here */
+        "    andl $0x7fffffff, %eax\n"
+        "    movq %rax, %cr0\n"  /* paging off */
+        "    movl 72(%rbx), %eax\n"
+        "    movq %rax, %cr4\n"
+        "    movl 64(%rbx), %eax\n"
+        "    movq %rax, %cr3\n"
+        "    movq %cr0, %rax\n"
+        "    orl $0x80000000, %eax\n"
+        "    movq %rax, %cr0\n"  /* paging on */
+        "    ljmp *56(%rbx)\n"   /* to efi_low_code_up */
+        ".globl efi_low_code_up\n"
+        "efi_low_code_up:\n"
+        "    movl %ebx, %ebx\n"  /* 64 bits again */
+        "    movq 80(%rbx), %rsp\n"
+        "    pushq $0\n"
+        "    movq 96(%rbx), %rdi\n"
+        "    xorl %ebp, %ebp\n"
+        "    jmp *88(%rbx)\n"
+        ".globl efi_low_code_end\n"
+        "efi_low_code_end:\n");
+
+// The page is made while there is a firmware to ask for memory, and its
+// last fields are filled when we leave. Both the old tables and the new
+// ones show it in its place.
+
+void efi_make_low_page(void)
+{
+    u64 up = (u64)(efi_low_code_up - efi_low_code), i;
+    struct efi_low_page *page = efi_alloc_pages(1, EfiLoaderCode);
+
+    for (i = 0; efi_low_code + i < efi_low_code_end; i++)
+        page->code[i] = efi_low_code[i];
+    page->gdt[1] = 0x00af9b000000ffff;
+    page->gdt[2] = 0x00cf93000000ffff;
+    page->gdt[3] = 0x00cf9b000000ffff;
+    page->limit = sizeof page->gdt - 1;
+    page->base = (u64)page->gdt;
+    page->down.offset = (u32)(u64)page->code;
+    page->down.segment = 0x18;
+    page->up.offset = (u32)((u64)page->code + up);
+    page->up.segment = 0x08;
+    efi.low = page;
+}
+
+// In place of [`cpu_enter()`](#boot-instructions), with the same arguments.
+
+void noreturn efi_enter_low(paddr root, vaddr stack, vaddr entry, void *argument)
+{
+    struct efi_low_page *page = efi.low;
+
+    page->root = root;
+    page->cr4 = cpu_read_cr4() ^ CR4_LA57;
+    page->stack = stack;
+    page->entry = entry;
+    page->argument = (u64)argument;
+    efi_go_down(page);
+}
+
 // ## In order {#efi-main}
 //
 // The names in the hand-over block are pointers into the image too, but
@@ -588,7 +692,7 @@ void noreturn efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
     efi_check_cpu();
 
     capacity = efi_map_capacity();
-    info = efi_alloc_pages(1 + capacity / FRAME_SIZE);
+    info = efi_alloc_pages(1 + capacity / FRAME_SIZE, EfiLoaderData);
     info->map = (u8 *)info + FRAME_SIZE;
     efi_ask_image(info, image);
     efi_ask_screen(info);
@@ -596,6 +700,8 @@ void noreturn efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
     efi_ask_acpi(info);
     if (efi_read_map(info, capacity, &key) != EFI_SUCCESS)
         efi_fail("the firmware does not reveal its memory map.");
+    if (cpu_read_cr4() & CR4_LA57)
+        efi_make_low_page();
     efi_build_tables(info);
     efi_reserve(info, "hand-over", info, FRAME_SIZE + capacity);
 
@@ -608,6 +714,8 @@ void noreturn efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
     cpu_write_cr0(cpu_read_cr0() | CR0_WP);
     efi_move_names(info);
     efi_relocate((u8 *)info->image.start, dynamic, KERNEL_BASE);
+    if (efi.low)
+        efi_enter_low(info->root, info->stack_top, entry, (u8 *)info + DIRECT_MAP);
     cpu_enter(info->root, info->stack_top, entry,
               (struct boot_info *)((u8 *)info + DIRECT_MAP));
 }
