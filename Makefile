@@ -548,7 +548,7 @@ test: | tools
 	@python3 tests/run.py $(T)
 
 test-long:
-	@RUSTICA_LONG=$${RUSTICA_LONG:-500} $(MAKE) test T=abuse/
+	@RUSTICA_LONG=$${RUSTICA_LONG:-500} $(MAKE) test T="abuse/ machine/processors"
 
 golden: | tools
 	@$(call require,python3)

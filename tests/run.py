@@ -29,6 +29,7 @@ import book
 import gdb
 import hunts
 import lint
+import machines
 import userland
 import session
 
@@ -355,6 +356,8 @@ for size in "96M", "173M", "5G":
     add("machine/counters-" + size, counters, MEM=size)
 for bus in "sata", "nvme", "virtio", "usb":
     add("machine/disk-" + bus, disk, bus)
+for name, test in machines.ALL:
+    add("machine/" + name, test)
 
 
 def programs(cc, t):
@@ -810,7 +813,6 @@ add("wrong/no-terminal", disk_without_terminal)
 add("wrong/two-at-once", two_at_once)
 add("wrong/where", where_is_it)
 add("wrong/option", wrong_option)
-add("wrong/no-nx", refused, "cannot start: the processor lacks NX", CPU="max,-nx", COLD=1)
 add("wrong/little-memory", refused, "cannot run here: of .* of memory only", OPT="mem=18M")
 for name in re.findall(r'\{"([\w-]+)", provoke_', (ROOT / "rustica.c").read_text()):
     for cc in COMPILERS:
