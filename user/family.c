@@ -650,6 +650,30 @@ static void try_to_rule(void)
     privileged(0);
 }
 
+// A handler need not be where code can be, nor a program's stack.
+
+static void handle_nowhere(void)
+{
+    handle(SIGNAL_SEGV, NULL, 0, 0);
+    handle(SIGNAL_USER, (void *)(1UL << 47), 0, 0);
+    kill(getpid(), SIGNAL_USER);
+}
+
+static void handle_in_the_kernel(void)
+{
+    handle(SIGNAL_SEGV, NULL, 0, 0);
+    handle(SIGNAL_USER, (void *)0xffffffff80001000, 0, 0);
+    kill(getpid(), SIGNAL_USER);
+}
+
+static void handle_without_stack(void)
+{
+    handle(SIGNAL_SEGV, NULL, 0, 0);
+    handle(SIGNAL_USER, note, 0, 0);
+    __asm__ volatile("movl $39, %%eax\n syscall\n movl %%eax, %%edi\n movl $10, %%esi\n"
+                     "movl $62, %%eax\n movl $8, %%esp\n syscall\n ud2\n" : : : "memory");
+}
+
 static void return_nowhere(void)
 {
     __asm__ volatile("movl $8, %%esp\n movl $15, %%eax\n syscall\n" : : : "memory");
@@ -671,6 +695,9 @@ static void ask_forged(void)
     say(", vector registers from nowhere: %x", asked(try_to_rule));
     forged_vectors = 0;
     say(", no frame at all: %x\n", asked(return_nowhere));
+    say("a handler at an address that is none: %x", asked(handle_nowhere));
+    say(", in the kernel: %x", asked(handle_in_the_kernel));
+    say(", without a stack: %x\n", asked(handle_without_stack));
 }
 
 // ## The other stack {#family-stack}
@@ -1035,8 +1062,8 @@ static void ask_limits(void)
     say(", is it that: %ld", syscall6(302, pid, 10, 0, (long)old, 0, 0));
     say(" %lu %lu\n", old[0], old[1]);
     finish(pid);
-    set_limit(1, 4096, 8192);
-    say_limit(1);
+    set_limit(10, 4096, 8192);
+    say_limit(10);
     asked(use_descriptors), asked(use_memory);
     half = asked(use_stack), twice = asked(use_more_stack);
     say("half a stack: %x, two stacks: %x\n", half, twice);

@@ -27,8 +27,10 @@ static const struct {
     {22, "m"}, {24, ""}, {32, "d"}, {33, "dd"}, {34, ""}, {35, "mm"}, {39, ""}, {56, "nm"},
     {57, ""}, {58, ""}, {59, "eww"}, {61, "pmb"}, {62, "pn"}, {63, "m"}, {72, "dnn"},
     {77, "dl"}, {79, "ml"}, {80, "f"}, {81, "d"}, {82, "ff"}, {83, "fn"}, {84, "f"},
-    {85, "fn"}, {87, "f"}, {88, "ff"}, {89, "fml"}, {90, "fn"}, {96, "mm"}, {99, "m"},
-    {102, ""}, {103, "nml"}, {110, ""}, {111, ""}, {121, "p"}, {130, "m8"}, {158, "nm"},
+    {85, "fn"}, {87, "f"}, {88, "ff"}, {89, "fml"}, {90, "fn"}, {96, "mm"}, {97, "nm"},
+    {98, "nm"}, {99, "m"}, {100, "m"}, {102, ""}, {103, "nml"}, {110, ""}, {111, ""}, {121, "p"},
+    {124, "p"}, {127, "m8"}, {128, "mmm8"}, {129, "pnm"}, {130, "m8"}, {131, "mm"}, {158, "nm"},
+    {160, "nm"}, {200, "pn"}, {234, "ppn"}, {247, "npmb"}, {302, "pnmm"},
     {217, "dml"}, {228, "nm"}, {230, "nbmm"}, {257, "dfbn"}, {258, "dfn"}, {262, "dfmb"},
     {263, "dfb"}, {264, "dfdf"}, {267, "dfml"}, {269, "dfb"}, {292, "ddb"}, {293, "mb"},
     {318, "ml"}, {0x1000, "l"}, {0x1001, "dlml"}, {0x1002, "dlml"}, {0x1003, "dll"},
@@ -96,16 +98,39 @@ u64 argument(char kind)
 }
 
 // A signal's frame that no signal has made: whoever forges it says where to
-// go on, and in what state.
+// go on, and in what state. Most of it is a mess, but where it goes on is
+// often a place where one can, and where the vector registers are, too.
+
+#define FRAME_RIP 22            /* words from the start of the frame */
+#define FRAME_VECTORS 29
+
+void give_up(int signal);
 
 void forge_frame(void)
 {
-    u64 *word = (u64 *)area;
+    u64 *word = (u64 *)area, *frame = word + 8;
     u64 i;
 
     for (i = 0; i < sizeof area / 8; i++)
         word[i] = random() % 2 ? random() : any(places);
-    __asm__ volatile("movq %0, %%rsp\n movl $15, %%eax\n syscall\n ud2" : : "r"(area + 64));
+    if (random() % 4)
+        frame[FRAME_RIP] = (u64)give_up;
+    if (random() % 4)
+        frame[FRAME_VECTORS] = random() % 2 ? (u64)area + 4096 + random() % 64 : 0;
+    __asm__ volatile("movq %0, %%rsp\n movl $15, %%eax\n syscall\n ud2" : : "r"(frame + 1));
+}
+
+// A frame that a signal has made, and the handler has damaged in a place or
+// two. (There are 39 words that the kernel will look at.) Often the program
+// goes on and does not notice.
+
+void tamper(int signal, void *reason, u64 *context)
+{
+    u64 times = random() % 3;
+
+    (void)signal, (void)reason;
+    while (times--)
+        context[random() % 39] = random() % 2 ? random() : any(places);
 }
 
 // A call, and with a little luck the next one. A copy of us goes its own
@@ -151,6 +176,7 @@ __asm__("back:\n movl $15, %eax\n syscall\n");
 void prepare(void)
 {
     static const u64 on_fault[4] = {(u64)give_up, 0x04000000, (u64)back, 0};
+    static const u64 on_signal[4] = {(u64)tamper, 0x0c000004, (u64)back, 0};
     static const int faults[] = {4, 5, 7, 8, 11, 13};
     int ends[2], fd;
     u64 i;
@@ -158,6 +184,7 @@ void prepare(void)
     syscall3(109, 0, 0, 0);     /* setpgid: we die together */
     for (i = 0; i < array_count(faults); i++)
         syscall6(13, faults[i], (long)on_fault, 0, 8, 0, 0);
+    syscall6(13, 10, (long)on_signal, 0, 8, 0, 0);
     for (fd = 0; fd < 3; fd++)
         dup2((int)open("/dev/null", O_RDWR, 0), fd);
     for (fd = 3; fd < 20; fd++)
@@ -183,6 +210,8 @@ void work(u64 seed, volatile u64 *count)
     prepare();
     for (i = 0; i < CALLS; i++) {
         *count += 1;
+        if (random() % 200 == 0)
+            kill(getpid(), 10);
         if (random() % 1000 == 0)
             forge_frame();
         make_call();
