@@ -679,6 +679,8 @@ static void return_nowhere(void)
     __asm__ volatile("movl $8, %%esp\n movl $15, %%eax\n syscall\n" : : : "memory");
 }
 
+// All of them.
+
 static void ask_forged(void)
 {
     handle(SIGNAL_USER, forge, 0, ~0UL);
