@@ -114,9 +114,9 @@ void efi_check_cpu(void)
 //
 // Whatever we allocate here is of the type `EfiLoaderData`, or for code
 // `EfiLoaderCode`: the firmware will not touch it, and the kernel will know
-// it by that name in the memory map. We ask for memory below 4 GiB, which the processor reaches in [all
-// its modes](#efi-levels). Unlike our own allocators the firmware's does
-// not clear it.
+// it by that name in the memory map. We ask for memory below 4 GiB, which
+// the processor reaches in [all its modes](#efi-levels). Unlike our own
+// allocators the firmware's does not clear it.
 
 void *efi_alloc_pages(u64 count, EFI_MEMORY_TYPE type)
 {
@@ -500,7 +500,8 @@ void efi_exit(EFI_HANDLE image, struct boot_info *info, u64 capacity)
 // doing it a second time with another base. That is what will happen when
 // we leave for `KERNEL_BASE`; from that moment on every pointer stored in
 // the image points to addresses that do not exist yet. So the function
-// touches nothing but its arguments.
+// touches nothing but its arguments, and its caller has fetched beforehand
+// what it needs afterwards.
 //
 // The table is found through another one, `_DYNAMIC`, whose numbers count
 // from the image's start.
@@ -591,8 +592,11 @@ __asm__(".text\n"
         "    movl $0x10, %eax\n"
         "    movw %ax, %ds\n"
         "    movw %ax, %ss\n"
-        "    ljmp *48(%rbx)\n"   /* to efi_low_code in the page */
-        ".globl efi_low_code\n"
+        "    ljmp *48(%rbx)\n");  /* to efi_low_code in the page */
+
+// What is copied: down, where nothing is translated, and up again.
+
+__asm__(".globl efi_low_code\n"
         "efi_low_code:\n"
         "    movq %cr0, %rax\n"  /* 32 bits from here */
         "    andl $0x7fffffff, %eax\n"
@@ -641,10 +645,9 @@ void efi_make_low_page(void)
 
 // In place of [`cpu_enter()`](#boot-instructions), with the same arguments.
 
-void noreturn efi_enter_low(paddr root, vaddr stack, vaddr entry, void *argument)
+void noreturn efi_enter_low(struct efi_low_page *page, paddr root, vaddr stack, vaddr entry,
+                            void *argument)
 {
-    struct efi_low_page *page = efi.low;
-
     page->root = root;
     page->cr4 = cpu_read_cr4() ^ CR4_LA57;
     page->stack = stack;
@@ -671,21 +674,38 @@ void efi_move_names(struct boot_info *info)
     info->direct_map = (u8 *)DIRECT_MAP;
 }
 
-// And here is the prologue as a whole: questions, tables, good-bye, jump.
 // Three switches are thrown before our tables come into use. Without NXE
 // the no-execute bit counts as an error in a table, and without WP the
 // kernel could write to pages that are read-only (SDM 3A, 4.1.3). And if
 // the firmware has used CET, the processor checks each return against a
-// second stack (SDM 1, 17.2), which our tables do not map. Nothing of all
-// this is ever executed again.
+// second stack (SDM 1, 17.2), which our tables do not map.
+
+void noreturn efi_leave(struct boot_info *info)
+{
+    const struct elf_dynamic *dynamic = _DYNAMIC;
+    vaddr entry = KERNEL_BASE + ((u64)boot_start - info->image.start);
+    struct efi_low_page *low = efi.low;
+
+    cpu_cli();
+    cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_NXE);
+    cpu_write_cr4(cpu_read_cr4() & ~CR4_CET);
+    cpu_write_cr0(cpu_read_cr0() | CR0_WP);
+    efi_move_names(info);
+    efi_relocate((u8 *)info->image.start, dynamic, KERNEL_BASE);
+    if (low)
+        efi_enter_low(low, info->root, info->stack_top, entry, (u8 *)info + DIRECT_MAP);
+    cpu_enter(info->root, info->stack_top, entry,
+              (struct boot_info *)((u8 *)info + DIRECT_MAP));
+}
+
+// And here is the prologue as a whole: questions, tables, good-bye, jump.
+// Nothing of all this is ever executed again.
 
 void noreturn efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 {
-    const struct elf_dynamic *dynamic = _DYNAMIC;
     struct boot_info *info;
     u64 capacity;
     UINTN key;
-    vaddr entry;
 
     efi.system = system;
     efi.boot = system->BootServices;
@@ -704,20 +724,8 @@ void noreturn efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
         efi_make_low_page();
     efi_build_tables(info);
     efi_reserve(info, "hand-over", info, FRAME_SIZE + capacity);
-
-    entry = KERNEL_BASE + ((u64)boot_start - info->image.start);
     efi_exit(image, info, capacity);
-
-    cpu_cli();
-    cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_NXE);
-    cpu_write_cr4(cpu_read_cr4() & ~CR4_CET);
-    cpu_write_cr0(cpu_read_cr0() | CR0_WP);
-    efi_move_names(info);
-    efi_relocate((u8 *)info->image.start, dynamic, KERNEL_BASE);
-    if (efi.low)
-        efi_enter_low(info->root, info->stack_top, entry, (u8 *)info + DIRECT_MAP);
-    cpu_enter(info->root, info->stack_top, entry,
-              (struct boot_info *)((u8 *)info + DIRECT_MAP));
+    efi_leave(info);
 }
 
 _Static_assert(sizeof(struct boot_info) <= FRAME_SIZE, "the hand-over block is one page");

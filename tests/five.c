@@ -60,5 +60,5 @@ void efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
     __asm__ volatile("mov %%ds, %0" : "=r"(five.data_segment));
     root[0] = old | PTE_PRESENT | PTE_WRITE;
     cpu_cli();
-    efi_enter_low((paddr)root, (vaddr)stack + 16 * FRAME_SIZE, (vaddr)five_go_on, NULL);
+    efi_enter_low(efi.low, (paddr)root, (vaddr)stack + 16 * FRAME_SIZE, (vaddr)five_go_on, NULL);
 }
