@@ -139,9 +139,12 @@ OVMF     = $(call find,$(fw_dirs),OVMF.fd OVMF_CODE_4M.fd OVMF_CODE.4m.fd OVMF_C
 # The kernel has no operating system below it, must not touch the vector
 # registers, keeps each call's frame for its backtraces, and is position independent
 # because the firmware decides where it is loaded. Nothing in it may depend on the
-# folder it is built in.
+# folder it is built in. What is small is expanded where it is called, however large
+# the whole becomes: else a new function in one chapter makes an old one in another
+# slower, when it takes the last place.
 
-CFLAGS.gcc := -std=gnu11 -O2 --param max-inline-insns-auto=30 -g -Wall -Wextra -Werror \
+CFLAGS.gcc := -std=gnu11 -O2 --param max-inline-insns-auto=30 \
+              --param inline-unit-growth=200 -g -Wall -Wextra -Werror \
               -ffreestanding -fpic -fvisibility=protected -mno-red-zone -mgeneral-regs-only \
               -fno-stack-protector -fno-strict-aliasing -fno-omit-frame-pointer \
               -fno-optimize-sibling-calls -fno-ipa-icf -fcf-protection=none \

@@ -6803,11 +6803,12 @@ void ch07_main(void)
 // :::
 //
 // A pointer from a program is a claim. **Copying** between the program's
-// memory and ours is done by two functions which touch nothing outside the
-// lower half, and which survive if nothing is mapped there.
+// memory and ours is done by a few functions which touch nothing outside
+// the lower half, and which survive if nothing is mapped there.
 //
 // The invariants: *rights only shrink; an object lives as long as an entry
-// refers to it; no function outside of the two uses a program's address.*
+// refers to it; no function outside of [Copying](#sys-copy) uses a
+// program's address.*
 //
 // **Shortcomings.** The console can be written to but has nothing to say:
 // reading from it finds the end of the file at once, until [Chapter
@@ -6827,7 +6828,8 @@ struct time_pair {
 struct sys_state {
     u64 (*copy)(void *to, const void *from, u64 size);
     void (*leave)(struct trap_frame *f); /* before ring 3, on demand; chapter 12 */
-    bool (*pause)(void);         /* in the middle of something long: stop? */
+    bool (*pause)(void);         /* in something long: does anybody want attention? */
+    bool (*doomed)(void);        /* and is that the end of the program? chapter 12 */
     u64 tsc_per_second;
     u64 base_tsc, base_time;     /* the counter, and nanoseconds since the start, together */
     u16 timer_port;              /* ACPI's, while time can be improved; else 0 */
@@ -6836,9 +6838,9 @@ struct sys_state {
     u64 random[4];               /* the state of the generator */
 };
 
-bool sys_pause_never(void);
+bool sys_never(void);
 
-struct sys_state sys = {.copy = sys_copy_plain, .pause = sys_pause_never};
+struct sys_state sys = {.copy = sys_copy_plain, .pause = sys_never, .doomed = sys_never};
 
 // ## The fast way out {#sys-sysret}
 //
@@ -6892,10 +6894,16 @@ __asm__(".text\n"
 // in ring 0, which so far has meant that the kernel is broken.
 //
 // So we write one small routine, and make a promise about it: *a page fault
-// between these two labels is the caller's problem.* The handler first
-// tries to resolve the fault as for any program, because the page may only
-// be waiting to be committed. If that fails it moves RIP to the routine's
-// end. The routine returns how many bytes it did not copy.
+// between these labels is the caller's problem.* The handler first tries to
+// resolve the fault as for any program, because the page may only be
+// waiting to be committed. If that fails it moves RIP to where the routine
+// gives up. The routine returns how many bytes it did not copy.
+//
+// That number is exact, down to the last byte before the hole. Whoever
+// offers a buffer of which only the beginning exists gets that beginning
+// filled, and is told how far; and from a pipe or a file nothing must be
+// lost that did not arrive. Words are copied for speed, so a word that lies
+// across the edge has to be tried again byte by byte.
 //
 // With SMAP even ring 0 may not touch a program's pages. `stac` lifts that,
 // `clac` restores it; both are needed only here. Processors without SMAP do
@@ -6904,13 +6912,14 @@ __asm__(".text\n"
 // the one calls the other.
 
 u64 sys_copy_smap(void *to, const void *from, u64 size);
-extern u8 sys_copy_start[], sys_copy_end[], sys_copy_failed[];
+extern u8 sys_copy_words[], sys_copy_bytes[], sys_copy_end[], sys_copy_retry[];
 
 __asm__(".globl sys_copy_plain\n"
         ".globl sys_copy_smap\n"
-        ".globl sys_copy_start\n"
+        ".globl sys_copy_words\n"
+        ".globl sys_copy_bytes\n"
         ".globl sys_copy_end\n"
-        ".globl sys_copy_failed\n"
+        ".globl sys_copy_retry\n"
         "sys_copy_smap:\n"
         "    .byte 0x0f, 0x01, 0xcb\n"       /* stac */
         "    call sys_copy_plain\n"
@@ -6920,25 +6929,22 @@ __asm__(".globl sys_copy_plain\n"
         "    movq %rdx, %rcx\n"
         "    andl $7, %edx\n"
         "    shrq $3, %rcx\n"
-        "sys_copy_start:\n"
+        "sys_copy_words:\n"
         "    rep movsq\n"
         "    movl %edx, %ecx\n"
+        "sys_copy_bytes:\n"
         "    rep movsb\n"
         "sys_copy_end:\n"
-        "    xorl %eax, %eax\n"
+        "    movq %rcx, %rax\n"
         "    ret\n"
-        "sys_copy_failed:\n"                 /* rcx words or bytes are left */
-        "    leaq (%rdx,%rcx,8), %rax\n"
-        "    ret\n");
+        "sys_copy_retry:\n"                  /* a word failed: rcx words and rdx bytes left */
+        "    leaq (%rdx,%rcx,8), %rcx\n"
+        "    jmp sys_copy_bytes\n");
 
-// (If the fault happened in the second loop the number is too large, as
-// `rdx` is then counted although `rcx` already says it all. Our callers
-// only ask whether it is zero.)
-
-// Both return 0 or -EFAULT. A range that is not wholly in the lower half is
-// refused before anything is touched; of one that is partly mapped, a part
-// may have been copied. (What if only the page fault refused? `make hunt
-// BUG=pointers`.)
+// Most callers want all or nothing. Both return 0 or -EFAULT. A range that
+// is not wholly in the lower half is refused before anything is touched; of
+// one that is partly mapped, a part may have been copied. (What if only the
+// page fault refused? `make hunt BUG=pointers`.)
 
 bool sys_is_range(vaddr start, u64 size)
 {
@@ -6961,6 +6967,21 @@ int sys_copy_out(vaddr to, const void *from, u64 size)
     if (!sys_is_range(to, size) || sys.copy((void *)to, from, size))
         return -EFAULT;
     return 0;
+}
+
+// And those who tell how much they moved: as many bytes as there is memory
+// for. They return the number.
+
+u64 sys_move_in(void *to, vaddr from, u64 size)
+{
+    return sys_is_range(from, size) ? size - sys.copy(to, (const void *)from, size) : 0;
+}
+
+// In the other direction, the same.
+
+u64 sys_move_out(vaddr to, const void *from, u64 size)
+{
+    return sys_is_range(to, size) ? size - sys.copy((void *)to, from, size) : 0;
 }
 
 // A string: up to `size` bytes with the final zero. -EFAULT, or
@@ -6989,14 +7010,45 @@ int sys_copy_string(char *to, vaddr from, u64 size)
 void sys_page_fault(struct trap_frame *f)
 {
     vaddr address = cpu_read_cr2();
-    bool copying = f->rip >= (u64)sys_copy_start && f->rip < (u64)sys_copy_end;
+    bool copying = f->rip >= (u64)sys_copy_words && f->rip < (u64)sys_copy_end;
 
     if (f->cs & 3 || !copying || address >= USER_END || !user.current) {
         user_trap(f);
         return;
     }
     if (as_fault(&user.current->space, address, user_fault_access(f->error)))
-        f->rip = (u64)sys_copy_failed;
+        f->rip = (u64)(f->rip < (u64)sys_copy_bytes ? sys_copy_retry : sys_copy_end);
+}
+
+// ## What takes long {#sys-long}
+//
+// A program may ask for a gigabyte with one call, and as long as the kernel
+// is busy with that nobody else gets anything done. So whatever may become
+// long is done in portions, and between two of them there is a pause, in
+// which [others have their turn](#sched-timer) and interrupts are let in. A
+// portion is small beside what a processor does in a time slice, and large
+// beside the cost of the pause.
+//
+// Two things are different after a pause. The world may have changed:
+// nothing that was looked up before it may be believed, unless a reference
+// keeps it. And somebody may want the program's attention. What is slow or
+// has no end then stops at once, and reports what it has done so far. Files
+// do that only if the program is *doomed*: everybody knows that terminals
+// may give less than was asked for, and hardly anybody expects it of a
+// file.
+
+#define PORTION (64 * KIB)
+
+bool sys_never(void)
+{
+    return false;
+}
+
+// The pause of those who stop only for the end. Others call `sys.pause`.
+
+bool sys_must_stop(void)
+{
+    return sys.pause() && sys.doomed();
 }
 
 // ## Objects that can be read {#sys-file}
@@ -7005,18 +7057,51 @@ void sys_page_fault(struct trap_frame *f)
 // same functions for it. An object's type lists them. They take the
 // program's address, and return how many bytes were transferred, or an
 // error. Further operations will join with the chapters that need them.
+//
+// Such an object is a `struct file`. It is not the thing that is read, but
+// one use of it, from an `open` to the last `close`: an *open description*.
+// How the thing was opened belongs there, and the place in it where one is.
+// Both are shared by all handles that were duplicated from one another, and
+// not by somebody who opens the same thing again. (One flag matters to us
+// already: who has set it wants an error rather than wait.)
+
+#define O_NONBLOCK 04000
+
+struct file {
+    struct object object;
+    u32 flags;                   /* how it was opened; the others: chapter 10 */
+    u64 offset;                  /* the position, if it has one; chapter 10 */
+    struct node *node;           /* what was opened, if it has a name; chapter 10 */
+};
 
 struct file_status; /* what that is, says chapter 10 */
+struct wait_queue;  /* and chapter 9 */
 
 struct file_operations {
-    s64 (*read)(struct object *o, vaddr to, u64 size);
-    s64 (*write)(struct object *o, vaddr from, u64 size);
-    s64 (*control)(struct object *o, u64 request, vaddr argument); /* chapter 11 */
-    s64 (*seek)(struct object *o, s64 offset, int from);           /* chapter 10 */
-    s64 (*list)(struct object *o, vaddr to, u64 size);             /* chapter 10 */
-    int (*status)(struct object *o, struct file_status *status);   /* chapter 10 */
-    int (*wait)(struct object *o, u64 size); /* for room to write that; chapter 12 */
+    s64 (*read)(struct file *file, vaddr to, u64 size, u64 *offset);
+    s64 (*write)(struct file *file, vaddr from, u64 size, u64 *offset);
+    s64 (*control)(struct file *file, u64 request, vaddr argument); /* chapter 11 */
+    s64 (*seek)(struct file *file, s64 offset, int from);           /* chapter 10 */
+    s64 (*list)(struct file *file, vaddr to, u64 size);             /* chapter 10 */
+    int (*status)(struct file *file, struct file_status *status);   /* chapter 10 */
+    int (*wait)(struct file *file, u64 size); /* for room to write that; chapter 12 */
+    u32 (*poll)(struct file *file, struct wait_queue **queue);      /* chapter 12 */
 };
+
+// What has a position reads and writes at `offset`, and moves that. It is
+// the file's own, or, for calls that name a place, a copy. And `poll`
+// returns what could be done now without waiting, by Linux's bits (each has
+// two, for historical reasons), and where to wait for more.
+
+#define POLL_READABLE 0x041      /* POLLIN, POLLRDNORM */
+#define POLL_WRITABLE 0x104      /* POLLOUT, POLLWRNORM */
+#define POLL_ERROR 0x008         /* nobody reads what one might write */
+#define POLL_HANG_UP 0x010       /* nobody writes any more */
+
+struct file *file_of(struct object *o)
+{
+    return o->type->file ? container_of(o, struct file, object) : NULL;
+}
 
 // ## The handle table {#sys-handles}
 
@@ -7176,45 +7261,44 @@ struct handle *sys_handle(u64 number, u32 rights)
 
 #define TRANSFER_MAX 0x7ffff000UL
 
-const struct file_operations *sys_file(u64 fd, u32 right, struct object **o)
+struct file *sys_file(u64 fd, u32 rights)
 {
-    struct handle *h = sys_handle((u32)fd, right);
+    struct handle *h = sys_handle((u32)fd, rights);
 
-    if (!h || !h->object->type->file)
-        return NULL;
-    *o = h->object;
-    return h->object->type->file;
+    return h ? file_of(h->object) : NULL;
 }
 
 // Reads or writes, as the right says, at most `size` bytes at the program's
 // address. Returns how many, or an error.
 
-s64 sys_transfer(u64 fd, vaddr at, u64 size, u32 right)
+s64 sys_transfer(struct file *file, vaddr at, u64 size, u32 right, u64 *offset)
 {
-    struct object *o;
-    const struct file_operations *file = sys_file(fd, right, &o);
+    const struct file_operations *operations = file->object.type->file;
     s64 result;
 
-    if (!file)
-        return -EBADF;
     if (!sys_is_range(at, size))
         return -EFAULT;
     if (size > TRANSFER_MAX)
         size = TRANSFER_MAX;
-    object_get(o);                   /* somebody may close it while we wait */
-    result = right == RIGHT_READ ? file->read(o, at, size) : file->write(o, at, size);
-    object_put(o);
+    object_get(&file->object);       /* somebody may close it while we wait */
+    result = right == RIGHT_READ ? operations->read(file, at, size, offset)
+                                 : operations->write(file, at, size, offset);
+    object_put(&file->object);
     return result;
 }
 
 s64 sys_read(struct trap_frame *f)
 {
-    return sys_transfer(f->rdi, f->rsi, f->rdx, RIGHT_READ);
+    struct file *file = sys_file(f->rdi, RIGHT_READ);
+
+    return file ? sys_transfer(file, f->rsi, f->rdx, RIGHT_READ, &file->offset) : -EBADF;
 }
 
 s64 sys_file_write(struct trap_frame *f)
 {
-    return sys_transfer(f->rdi, f->rsi, f->rdx, RIGHT_WRITE);
+    struct file *file = sys_file(f->rdi, RIGHT_WRITE);
+
+    return file ? sys_transfer(file, f->rsi, f->rdx, RIGHT_WRITE, &file->offset) : -EBADF;
 }
 
 // The vector variants take a list of pieces. They stop at the first that is
@@ -7234,75 +7318,91 @@ struct piece {
 // afterwards, if somebody shares the memory and changes them. Then they do
 // not arrive as one, and that is all.)
 
-s64 sys_wait_for_pieces(struct trap_frame *f, struct object *o, const struct file_operations *file)
+s64 sys_wait_for_pieces(struct file *file, vaddr list, u64 count)
 {
     struct piece piece;
     u64 total = 0, i;
-    s64 error;
 
-    for (i = 0; i < f->rdx && total <= TRANSFER_MAX; i++) {
-        if (sys_copy_in(&piece, f->rsi + i * sizeof piece, sizeof piece))
+    for (i = 0; i < count && total <= TRANSFER_MAX; i++) {
+        if (sys_copy_in(&piece, list + i * sizeof piece, sizeof piece))
             return -EFAULT;
         total += piece.size < TRANSFER_MAX ? piece.size : TRANSFER_MAX;
     }
-    object_get(o);
-    error = file->wait(o, total);
-    object_put(o);
-    return error;
+    return file->object.type->file->wait(file, total);
 }
 
-// The list itself.
+// The list itself. A pause comes when another portion has been moved: short
+// pieces, such as the parts of a line, are written with nobody in between.
 
-s64 sys_transfer_pieces(struct trap_frame *f, u32 right)
+s64 sys_each_piece(struct file *file, vaddr list, u64 count, u32 right, u64 *offset)
 {
-    struct object *o;
-    const struct file_operations *file = sys_file(f->rdi, right, &o);
     struct piece piece;
-    s64 total = 0, part;
+    s64 total = 0, part, paused = 0;
     u64 i;
 
-    if (!file)
-        return -EBADF;
-    if (f->rdx > PIECES_MAX)
-        return -EINVAL;
-    part = right == RIGHT_WRITE && file->wait ? sys_wait_for_pieces(f, o, file) : 0;
-    if (part)
-        return part;
-    for (i = 0; i < f->rdx; i++) {
-        if (sys_copy_in(&piece, f->rsi + i * sizeof piece, sizeof piece))
+    for (i = 0; i < count; i++) {
+        if (total - paused >= (s64)PORTION) {
+            if (sys_must_stop())
+                break;
+            paused = total;
+        }
+        if (sys_copy_in(&piece, list + i * sizeof piece, sizeof piece))
             return total ? total : -EFAULT;
-        part = sys_transfer(f->rdi, piece.start, piece.size, right);
+        part = sys_transfer(file, piece.start, piece.size, right, offset);
         if (part < 0)
             return total ? total : part;
         total += part;
-        if ((u64)part < piece.size || (part && right == RIGHT_READ && !file->seek))
+        if ((u64)part < piece.size ||
+            (part && right == RIGHT_READ && !file->object.type->file->seek))
             break;
     }
     return total;
+}
+
+// Reads or writes what a list of `count` pieces at the program's address
+// says, and returns how many bytes, or an error.
+
+s64 sys_transfer_pieces(struct file *file, vaddr list, u64 count, u32 right, u64 *offset)
+{
+    s64 result;
+
+    if (count > PIECES_MAX)
+        return -EINVAL;
+    object_get(&file->object);
+    result = right == RIGHT_WRITE && file->object.type->file->wait
+                 ? sys_wait_for_pieces(file, list, count) : 0;
+    if (!result)
+        result = sys_each_piece(file, list, count, right, offset);
+    object_put(&file->object);
+    return result;
 }
 
 // In the one direction and in the other:
 
 s64 sys_readv(struct trap_frame *f)
 {
-    return sys_transfer_pieces(f, RIGHT_READ);
+    struct file *file = sys_file(f->rdi, RIGHT_READ);
+
+    return file ? sys_transfer_pieces(file, f->rsi, f->rdx, RIGHT_READ, &file->offset) : -EBADF;
 }
 
 s64 sys_writev(struct trap_frame *f)
 {
-    return sys_transfer_pieces(f, RIGHT_WRITE);
+    struct file *file = sys_file(f->rdi, RIGHT_WRITE);
+
+    return file ? sys_transfer_pieces(file, f->rsi, f->rdx, RIGHT_WRITE, &file->offset) : -EBADF;
 }
 
 // The console is the first file. It copies in portions to the kernel's
 // stack and hands them to the consoles of Chapter 1. A serial line is slow,
 // and somebody may want to interrupt it between two portions.
 
-s64 console_write(struct object *o, vaddr from, u64 size)
+s64 console_write(struct file *file, vaddr from, u64 size, u64 *offset)
 {
     char text[256];
     u64 done, part, i;
 
-    (void)o;
+    (void)file, (void)offset;
     for (done = 0; done < size; done += part) {
         part = size - done < sizeof text ? size - done : sizeof text;
         if (sys_copy_in(text, from + done, part))
@@ -7315,14 +7415,9 @@ s64 console_write(struct object *o, vaddr from, u64 size)
     return (s64)done;
 }
 
-bool sys_pause_never(void)
+s64 console_read(struct file *file, vaddr to, u64 size, u64 *offset)
 {
-    return false;
-}
-
-s64 console_read(struct object *o, vaddr to, u64 size)
-{
-    (void)o, (void)to, (void)size;
+    (void)file, (void)to, (void)size, (void)offset;
     return 0;
 }
 
@@ -7331,11 +7426,16 @@ void console_destroy(struct object *o)
     panic("the console lost its last reference (%u)", o->references);
 }
 
+// All programs share one description of it, made by nobody, which is open
+// for reading and writing.
+
+#define O_READ_WRITE 2
+
 const struct file_operations console_operations = {.read = console_read,
                                                    .write = console_write};
 struct object_type console_type = {.name = "console", .destroy = console_destroy,
                                    .file = &console_operations};
-struct object console_object;
+struct file console = {.flags = O_READ_WRITE};
 
 // ## Memory for programs {#sys-memory}
 //
@@ -7883,15 +7983,22 @@ void random_init(void)
 
 s64 sys_getrandom(struct trap_frame *f)
 {
-    u64 size = f->rsi < 256 ? f->rsi : 256, at, word;
+    u64 size = f->rsi < TRANSFER_MAX ? f->rsi : TRANSFER_MAX, done = 0, part, moved, word;
 
+    if (f->rdx & ~7UL)               /* how good they shall be: always as we can */
+        return -EINVAL;
     sys.random[0] ^= cpu_has_rdrand() ? cpu_rdrand() : cpu_rdtsc();
-    for (at = 0; at < size; at += 8) {
+    while (done < size) {
         word = random_next();
-        if (sys_copy_out(f->rdi + at, &word, size - at < 8 ? size - at : 8))
-            return -EFAULT;
+        part = size - done < sizeof word ? size - done : sizeof word;
+        moved = sys_move_out(f->rdi + done, &word, part);
+        done += moved;
+        if (moved < part)
+            return done ? (s64)done : -EFAULT;
+        if (done % PORTION == 0 && sys.pause())
+            break;
     }
-    return (s64)size;
+    return (s64)done;
 }
 
 // ## Threads' own memory {#sys-arch}
@@ -7954,66 +8061,87 @@ s64 sys_vmo_create(struct trap_frame *f)
 }
 
 // Between a VMO and a program's memory, a page at a time and without a
-// detour. Reading what was never written copies the page of zeros.
-
-int vmo_copy_out(struct vmo *v, u64 offset, vaddr to, u64 size)
-{
-    paddr frame;
-    u64 part;
-
-    if (!vmo_contains(v, offset, size))
-        return -ERANGE;
-    v = vmo_resolve(v, &offset);
-    for (; size; size -= part, offset += part, to += part) {
-        part = vmo_part(offset, size);
-        frame = vmo_frame(v, offset >> FRAME_SHIFT);
-        if (sys_copy_out(to, (u8 *)boot_physical(frame ? frame : vmo.zero) +
-                                 offset % FRAME_SIZE, part))
-            return -EFAULT;
-    }
-    return 0;
-}
-
+// detour. Reading what was never written copies the page of zeros. The
+// caller has looked whether the bytes are in the VMO, and the addresses in
+// the lower half. Returns how many were moved; `error` says why not all.
+//
 // (A page of the target may be a page of this very VMO, and copying to it
 // may make it change its frame while we read from the old one. Nobody frees
 // that under us: a page changes its frame only if somebody else refers to
-// the old one as well.) In the other direction:
+// the old one as well.)
 
-int vmo_copy_in(struct vmo *v, u64 offset, vaddr from, u64 size)
+u64 vmo_transfer_portion(struct vmo *v, u64 offset, vaddr at, u64 size, u32 right, s64 *error)
 {
+    u64 done, part, left;
     paddr frame;
-    u64 part;
+    u8 *bytes;
+
+    v = vmo_resolve(v, &offset);
+    for (done = 0; done < size; done += part, offset += part) {
+        part = vmo_part(offset, size - done);
+        frame = right == RIGHT_WRITE ? vmo_commit_page(v, offset >> FRAME_SHIFT)
+                                     : vmo_frame(v, offset >> FRAME_SHIFT);
+        if (!frame && right == RIGHT_WRITE) {
+            *error = -ENOMEM;
+            return done;
+        }
+        bytes = (u8 *)boot_physical(frame ? frame : vmo.zero) + offset % FRAME_SIZE;
+        left = right == RIGHT_WRITE ? sys.copy(bytes, (const void *)(at + done), part)
+                                    : sys.copy((void *)(at + done), bytes, part);
+        if (left) {
+            *error = -EFAULT;
+            return done + part - left;
+        }
+    }
+    return done;
+}
+
+// Any size. The caller has a reference to the VMO; but in a pause somebody
+// may make it shorter, and that is then its end. Returns how many bytes
+// were moved, or if there were none, the error.
+
+s64 vmo_transfer(struct vmo *v, u64 offset, vaddr at, u64 size, u32 right)
+{
+    u64 done = 0, part, moved;
+    s64 error = 0;
 
     if (!vmo_contains(v, offset, size))
         return -ERANGE;
-    if (!sys_is_range(from, size))
+    if (!sys_is_range(at, size))
         return -EFAULT;
-    v = vmo_resolve(v, &offset);
-    for (; size; size -= part, offset += part, from += part) {
-        part = vmo_part(offset, size);
-        frame = vmo_commit_page(v, offset >> FRAME_SHIFT);
-        if (!frame)
-            return -ENOMEM;
-        if (sys_copy_in((u8 *)boot_physical(frame) + offset % FRAME_SIZE, from, part))
-            return -EFAULT;
+    while (done < size && vmo_contains(v, offset + done, size - done)) {
+        part = size - done < PORTION ? size - done : PORTION;
+        moved = vmo_transfer_portion(v, offset + done, at + done, part, right, &error);
+        done += moved;
+        if (moved < part || (done < size && sys_must_stop()))
+            break;
     }
-    return 0;
+    return done || !size ? (s64)done : error;
+}
+
+// The calls look up the handle, and want everything.
+
+s64 sys_vmo_transfer(struct trap_frame *f, u32 right)
+{
+    struct vmo *v = sys_vmo(f->rdi, right);
+    s64 moved;
+
+    if (!v)
+        return -EBADF;
+    vmo_get(v);
+    moved = vmo_transfer(v, f->rsi, f->rdx, f->r10, right);
+    vmo_put(v);
+    return moved < 0 ? moved : (u64)moved < f->r10 ? -EFAULT : 0;
 }
 
 s64 sys_vmo_read(struct trap_frame *f)
 {
-    struct vmo *v = sys_vmo(f->rdi, RIGHT_READ);
-
-    return v ? vmo_copy_out(v, f->rsi, f->rdx, f->r10) : -EBADF;
+    return sys_vmo_transfer(f, RIGHT_READ);
 }
-
-// The calls only look up the handle.
 
 s64 sys_vmo_write(struct trap_frame *f)
 {
-    struct vmo *v = sys_vmo(f->rdi, RIGHT_WRITE);
-
-    return v ? vmo_copy_in(v, f->rsi, f->rdx, f->r10) : -EBADF;
+    return sys_vmo_transfer(f, RIGHT_WRITE);
 }
 
 s64 sys_vmo_clone(struct trap_frame *f)
@@ -8085,8 +8213,8 @@ int sys_prepare(struct program *p)
     if (!p->handles)
         return -ENOMEM;
     for (i = 0; i < 3; i++) {
-        object_get(&console_object);
-        handle_add(p->handles, &console_object, RIGHTS_ALL, 0);
+        object_get(&console.object);
+        handle_add(p->handles, &console.object, RIGHTS_ALL, 0);
     }
     cpu_wrmsr(MSR_FS_BASE, 0);
     return 0;
@@ -8143,7 +8271,7 @@ void ch08_init(void)
     cpu_wrmsr(MSR_LSTAR, (u64)sys_entry);
     time_init();
     random_init();
-    object_init(&console_object, &console_type);
+    object_init(&console.object, &console_type);
     user.prepare = sys_prepare;
     user.clean = sys_clean;
     sys_add_calls(sys_calls, array_count(sys_calls));
@@ -8202,11 +8330,12 @@ void ch08_main(void)
 // gains.*
 // :::
 //
-// ::: {#ex-sys-exact .exercise level=2}
-// Make `sys_copy_plain()` return the exact number of bytes not copied, in
-// both loops, and let `console_write()` write what could be copied before
-// it gives up. *A program writes 100 bytes, of which only the first 1, 2
-// and so on to 16 are mapped, and is told 1, 2 and so on.*
+// ::: {#ex-sys-partial .exercise level=2}
+// `console_write()` copies 256 bytes at a time, all or nothing. Let it
+// write what could be copied before it gives up. *A program writes 100
+// bytes, of which only the first 1, 2 and so on to 16 are mapped, sees them
+// on the screen, and is told 1, 2 and so on. Which byte does it lose if you
+// leave out `sys_copy_retry`?*
 // :::
 //
 // ::: {#ex-sys-channel .exercise level=3}
@@ -8276,8 +8405,10 @@ void ch08_main(void)
 //
 // **Shortcomings.** One processor. No priorities: a program that waits much
 // is not preferred to one that computes. What the kernel does in one go
-// delays everybody; the longest is to copy a large process. And the timer
-// ticks a hundred times a second even while there is nothing to do.
+// delays everybody. Moving bytes [pauses](#sys-long), however many they
+// are; to copy the memory of a large process, or to give it back, does not.
+// And the timer ticks a hundred times a second even while there is nothing
+// to do.
 //
 // ## State {#sched-state}
 
@@ -8285,6 +8416,7 @@ struct thread;
 
 struct wait_queue {
     struct thread *first, *last;
+    struct watch *watches;       /* who sleeps elsewhere and is woken as well */
 };
 
 struct thread {
@@ -8701,12 +8833,43 @@ void sched_wake_thread(struct thread *t, int reason)
     queue_append(&sched.ready, t);
 }
 
-// Wakes all who sleep in a queue.
+// A thread stands in one queue. Who waits for the first of several things
+// to happen sleeps in a queue of its own, and hangs a *watch* on the queue
+// of each thing. It takes them off again whatever it was woken by.
+
+struct watch {
+    struct thread *thread;
+    struct wait_queue *queue;
+    struct watch *next;
+};
+
+void watch_add(struct watch *w, struct wait_queue *q)
+{
+    *w = (struct watch){.thread = sched.current, .queue = q, .next = q->watches};
+    q->watches = w;
+}
+
+// Takes it off.
+
+void watch_remove(struct watch *w)
+{
+    struct watch **place = &w->queue->watches;
+
+    while (*place != w)
+        place = &(*place)->next;
+    *place = w->next;
+}
+
+// Wakes all who sleep in a queue or watch it.
 
 void sched_wake(struct wait_queue *q)
 {
+    struct watch *w;
+
     while (q->first)
         sched_wake_thread(q->first, 0);
+    for (w = q->watches; w; w = w->next)
+        sched_wake_thread(w->thread, 0);
 }
 
 // ## The timer {#sched-timer}
@@ -9305,7 +9468,7 @@ s64 sys_sched_yield(struct trap_frame *f)
 
 s64 sched_nanosleep(u64 until, vaddr rest, bool absolute)
 {
-    struct wait_queue nobody = {NULL, NULL};
+    struct wait_queue nobody = {0};
     struct timespec left;
     u64 now;
 
@@ -9531,12 +9694,19 @@ void ch09_main(void)
 //
 // ## Theory of operation {#rd-theory}
 //
-// A **node** is a thing that has a place in the tree: a directory, a file,
-// a symbolic link, a device. Nodes have operations, a table of functions
-// that their file system provides; everything that walks, opens and reads
-// goes through these tables. A **file system** is registered under a name
-// and hangs its nodes into the tree at a path. There are two of them here:
-// the ramdisk at `/` and the devices at `/dev`.
+// A **node** is a directory, a file, a symbolic link or a device. Nodes
+// have operations, a table of functions that their file system provides;
+// everything that walks, opens and reads goes through these tables. A
+// **file system** is registered under a name and hangs its nodes into the
+// tree at a path. There are two of them here: the ramdisk at `/` and the
+// devices at `/dev`.
+//
+// A node has no name. A directory is a list of **entries**, each a name and
+// the node that it stands for. So a file may be found under two names, in
+// two directories, and neither is the true one: these are *hard links*, and
+// the node only counts them. When the last is taken away, and nobody has
+// the file open, it is gone. A directory must have one name, or `..` would
+// not know where to go and the tree would be none.
 //
 // An **open file** is a node and a position in it. Handles refer to open
 // files, so two handles made by duplication share a position, and two made
@@ -9562,14 +9732,20 @@ void ch09_main(void)
 // the check cannot see, two entries for one place, is settled by whoever
 // came first.
 //
-// The invariants: *a node lives as long as it has a name or is open; every
-// node but the root has a parent that is a directory; names in a directory
-// are unique; a check of the archive precedes every use.*
+// Moving much data [pauses](#sys-long), and then several processes may be
+// in the middle of the same file. Readers do not mind. Writers take turns:
+// who writes *holds* the node until all is written.
+//
+// The invariants: *a node lives as long as it has a name or is open; a
+// directory has one name, or none any more, and its parent is where that
+// stands; names in a directory are unique; a node is written by who holds
+// it; a check of the archive precedes every use.*
 //
 // **Shortcomings.** What is written is gone when the power is. Everybody is
 // user 0 and may do everything: permission bits are kept and shown, and
 // only the right to execute is looked at. Directories are lists, so finding
-// a name takes as long as there are names.
+// a name takes as long as there are names. The time of the last access is
+// noted once after each change, and not again.
 //
 // ## Nodes {#vfs-node}
 //
@@ -9584,21 +9760,27 @@ void ch09_main(void)
 #define NAME_SIZE 256
 #define PATH_SIZE 1024
 
+struct entry {
+    struct node *node;           /* with a reference */
+    struct entry *next;          /* in the same directory */
+    u64 place;                   /* there: who arrived later has a higher one */
+    char name[];
+};
+
 struct node {
     struct object object;
     const struct node_operations *operations;
     u32 mode;
     u32 device;                  /* number, for device nodes */
     u64 number;
-    s64 time;                    /* of the last change, seconds since 1970 */
-    char *name;
-    struct node *parent;         /* NULL: the root, or it has no name any more */
-    struct node *children;       /* of a directory */
-    struct node *next;           /* among its siblings */
-    u64 place;                   /* among them: who arrived later has a higher one */
-    struct vmo *data;            /* of a file or a link; NULL: empty */
+    u32 links;                   /* entries for it; in a directory also `..` of others */
     bool own_data;               /* not a slice of the archive: may be written */
     s32 writers;                 /* who have it open to write; below 0: who run it */
+    bool held;                   /* somebody writes, and may be pausing */
+    struct timespec access, modification, change; /* of contents; of anything */
+    struct node *parent;         /* of a directory; NULL: the root, or it has no name */
+    struct entry *entries;       /* of a directory, as they arrived */
+    struct vmo *data;            /* of a file or a link; NULL: empty */
 };
 
 // What a file system can do with a node; NULL means that it cannot. Sizes
@@ -9609,7 +9791,7 @@ struct node_operations {
     s64 (*read)(struct node *n, u64 offset, vaddr to, u64 size);
     s64 (*write)(struct node *n, u64 offset, vaddr from, u64 size);
     int (*resize)(struct node *n, u64 size);
-    struct object *(*open)(struct node *n); /* instead of an open file; NULL: usual */
+    struct object_type *type;    /* of what an `open` makes; NULL: a file */
 };
 
 struct file_system {
@@ -9624,82 +9806,6 @@ struct vfs_state {
     u64 last_number, last_place;
 };
 
-void node_destroy(struct object *o);
-
-struct object_type node_type = {.name = "node", .destroy = node_destroy};
-struct vfs_state vfs = {.last_place = 2}; /* 1 and 2 are `.` and `..` */
-
-// Seconds since 1970.
-
-s64 node_now(void)
-{
-    return (s64)(time_now() / 1000000000) + sys.boot_seconds;
-}
-
-// A new node with one reference, the caller's. NULL if there is no memory.
-
-struct node *node_create(const char *name, u32 mode, const struct node_operations *operations)
-{
-    struct node *n = heap_alloc_zeroed(&heap, sizeof *n);
-
-    if (!n)
-        return NULL;
-    n->name = heap_alloc(&heap, strlen(name) + 1);
-    if (!n->name) {
-        heap_free(&heap, n);
-        return NULL;
-    }
-    memcpy(n->name, name, strlen(name) + 1);
-    object_init(&n->object, &node_type);
-    n->mode = mode;
-    n->operations = operations;
-    n->number = ++vfs.last_number;
-    n->time = node_now();
-    return n;
-}
-
-void node_destroy(struct object *o)
-{
-    struct node *n = container_of(o, struct node, object);
-
-    assert(!n->children);
-    if (n->data)
-        vmo_put(n->data);
-    heap_free(&heap, n->name);
-    heap_free(&heap, n);
-}
-
-// Hanging a node into a directory hands the caller's reference over to the
-// tree, taking it out gives it up again. Children are kept in the order of
-// their arrival.
-
-void node_attach(struct node *directory, struct node *n)
-{
-    struct node **place = &directory->children;
-
-    while (*place)
-        place = &(*place)->next;
-    *place = n;
-    n->next = NULL;
-    n->parent = directory;
-    n->place = ++vfs.last_place;
-}
-
-void node_detach(struct node *n)
-{
-    struct node **place = &n->parent->children;
-
-    while (*place != n)
-        place = &(*place)->next;
-    *place = n->next;
-    n->parent = NULL;
-}
-
-u64 node_size(const struct node *n)
-{
-    return n->data ? n->data->size : 0;
-}
-
 // Is it of this type? And how many bytes has it?
 
 bool node_is(const struct node *n, u32 type)
@@ -9707,31 +9813,199 @@ bool node_is(const struct node *n, u32 type)
     return (n->mode & MODE_TYPE) == type;
 }
 
+u64 node_size(const struct node *n)
+{
+    return n->data ? n->data->size : 0;
+}
+
+void node_destroy(struct object *o);
+
+struct object_type node_type = {.name = "node", .destroy = node_destroy};
+struct vfs_state vfs = {.last_place = 2}; /* 1 and 2 are `.` and `..` */
+
+// The time since 1970. Changing the contents is a change, too. Reading is
+// noted only if nothing has been read since the last change: that is what
+// those want to know who ask, and else each read would have to look at the
+// clock.
+
+struct timespec node_now(void)
+{
+    u64 now = time_now();
+
+    return (struct timespec){(s64)(now / 1000000000) + sys.boot_seconds,
+                             (s64)(now % 1000000000)};
+}
+
+void node_modified(struct node *n)
+{
+    n->modification = n->change = node_now();
+}
+
+bool time_is_before(const struct timespec *a, const struct timespec *b)
+{
+    return a->seconds != b->seconds ? a->seconds < b->seconds : a->nanoseconds < b->nanoseconds;
+}
+
+void node_accessed(struct node *n)
+{
+    if (!time_is_before(&n->modification, &n->access) || !time_is_before(&n->change, &n->access))
+        n->access = node_now();
+}
+
+// A new node with one reference, the caller's, and no name. NULL if there
+// is no memory.
+
+struct node *node_create(u32 mode, const struct node_operations *operations)
+{
+    struct node *n = heap_alloc_zeroed(&heap, sizeof *n);
+
+    if (!n)
+        return NULL;
+    object_init(&n->object, &node_type);
+    n->mode = mode;
+    n->operations = operations;
+    n->number = ++vfs.last_number;
+    node_modified(n);
+    n->access = n->change;
+    return n;
+}
+
+void node_destroy(struct object *o)
+{
+    struct node *n = container_of(o, struct node, object);
+
+    assert(!n->entries && !n->links);
+    if (n->data)
+        vmo_put(n->data);
+    heap_free(&heap, n);
+}
+
+// A name for a node, not yet in a directory. It has a reference of its own.
+
+struct entry *entry_create(const char *name, struct node *n)
+{
+    u64 size = strlen(name) + 1;
+    struct entry *e = heap_alloc(&heap, offset_of(struct entry, name) + size);
+
+    if (!e)
+        return NULL;
+    memcpy(e->name, name, size);
+    object_get(&n->object);
+    e->node = n;
+    return e;
+}
+
+// Entries are kept in the order of their arrival. What comes and goes
+// changes the directory and the node's number of links; a directory's `..`
+// counts as a link to where it leads.
+
+void entry_count(struct node *directory, struct node *n, u32 by)
+{
+    n->links += by;
+    if (node_is(n, MODE_DIRECTORY))
+        directory->links += by;
+    node_modified(directory);
+    n->change = directory->change;
+}
+
+void entry_attach(struct node *directory, struct entry *e)
+{
+    struct entry **place = &directory->entries;
+
+    while (*place)
+        place = &(*place)->next;
+    *place = e;
+    e->next = NULL;
+    e->place = ++vfs.last_place;
+    if (node_is(e->node, MODE_DIRECTORY))
+        e->node->parent = directory;
+    entry_count(directory, e->node, 1);
+}
+
+// Takes an entry out of its directory, and forgets it.
+
+void entry_remove(struct node *directory, struct entry *e)
+{
+    struct entry **place = &directory->entries;
+
+    while (*place != e)
+        place = &(*place)->next;
+    *place = e->next;
+    e->node->parent = NULL;
+    entry_count(directory, e->node, -1U);
+    object_put(&e->node->object);
+    heap_free(&heap, e);
+}
+
+struct entry *entry_find(struct node *directory, const char *name)
+{
+    struct entry *e;
+
+    for (e = directory->entries; e && !string_equal(e->name, name); e = e->next)
+        ;
+    return e;
+}
+
+// Gives a new node its first name. The tree takes over the caller's
+// reference, which is given up if there is no memory: 0 or -ENOSPC.
+
+int node_attach(struct node *directory, const char *name, struct node *n)
+{
+    struct entry *e = entry_create(name, n);
+
+    if (e)
+        entry_attach(directory, e);
+    object_put(&n->object);
+    return e ? 0 : -ENOSPC;
+}
+
+// Before writing, and behind it. Who holds a node may pause but does not
+// sleep, so it stands among those that are ready. To wait for it is
+// therefore to let the others have their turn, until it is done. (Once
+// there are disks to wait for, this will not do.)
+
+void node_hold(struct node *n)
+{
+    while (n->held)
+        sched_yield();
+    n->held = true;
+}
+
+void node_release(struct node *n)
+{
+    n->held = false;
+}
+
 // ## The ramdisk's operations {#rd-operations}
 //
 // To find a child, look at them all. To read, ask the VMO, up to the end of
-// the file.
+// the file. (If somebody writes for the first time while we pause, the file
+// gets [another VMO](#rd-operations). We then read on in the old one, as if
+// we had been faster.)
 
 struct node *rd_find(struct node *directory, const char *name)
 {
-    struct node *n;
+    struct entry *e = entry_find(directory, name);
 
-    for (n = directory->children; n && !string_equal(n->name, name); n = n->next)
-        ;
-    return n;
+    return e ? e->node : NULL;
 }
 
 s64 rd_read(struct node *n, u64 offset, vaddr to, u64 size)
 {
     u64 end = node_size(n);
-    int error;
+    struct vmo *v = n->data;
+    s64 result;
 
+    if (size)
+        node_accessed(n);
     if (offset >= end)
         return 0;
     if (size > end - offset)
         size = end - offset;
-    error = vmo_copy_out(n->data, offset, to, size);
-    return error ? error : (s64)size;
+    vmo_get(v);
+    result = vmo_transfer(v, offset, to, size, RIGHT_READ);
+    vmo_put(v);
+    return result;
 }
 
 // A file that is written to needs a VMO of its own.
@@ -9752,8 +10026,7 @@ int rd_own(struct node *n)
     return 0;
 }
 
-// Resizing and writing. When memory runs out in the middle, the file gets
-// its old size back, and the error that files have for this.
+// Resizing and writing, for who holds the node.
 
 int rd_resize(struct node *n, u64 size)
 {
@@ -9761,27 +10034,48 @@ int rd_resize(struct node *n, u64 size)
 
     if (size > VMO_SIZE_MAX)
         return -EFBIG;
-    n->time = node_now();
+    node_modified(n);
     return error ? error : vmo_resize(n->data, size) ? -ENOSPC : 0;
 }
 
+// A file grows as it is written, so that nobody who reads it meanwhile
+// finds zeros in a place where there will be something. When memory runs
+// out, or the program's buffer does, the file ends where the last byte was
+// written, and the program is told how many there were; or if there were
+// none, the error that files have for this.
+
+s64 rd_write_portion(struct node *n, u64 offset, vaddr from, u64 size)
+{
+    u64 before = node_size(n), end;
+    s64 written = rd_resize(n, offset + size > before ? offset + size : before);
+
+    if (!written)
+        written = vmo_transfer(n->data, offset, from, size, RIGHT_WRITE);
+    end = written > 0 ? offset + (u64)written : before;
+    if (n->own_data && node_size(n) > before && end < offset + size)
+        vmo_resize(n->data, end > before ? end : before);
+    return written == -ENOMEM ? -ENOSPC : written;
+}
+
+// All of it, by portions.
+
 s64 rd_write(struct node *n, u64 offset, vaddr from, u64 size)
 {
-    u64 before = node_size(n);
-    int error;
+    u64 done = 0, part;
+    s64 written = 0;
 
     if (!size)
         return 0;
     if (offset > VMO_SIZE_MAX || size > VMO_SIZE_MAX - offset)
         return -EFBIG;
-    error = rd_resize(n, offset + size > before ? offset + size : before);
-    if (error)
-        return error;
-    error = vmo_copy_in(n->data, offset, from, size);
-    if (!error)
-        return (s64)size;
-    vmo_resize(n->data, before);
-    return error == -ENOMEM ? -ENOSPC : error;
+    while (done < size) {
+        part = size - done < PORTION ? size - done : PORTION;
+        written = rd_write_portion(n, offset + done, from + done, part);
+        done += written > 0 ? (u64)written : 0;
+        if (written < (s64)part || (done < size && sys_must_stop()))
+            break;
+    }
+    return done ? (s64)done : written;
 }
 
 const struct node_operations rd_operations = {
@@ -9967,12 +10261,14 @@ enum rd_reason rd_check(struct vmo *archive)
 struct node *rd_make_directory(struct node *at, const char *name)
 {
     struct node *n = rd_find(at, name);
+    int error;
 
     if (n)
         return n;
-    n = node_create(name, MODE_DIRECTORY | 0755, &rd_operations);
+    n = node_create(MODE_DIRECTORY | 0755, &rd_operations);
     assert(n);
-    node_attach(at, n);
+    error = node_attach(at, name, n);
+    assert(!error);
     return n;
 }
 
@@ -10015,6 +10311,7 @@ void rd_add(struct vmo *archive, struct node *root, struct tar_entry *e)
 {
     struct node *at = root, *n;
     char *name = e->path, *p;
+    int error;
     u32 type = e->type == '5' ? MODE_DIRECTORY : e->type == '2' ? MODE_LINK : MODE_FILE;
 
     for (p = name; *p; p++) {
@@ -10030,17 +10327,16 @@ void rd_add(struct vmo *archive, struct node *root, struct tar_entry *e)
     if (!*name || string_equal(name, ".pad") ||
         (n && (type != MODE_DIRECTORY || !node_is(n, MODE_DIRECTORY))))
         return;
-    n = type == MODE_DIRECTORY ? rd_make_directory(at, name)
-                               : node_create(name, type, &rd_operations);
+    n = type == MODE_DIRECTORY ? rd_make_directory(at, name) : node_create(type, &rd_operations);
     assert(n);
-    n->mode = type | (u32)(e->mode & 07777);
-    n->time = (s64)e->time;
     if (type == MODE_FILE && e->size)
         n->data = rd_contents(archive, e);
     if (type == MODE_LINK)
         n->data = rd_link_text(e->link);
-    if (type != MODE_DIRECTORY)
-        node_attach(at, n);
+    error = type == MODE_DIRECTORY ? 0 : node_attach(at, name, n);
+    assert(!error);
+    n->mode = type | (u32)(e->mode & 07777);
+    n->access = n->modification = n->change = (struct timespec){(s64)e->time, 0};
 }
 
 extern const u8 _binary_ramdisk_tar_start[], _binary_ramdisk_tar_end[];
@@ -10072,8 +10368,8 @@ int rd_mount(struct node *root)
 // ## Devices {#vfs-devices}
 //
 // `null` swallows everything and contains nothing. `zero` contains zeros.
-// The console is the object that every program begins with, so opening it
-// does not make an open file.
+// Who opens the console gets another description of what every program
+// begins with, so it is of a type of its own.
 
 s64 null_read(struct node *n, u64 offset, vaddr to, u64 size)
 {
@@ -10089,27 +10385,29 @@ s64 null_write(struct node *n, u64 offset, vaddr from, u64 size)
 
 s64 zero_read(struct node *n, u64 offset, vaddr to, u64 size)
 {
-    u64 done, part;
+    u64 done = 0, part, moved;
 
     (void)n, (void)offset;
-    for (done = 0; done < size; done += part) {
+    while (done < size) {
         part = size - done < FRAME_SIZE ? size - done : FRAME_SIZE;
-        if (sys_copy_out(to + done, boot_physical(vmo.zero), part))
+        moved = sys_move_out(to + done, boot_physical(vmo.zero), part);
+        done += moved;
+        if (moved < part)
             return done ? (s64)done : -EFAULT;
+        if (done % PORTION == 0 && sys.pause())
+            break;
     }
-    return (s64)size;
+    return (s64)done;
 }
 
-struct object *console_open(struct node *n)
-{
-    (void)n;
-    object_get(&console_object);
-    return &console_object;
-}
+void file_destroy(struct object *o);
+
+struct object_type terminal_type = {.name = "terminal", .destroy = file_destroy,
+                                    .file = &console_operations};
 
 const struct node_operations null_operations = {.read = null_read, .write = null_write};
 const struct node_operations zero_operations = {.read = zero_read, .write = null_write};
-const struct node_operations console_node_operations = {.open = console_open};
+const struct node_operations console_node_operations = {.type = &terminal_type};
 
 // The list of devices, with the numbers that Linux gives them, and the file
 // system that consists of them.
@@ -10130,11 +10428,12 @@ int dev_mount(struct node *at)
     u64 i;
 
     for (i = 0; i < array_count(devices); i++) {
-        n = node_create(devices[i].name, MODE_DEVICE | 0666, devices[i].operations);
+        n = node_create(MODE_DEVICE | 0666, devices[i].operations);
         if (!n)
             return -ENOMEM;
         n->device = devices[i].number;
-        node_attach(at, n);
+        if (node_attach(at, devices[i].name, n))
+            return -ENOMEM;
     }
     return 0;
 }
@@ -10261,21 +10560,45 @@ int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow
 // be NULL if only the last component does not exist; or -ENOENT, -ENOTDIR,
 // -ELOOP, -ENAMETOOLONG. No references are taken.
 
-int vfs_walk(struct walk *w, struct node *from, const char *path, bool follow)
+int vfs_walk_any(struct walk *w, struct node *from, const char *path, bool follow)
 {
-    int error;
-
     memset(w, 0, sizeof *w);
     if (!*path)
         return -ENOENT;
     w->directory = vfs.root;
-    error = vfs_walk_from(w, *path == '/' ? vfs.root : from, path, follow);
+    return vfs_walk_from(w, *path == '/' ? vfs.root : from, path, follow);
+}
+
+int vfs_walk(struct walk *w, struct node *from, const char *path, bool follow)
+{
+    int error = vfs_walk_any(w, from, path, follow);
+
     if (!error && w->node && w->must_be_directory && !node_is(w->node, MODE_DIRECTORY))
         return -ENOTDIR;
     return error;
 }
 
-// The same for a path that must lead to something.
+// A directory that was removed while somebody was in it has no name any
+// more. Nothing can be made in it.
+
+bool vfs_has_name(const struct node *directory)
+{
+    return directory->parent || directory == vfs.root;
+}
+
+// The same for a path that must lead to nothing, where something is to be
+// made.
+
+int vfs_walk_new(struct walk *w, struct node *from, const char *path)
+{
+    int error = vfs_walk_any(w, from, path, false);
+
+    if (error || w->node)
+        return error ? error : -EEXIST;
+    return vfs_has_name(w->directory) ? 0 : -ENOENT;
+}
+
+// And for one that must lead to something.
 
 int vfs_find(struct node *from, const char *path, bool follow, struct node **node)
 {
@@ -10289,25 +10612,19 @@ int vfs_find(struct node *from, const char *path, bool follow, struct node **nod
 // ## Open files {#vfs-file}
 //
 // How a file is opened is said by flags, with Linux's values. Two bits are
-// not flags but a number: 0 to read, 1 to write, 2 for both.
+// not flags but a number: 0 to read, 1 to write, and 2, which we have met,
+// for both.
 
 #define O_WRITE_ONLY 1
-#define O_READ_WRITE 2
 #define O_ACCESS 3
 #define O_CREATE 0100
 #define O_EXCLUSIVE 0200
+#define O_NOCTTY 0400
 #define O_TRUNCATE 01000
 #define O_APPEND 02000
 #define O_DIRECTORY 0200000
 #define O_NOFOLLOW 0400000
 #define O_CLOEXEC 02000000
-
-struct file {
-    struct object object;
-    struct node *node;
-    u64 offset;
-    u32 flags;
-};
 
 // A program that runs must not change under its own feet, nor begin while
 // it is being written. So a node counts who writes to it, and those who
@@ -10330,43 +10647,59 @@ void file_destroy(struct object *o)
     heap_free(&heap, file);
 }
 
-s64 file_read(struct object *o, vaddr to, u64 size)
+// The position moves over all that is asked for before the first byte does:
+// who shares it and comes while we pause goes on behind us. If it becomes
+// less, because the file or the memory ends, the position moves back, but
+// not if somebody has moved it meanwhile.
+
+s64 file_transfer(s64 (*transfer)(struct node *n, u64 offset, vaddr at, u64 size),
+                  struct node *n, vaddr at, u64 size, u64 *offset)
 {
-    struct file *file = container_of(o, struct file, object);
+    u64 start = *offset;
     s64 result;
 
+    *offset = start + size;
+    result = transfer(n, start, at, size);
+    if (*offset == start + size)
+        *offset = start + (result > 0 ? (u64)result : 0);
+    return result;
+}
+
+s64 file_read(struct file *file, vaddr to, u64 size, u64 *offset)
+{
     if (node_is(file->node, MODE_DIRECTORY))
         return -EISDIR;
     if (!file->node->operations->read)
         return -EINVAL;
-    result = file->node->operations->read(file->node, file->offset, to, size);
-    if (result > 0)
-        file->offset += (u64)result;
-    return result;
+    return file_transfer(file->node->operations->read, file->node, to, size, offset);
 }
 
-// Writing is the same, but for files that always write at their end.
+// Writing is the same, but for files that always write at their end, and
+// for that end, which must not move meanwhile.
 
-s64 file_write(struct object *o, vaddr from, u64 size)
+s64 file_write(struct file *file, vaddr from, u64 size, u64 *offset)
 {
-    struct file *file = container_of(o, struct file, object);
+    struct node *n = file->node;
     s64 result;
 
-    if (!file->node->operations->write)
+    if (!n->operations->write)
         return -EINVAL;
+    node_hold(n);
     if (file->flags & O_APPEND)
-        file->offset = node_size(file->node);
-    result = file->node->operations->write(file->node, file->offset, from, size);
-    if (result > 0)
-        file->offset += (u64)result;
+        *offset = node_size(n);
+    result = file_transfer(n->operations->write, n, from, size, offset);
+    node_release(n);
     return result;
 }
 
-s64 file_seek(struct object *o, s64 offset, int from)
+// Devices have no places, and a position in them is always 0.
+
+s64 file_seek(struct file *file, s64 offset, int from)
 {
-    struct file *file = container_of(o, struct file, object);
     u64 base = from == 0 ? 0 : from == 1 ? file->offset : node_size(file->node);
 
+    if (node_is(file->node, MODE_DEVICE))
+        return file->offset = 0;
     if (from < 0 || from > 2 || (s64)(base + (u64)offset) < 0)
         return -EINVAL;
     file->offset = base + (u64)offset;
@@ -10386,18 +10719,18 @@ struct file_status {
 
 void node_status(const struct node *n, struct file_status *status)
 {
-    struct timespec time = {n->time, 0};
+    bool named = node_is(n, MODE_DIRECTORY) && n->links; /* then it has a `.`, too */
 
     *status = (struct file_status){
-        .device = 1, .number = n->number, .links = 1, .mode = n->mode,
+        .device = 1, .number = n->number, .links = n->links + named, .mode = n->mode,
         .device_number = n->device, .size = (s64)node_size(n), .block_size = FRAME_SIZE,
         .blocks = n->data ? (s64)(align_up(n->data->size, FRAME_SIZE) / 512) : 0,
-        .access = time, .modification = time, .change = time};
+        .access = n->access, .modification = n->modification, .change = n->change};
 }
 
-int file_tell_status(struct object *o, struct file_status *status)
+int file_tell_status(struct file *file, struct file_status *status)
 {
-    node_status(container_of(o, struct file, object)->node, status);
+    node_status(file->node, status);
     return 0;
 }
 
@@ -10434,43 +10767,58 @@ s64 file_list_entry(vaddr to, u64 room, u64 position, const struct node *n, cons
 // The entry behind a position, NULL if that was the last. With the entry at
 // that position, `last`, no search is needed.
 
-const struct node *file_after(const struct node *directory, u64 position,
-                              const struct node *last)
+const struct entry *file_after(const struct node *directory, u64 position,
+                               const struct entry *last)
 {
-    const struct node *n = directory->children;
+    const struct entry *e = last ? last->next : directory->entries;
 
-    if (position == 0)
-        return directory;
-    if (position == 1)
-        return directory->parent ? directory->parent : directory;
-    if (position > 2 && last)
-        return last->next;
-    while (n && n->place <= position)
-        n = n->next;
-    return n;
+    while (e && e->place <= position)
+        e = e->next;
+    return e;
 }
 
-// The first two have no places of their own: every directory has them.
+// The first two have no places of their own: every directory has them. They
+// are the directory and its parent.
 
-s64 file_list(struct object *o, vaddr to, u64 size)
+s64 file_list_dots(struct file *file, vaddr to, u64 size)
 {
-    struct file *file = container_of(o, struct file, object);
-    const struct node *n = NULL;
-    u64 done = 0, place;
+    struct node *n = file->node;
+
+    if (file->offset == 0)
+        return file_list_entry(to, size, 1, n, ".");
+    return file_list_entry(to, size, 2, n->parent ? n->parent : n, "..");
+}
+
+// (What comes behind a pause is looked for anew: the entry that was told
+// last may be gone.)
+
+s64 file_list(struct file *file, vaddr to, u64 size)
+{
+    const struct entry *e = NULL;
+    u64 done = 0, count = 0;
     s64 length;
 
     if (!node_is(file->node, MODE_DIRECTORY))
         return -ENOTDIR;
-    while ((n = file_after(file->node, file->offset, n))) {
-        place = file->offset < 2 ? file->offset + 1 : n->place;
-        length = file_list_entry(to + done, size - done, place, n,
-                                 place == 1 ? "." : place == 2 ? ".." : n->name);
+    if (!file->node->links)
+        return -ENOENT;
+    node_accessed(file->node);
+    for (;;) {
+        if (++count % 256 == 0) {
+            if (sys_must_stop())
+                return (s64)done;
+            e = NULL;
+        }
+        e = file->offset < 2 ? NULL : file_after(file->node, file->offset, e);
+        if (!e && file->offset >= 2)
+            return (s64)done;
+        length = e ? file_list_entry(to + done, size - done, e->place, e->node, e->name)
+                   : file_list_dots(file, to + done, size - done);
         if (length <= 0)
             return done ? (s64)done : length ? length : -EINVAL;
         done += (u64)length;
-        file->offset = place;
+        file->offset = e ? e->place : file->offset + 1;
     }
-    return (s64)done;
 }
 
 const struct file_operations file_operations = {
@@ -10479,31 +10827,31 @@ const struct file_operations file_operations = {
 struct object_type file_type = {.name = "file", .destroy = file_destroy,
                                 .file = &file_operations};
 
-// Makes an open file of a node, with a reference of its own to it.
+// Makes an open description of a node, with a reference of its own to it.
+// It remembers the flags that still mean something once it is open.
 
 struct object *file_create(struct node *n, u32 flags)
 {
-    struct file *file;
+    struct file *file = heap_alloc_zeroed(&heap, sizeof *file);
 
-    if (n->operations->open)
-        return n->operations->open(n);
-    file = heap_alloc_zeroed(&heap, sizeof *file);
     if (!file)
         return NULL;
-    object_init(&file->object, &file_type);
+    object_init(&file->object, n->operations->type ? n->operations->type : &file_type);
     object_get(&n->object);
     file->node = n;
-    file->flags = flags;
+    file->flags = flags & ~(u32)(O_CREATE | O_EXCLUSIVE | O_NOCTTY | O_TRUNCATE | O_CLOEXEC);
     if (file_writes(flags))
         n->writers++;
     return &file->object;
 }
 
-// The open file behind a handle, NULL if it is something else.
+// The node behind a handle, NULL if it has none.
 
-struct file *file_of(struct object *o)
+struct node *vfs_node(const struct handle *h)
 {
-    return o && o->type == &file_type ? container_of(o, struct file, object) : NULL;
+    struct file *file = file_of(h->object);
+
+    return file ? file->node : NULL;
 }
 
 // ## Opening {#vfs-open}
@@ -10519,25 +10867,14 @@ u32 vfs_rights(u32 flags)
            (access != 0 ? RIGHT_WRITE : 0);
 }
 
-// A directory that was removed while somebody was in it has no name any
-// more. Nothing can be made in it.
-
-bool vfs_has_name(const struct node *directory)
-{
-    return directory->parent || directory == vfs.root;
-}
-
 int vfs_create_file(struct walk *w, u32 mode)
 {
     if (w->must_be_directory)
         return -EISDIR;
     if (!vfs_has_name(w->directory))
         return -ENOENT;
-    w->node = node_create(w->name, MODE_FILE | (mode & 0777), &rd_operations);
-    if (!w->node)
-        return -ENOSPC;
-    node_attach(w->directory, w->node);
-    return 0;
+    w->node = node_create(MODE_FILE | (mode & 0777), &rd_operations);
+    return w->node ? node_attach(w->directory, w->name, w->node) : -ENOSPC;
 }
 
 // What must not be opened in this way: a directory for writing, a link.
@@ -10553,8 +10890,23 @@ int vfs_check_open(const struct node *n, u32 flags)
     return n->writers < 0 && (flags & (O_ACCESS | O_TRUNCATE)) ? -ETXTBSY : 0;
 }
 
+// To make a file longer or shorter is to write to it.
+
+int vfs_resize(struct node *n, u64 size)
+{
+    int error;
+
+    if (!n->operations->resize)
+        return -EINVAL;
+    node_hold(n);
+    error = n->operations->resize(n, size);
+    node_release(n);
+    return error;
+}
+
 // Opens a path. Returns the object, with a reference for the caller, or
-// NULL and an error.
+// NULL and an error. (It may have to wait until it can make the file empty.
+// By then it is open, and so cannot go away.)
 
 struct object *vfs_open(struct node *from, const char *path, u32 flags, u32 mode, int *error)
 {
@@ -10570,12 +10922,16 @@ struct object *vfs_open(struct node *from, const char *path, u32 flags, u32 mode
         *error = -EEXIST;
     if (!*error)
         *error = vfs_check_open(w.node, flags);
-    if (!*error && (flags & O_TRUNCATE) && (flags & O_ACCESS) && w.node->operations->resize)
-        *error = w.node->operations->resize(w.node, 0);
     if (*error)
         return NULL;
     o = file_create(w.node, flags);
     *error = o ? 0 : -ENOMEM;
+    if (o && (flags & O_TRUNCATE) && (flags & O_ACCESS) && w.node->operations->resize)
+        *error = vfs_resize(w.node, 0);
+    if (o && *error) {
+        object_put(o);
+        return NULL;
+    }
     return o;
 }
 
@@ -10605,10 +10961,10 @@ int vfs_start(u64 fd, const char *path, struct node **from)
     if ((s32)fd == AT_FDCWD || path[0] == '/')
         return 0;
     h = sys_handle((u32)fd, 0);
-    if (!h || !file_of(h->object))
+    if (!h)
         return -EBADF;
-    *from = file_of(h->object)->node;
-    return node_is(*from, MODE_DIRECTORY) ? 0 : -ENOTDIR;
+    *from = vfs_node(h);
+    return *from && node_is(*from, MODE_DIRECTORY) ? 0 : -ENOTDIR;
 }
 
 // Fetches the path from the program and finds where it starts.
@@ -10685,20 +11041,21 @@ s64 vfs_status_at(u64 fd, vaddr name, vaddr to, u64 flags)
     return sys_copy_out(to, &status, sizeof status);
 }
 
-// What has no status of its own is presented as a terminal.
+// What has neither a status of its own nor a name is presented as a
+// terminal.
 
 s64 vfs_status_of(u64 fd, vaddr to)
 {
-    struct file_status status = {0};
+    struct file_status status = {.mode = MODE_DEVICE | 0620, .device_number = 5 << 8 | 1};
     struct handle *h = sys_handle((u32)fd, 0);
-    const struct file_operations *file = h ? h->object->type->file : NULL;
+    struct file *file = h ? file_of(h->object) : NULL;
 
     if (!h)
         return -EBADF;
-    status.mode = MODE_DEVICE | 0620;
-    status.device_number = 5 << 8 | 1;
-    if (file && file->status)
-        file->status(h->object, &status);
+    if (file && file->object.type->file->status)
+        file->object.type->file->status(file, &status);
+    else if (file && file->node)
+        node_status(file->node, &status);
     return sys_copy_out(to, &status, sizeof status);
 }
 
@@ -10727,63 +11084,75 @@ s64 sys_newfstatat(struct trap_frame *f)
     return vfs_status_at(f->rdi, f->rsi, f->rdx, f->r10);
 }
 
-// Positions, and reading and writing at one without moving.
+// Positions, and reading and writing at one without moving: the position
+// that moves is then one of our own.
 
 s64 sys_lseek(struct trap_frame *f)
 {
-    struct handle *h = sys_handle((u32)f->rdi, 0);
+    struct file *file = sys_file(f->rdi, 0);
 
-    if (!h || !h->object->type->file)
-        return -EBADF;
-    if (!h->object->type->file->seek)
-        return -ESPIPE;
-    return h->object->type->file->seek(h->object, (s64)f->rsi, (int)f->rdx);
-}
-
-// (The position is put back afterwards; nothing else can use the file
-// meanwhile, for files never wait.)
-
-s64 vfs_transfer_at(struct trap_frame *f, u32 right)
-{
-    struct handle *h = sys_handle((u32)f->rdi, right);
-    struct file *file = h ? file_of(h->object) : NULL;
-    u64 keep;
-    s64 result;
-
-    if (!h)
-        return -EBADF;
     if (!file)
+        return -EBADF;
+    if (!file->object.type->file->seek)
         return -ESPIPE;
-    if ((s64)f->r10 < 0)
-        return -EINVAL;
-    keep = file->offset;
-    file->offset = f->r10;
-    result = sys_transfer(f->rdi, f->rsi, f->rdx, right);
-    file->offset = keep;
-    return result;
+    return file->object.type->file->seek(file, (s64)f->rsi, (int)f->rdx);
 }
+
+s64 vfs_transfer_at(struct trap_frame *f, u32 right, bool pieces)
+{
+    struct file *file = sys_file(f->rdi, 0);
+    u64 offset = f->r10;
+
+    if ((s64)offset < 0)
+        return -EINVAL;
+    if (!file)
+        return -EBADF;
+    if (!file->object.type->file->seek)
+        return -ESPIPE;
+    if (!sys_file(f->rdi, right))
+        return -EBADF;
+    if (pieces)
+        return sys_transfer_pieces(file, f->rsi, f->rdx, right, &offset);
+    return sys_transfer(file, f->rsi, f->rdx, right, &offset);
+}
+
+// By number, in the one form and in the other:
 
 s64 sys_pread(struct trap_frame *f)
 {
-    return vfs_transfer_at(f, RIGHT_READ);
+    return vfs_transfer_at(f, RIGHT_READ, false);
 }
 
 s64 sys_pwrite(struct trap_frame *f)
 {
-    return vfs_transfer_at(f, RIGHT_WRITE);
+    return vfs_transfer_at(f, RIGHT_WRITE, false);
+}
+
+s64 sys_preadv(struct trap_frame *f)
+{
+    return vfs_transfer_at(f, RIGHT_READ, true);
+}
+
+s64 sys_pwritev(struct trap_frame *f)
+{
+    return vfs_transfer_at(f, RIGHT_WRITE, true);
 }
 
 // Listing a directory.
 
 s64 sys_getdents(struct trap_frame *f)
 {
-    struct handle *h = sys_handle((u32)f->rdi, RIGHT_READ);
+    struct file *file = sys_file(f->rdi, RIGHT_READ);
+    s64 result;
 
-    if (!h)
+    if (!file)
         return -EBADF;
-    if (!h->object->type->file || !h->object->type->file->list)
+    if (!file->object.type->file->list)
         return -ENOTDIR;
-    return h->object->type->file->list(h->object, f->rsi, f->rdx);
+    object_get(&file->object);
+    result = file->object.type->file->list(file, f->rsi, f->rdx);
+    object_put(&file->object);
+    return result;
 }
 
 // The text of a link, without a final zero.
@@ -10872,17 +11241,26 @@ s64 sys_chdir(struct trap_frame *f)
 s64 sys_fchdir(struct trap_frame *f)
 {
     struct handle *h = sys_handle((u32)f->rdi, 0);
-    struct file *file = h ? file_of(h->object) : NULL;
+    struct node *n = h ? vfs_node(h) : NULL;
 
     if (!h)
         return -EBADF;
-    if (!file || !node_is(file->node, MODE_DIRECTORY))
+    if (!n || !node_is(n, MODE_DIRECTORY))
         return -ENOTDIR;
-    vfs_set_directory(file->node);
+    vfs_set_directory(n);
     return 0;
 }
 
-// Its path, asked for.
+// Its path, asked for. The name of a directory stands in its parent.
+
+const char *node_name(const struct node *n)
+{
+    const struct entry *e = n->parent->entries;
+
+    while (e->node != n)
+        e = e->next;
+    return e->name;
+}
 
 s64 sys_getcwd(struct trap_frame *f)
 {
@@ -10892,11 +11270,11 @@ s64 sys_getcwd(struct trap_frame *f)
 
     path[at] = 0;
     for (n = vfs_directory(); n->parent; n = n->parent) {
-        length = strlen(n->name);
+        length = strlen(node_name(n));
         if (at < length + 1)
             return -ENAMETOOLONG;
         at -= length;
-        memcpy(path + at, n->name, length);
+        memcpy(path + at, node_name(n), length);
         path[--at] = '/';
     }
     if (n != vfs.root)
@@ -10912,7 +11290,8 @@ s64 sys_getcwd(struct trap_frame *f)
 // ## Changing the tree {#vfs-change}
 //
 // A new name needs a directory and the absence of one. What is removed
-// loses its name; its contents live on as long as somebody has it open.
+// loses a name; its contents live on as long as it has another, or somebody
+// has it open.
 
 s64 vfs_make_at(u64 fd, vaddr name, u32 mode, const char *link)
 {
@@ -10922,14 +11301,12 @@ s64 vfs_make_at(u64 fd, vaddr name, u32 mode, const char *link)
     int error = sys_path(fd, name, path, &from);
 
     if (!error)
-        error = vfs_walk(&w, from, path, false);
+        error = vfs_walk_new(&w, from, path);
+    if (!error && w.must_be_directory && link)
+        error = -ENOENT;
     if (error)
         return error;
-    if (w.node)
-        return -EEXIST;
-    if (!vfs_has_name(w.directory) || (w.must_be_directory && link))
-        return -ENOENT;
-    n = node_create(w.name, mode, &rd_operations);
+    n = node_create(mode, &rd_operations);
     if (n && link)
         n->data = rd_link_text(link);
     if (!n || (link && !n->data)) {
@@ -10937,8 +11314,7 @@ s64 vfs_make_at(u64 fd, vaddr name, u32 mode, const char *link)
             object_put(&n->object);
         return -ENOSPC;
     }
-    node_attach(w.directory, n);
-    return 0;
+    return node_attach(w.directory, w.name, n);
 }
 
 // What can be made: directories and links.
@@ -10963,6 +11339,48 @@ s64 sys_symlink(struct trap_frame *f)
     return *text ? vfs_make_at((u64)AT_FDCWD, f->rsi, MODE_LINK | 0777, text) : -ENOENT;
 }
 
+// Another name for something. Not for a directory, or the tree would have
+// circles. A symbolic link at the end of the old path is what gets the
+// name, unless the flags say that it is to be followed.
+
+#define AT_SYMLINK_FOLLOW 0x400
+
+s64 vfs_link_at(u64 old_fd, vaddr old, u64 new_fd, vaddr new, u64 flags)
+{
+    char path[PATH_SIZE];
+    struct node *from, *n;
+    struct walk w;
+    int error;
+
+    if (flags & ~(u64)AT_SYMLINK_FOLLOW)
+        return -EINVAL;
+    error = sys_path(old_fd, old, path, &from);
+    if (!error)
+        error = vfs_find(from, path, flags & AT_SYMLINK_FOLLOW, &n);
+    if (!error)
+        error = sys_path(new_fd, new, path, &from);
+    if (!error)
+        error = vfs_walk_new(&w, from, path);
+    if (!error && w.must_be_directory)
+        error = -ENOENT;
+    if (error)
+        return error;
+    if (node_is(n, MODE_DIRECTORY))
+        return -EPERM;
+    object_get(&n->object);
+    return node_attach(w.directory, w.name, n);
+}
+
+s64 sys_link(struct trap_frame *f)
+{
+    return vfs_link_at((u64)AT_FDCWD, f->rdi, (u64)AT_FDCWD, f->rsi, 0);
+}
+
+s64 sys_linkat(struct trap_frame *f)
+{
+    return vfs_link_at(f->rdi, f->rsi, f->rdx, f->r10, f->r8);
+}
+
 // The names `.` and `..` are not entries and can be neither removed nor
 // replaced.
 
@@ -10980,9 +11398,9 @@ int vfs_can_remove(const struct node *n, bool directory)
         return -ENOTDIR;
     if (!directory && node_is(n, MODE_DIRECTORY))
         return -EISDIR;
-    if (n->children)
-        return -ENOTEMPTY;
-    return n->parent ? 0 : -EBUSY;
+    if (n == vfs.root)
+        return -EBUSY;
+    return n->entries ? -ENOTEMPTY : 0;
 }
 
 // The two calls for it, and the one that is both.
@@ -11004,8 +11422,7 @@ s64 vfs_remove_at(u64 fd, vaddr name, bool directory)
         error = -EINVAL;
     if (error)
         return error;
-    node_detach(n);
-    object_put(&n->object);
+    entry_remove(w.directory, entry_find(w.directory, w.name));
     return 0;
 }
 
@@ -11036,40 +11453,37 @@ bool vfs_is_inside(const struct node *n, const struct node *directory)
     return false;
 }
 
-// The new name is allocated before the old place is given up.
+// Two names of the same file are left as they are: so POSIX wants it. The
+// new entry is made before the old one is given up.
 
-int vfs_rename(struct node *n, struct walk *w)
+int vfs_rename(struct walk *old, struct walk *new)
 {
-    char *name;
+    struct node *n = old->node;
+    struct entry *e;
     int error;
 
-    if (w->node == n)
+    if (new->node == n)
         return 0;
-    if (!vfs_has_name(w->directory))
+    if (!vfs_has_name(new->directory))
         return -ENOENT;
-    if (w->must_be_directory && !node_is(n, MODE_DIRECTORY))
+    if (new->must_be_directory && !node_is(n, MODE_DIRECTORY))
         return -ENOTDIR;
-    if (vfs_is_dots(w->name))
+    if (vfs_is_dots(new->name))
         return -EBUSY;
-    if (!n->parent || vfs_is_inside(w->directory, n))
+    if (n == vfs.root || vfs_is_inside(new->directory, n))
         return -EINVAL;
-    if (w->node) {
-        error = vfs_can_remove(w->node, node_is(n, MODE_DIRECTORY));
+    if (new->node) {
+        error = vfs_can_remove(new->node, node_is(n, MODE_DIRECTORY));
         if (error)
             return error;
     }
-    name = heap_alloc(&heap, strlen(w->name) + 1);
-    if (!name)
+    e = entry_create(new->name, n);
+    if (!e)
         return -ENOSPC;
-    memcpy(name, w->name, strlen(w->name) + 1);
-    if (w->node) {
-        node_detach(w->node);
-        object_put(&w->node->object);
-    }
-    heap_free(&heap, n->name);
-    n->name = name;
-    node_detach(n);
-    node_attach(w->directory, n);
+    if (new->node)
+        entry_remove(new->directory, entry_find(new->directory, new->name));
+    entry_remove(old->directory, entry_find(old->directory, old->name));
+    entry_attach(new->directory, e);
     return 0;
 }
 
@@ -11078,21 +11492,20 @@ int vfs_rename(struct node *n, struct walk *w)
 s64 vfs_rename_at(u64 old_fd, vaddr old, u64 new_fd, vaddr new)
 {
     char path[PATH_SIZE];
-    struct node *from, *n;
-    struct walk w;
-    int error = sys_path(old_fd, old, path, &from);
+    struct walk from, to;
+    struct node *start;
+    int error = sys_path(old_fd, old, path, &start);
 
     if (!error)
-        error = vfs_walk(&w, from, path, false);
+        error = vfs_walk(&from, start, path, false);
     if (error)
         return error;
-    n = w.node;
-    if (!n || vfs_is_dots(w.name))
-        return n ? -EBUSY : -ENOENT;
-    error = sys_path(new_fd, new, path, &from);
+    if (!from.node || vfs_is_dots(from.name))
+        return from.node ? -EBUSY : -ENOENT;
+    error = sys_path(new_fd, new, path, &start);
     if (!error)
-        error = vfs_walk(&w, from, path, false);
-    return error ? error : vfs_rename(n, &w);
+        error = vfs_walk(&to, start, path, false);
+    return error ? error : vfs_rename(&from, &to);
 }
 
 s64 sys_rename(struct trap_frame *f)
@@ -11105,21 +11518,176 @@ s64 sys_renameat(struct trap_frame *f)
     return vfs_rename_at(f->rdi, f->rsi, f->rdx, f->r10);
 }
 
-// The rest is small.
+// The size of a file, by its path or by a handle that may write.
+
+s64 sys_truncate(struct trap_frame *f)
+{
+    char path[PATH_SIZE];
+    struct node *from, *n;
+    int error = (s64)f->rsi < 0 ? -EINVAL : sys_path((u64)AT_FDCWD, f->rdi, path, &from);
+
+    if (!error)
+        error = vfs_find(from, path, true, &n);
+    if (error)
+        return error;
+    if (node_is(n, MODE_DIRECTORY))
+        return -EISDIR;
+    if (!node_is(n, MODE_FILE))
+        return -EINVAL;
+    if (n->writers < 0)
+        return -ETXTBSY;
+    object_get(&n->object);
+    error = vfs_resize(n, f->rsi);
+    object_put(&n->object);
+    return error;
+}
 
 s64 sys_ftruncate(struct trap_frame *f)
 {
-    struct handle *h = sys_handle((u32)f->rdi, RIGHT_WRITE);
-    struct file *file = h ? file_of(h->object) : NULL;
+    struct handle *h = sys_handle((u32)f->rdi, 0);
+    struct node *n = h ? vfs_node(h) : NULL;
+    int error;
 
+    if ((s64)f->rsi < 0)
+        return -EINVAL;
     if (!h)
         return -EBADF;
-    if (!file || !file->node->operations->resize || (s64)f->rsi < 0)
+    if (!n || !node_is(n, MODE_FILE) || !(h->rights & RIGHT_WRITE))
         return -EINVAL;
-    return file->node->operations->resize(file->node, f->rsi);
+    object_get(&n->object);
+    error = vfs_resize(n, f->rsi);
+    object_put(&n->object);
+    return error;
+}
+
+// Permissions.
+
+void node_set_mode(struct node *n, u64 mode)
+{
+    n->mode = (n->mode & MODE_TYPE) | ((u32)mode & 07777);
+    n->change = node_now();
+}
+
+s64 vfs_chmod_at(u64 fd, vaddr name, u64 mode)
+{
+    char path[PATH_SIZE];
+    struct node *from, *n;
+    int error = sys_path(fd, name, path, &from);
+
+    if (!error)
+        error = vfs_find(from, path, true, &n);
+    if (!error)
+        node_set_mode(n, mode);
+    return error;
 }
 
 s64 sys_chmod(struct trap_frame *f)
+{
+    return vfs_chmod_at((u64)AT_FDCWD, f->rdi, f->rsi);
+}
+
+s64 sys_fchmodat(struct trap_frame *f)
+{
+    return vfs_chmod_at(f->rdi, f->rsi, f->rdx);
+}
+
+s64 sys_fchmod(struct trap_frame *f)
+{
+    struct handle *h = sys_handle((u32)f->rdi, 0);
+
+    if (!h)
+        return -EBADF;
+    if (!vfs_node(h))
+        return -EINVAL;
+    node_set_mode(vfs_node(h), f->rsi);
+    return 0;
+}
+
+// `touch` wants new times: of the last access and of the last change, the
+// present one or what it gives. In place of nanoseconds there may stand
+// "now", or "leave it". Without a path, the descriptor tells which file.
+
+#define UTIME_NOW 0x3fffffff
+#define UTIME_OMIT 0x3ffffffe
+
+int vfs_find_at(u64 fd, vaddr name, u64 flags, struct node **n)
+{
+    char path[PATH_SIZE];
+    struct handle *h = sys_handle((u32)fd, 0);
+    struct node *from;
+    int error;
+
+    if (!name && (s32)fd != AT_FDCWD) {
+        *n = h ? vfs_node(h) : NULL;
+        return !h ? -EBADF : *n && !flags ? 0 : -EINVAL;
+    }
+    error = sys_path(fd, name, path, &from);
+    return error ? error : vfs_find(from, path, !(flags & AT_SYMLINK_NOFOLLOW), n);
+}
+
+// What may be given, and what is to be done about it.
+
+void node_set_time(struct timespec *time, const struct timespec *new)
+{
+    if (new->nanoseconds == UTIME_NOW)
+        *time = node_now();
+    else if (new->nanoseconds != UTIME_OMIT)
+        *time = *new;
+}
+
+bool time_is_given(const struct timespec *t)
+{
+    return (u64)t->nanoseconds < 1000000000 || t->nanoseconds == UTIME_NOW ||
+           t->nanoseconds == UTIME_OMIT;
+}
+
+// Who wants nothing changed is not even asked for a file.
+
+s64 sys_utimensat(struct trap_frame *f)
+{
+    struct timespec time[2] = {{0, UTIME_NOW}, {0, UTIME_NOW}};
+    struct node *n;
+    int error;
+
+    if (f->rdx && sys_copy_in(time, f->rdx, sizeof time))
+        return -EFAULT;
+    if (time[0].nanoseconds == UTIME_OMIT && time[1].nanoseconds == UTIME_OMIT)
+        return 0;
+    if (!time_is_given(&time[0]) || !time_is_given(&time[1]))
+        return -EINVAL;
+    error = vfs_find_at(f->rdi, f->rsi, f->r10, &n);
+    if (error)
+        return error;
+    node_set_time(&n->access, &time[0]);
+    node_set_time(&n->modification, &time[1]);
+    n->change = node_now();
+    return 0;
+}
+
+// How large the file system is, and how full: the memory is all there is.
+// What has no name is told the same. The number of its kind is that of
+// Linux's `tmpfs`, which keeps its files in memory, too.
+
+#define FS_KIND 0x01021994
+
+struct file_system_status {
+    u64 kind, block_size, blocks, free, available, nodes, free_nodes;
+    u32 number[2];
+    u64 name_size, fragment_size, flags, spare[4];
+};
+
+s64 vfs_file_system_status(vaddr to)
+{
+    u64 free = pmm.states[FRAME_FREE];
+    struct file_system_status status = {
+        .kind = FS_KIND, .block_size = FRAME_SIZE, .fragment_size = FRAME_SIZE,
+        .blocks = free + pmm.states[FRAME_USED], .free = free, .available = free,
+        .nodes = node_type.live + free, .free_nodes = free, .name_size = NAME_SIZE - 1};
+
+    return sys_copy_out(to, &status, sizeof status);
+}
+
+s64 sys_statfs(struct trap_frame *f)
 {
     char path[PATH_SIZE];
     struct node *from, *n;
@@ -11127,36 +11695,29 @@ s64 sys_chmod(struct trap_frame *f)
 
     if (!error)
         error = vfs_find(from, path, true, &n);
-    if (error)
-        return error;
-    n->mode = (n->mode & MODE_TYPE) | ((u32)f->rsi & 07777);
-    return 0;
+    return error ? error : vfs_file_system_status(f->rsi);
 }
 
-// `touch` wants a new time of the last change: the present one, or the
-// second of two that it gives. In place of nanoseconds there may stand
-// "now", or "leave it".
-
-#define UTIME_NOW 0x3fffffff
-#define UTIME_OMIT 0x3ffffffe
-
-s64 sys_utimensat(struct trap_frame *f)
+s64 sys_fstatfs(struct trap_frame *f)
 {
-    char path[PATH_SIZE];
-    struct timespec time[2] = {{0, UTIME_NOW}, {0, UTIME_NOW}};
-    struct node *from, *n;
-    int error = sys_path(f->rdi, f->rsi, path, &from);
+    return sys_handle((u32)f->rdi, 0) ? vfs_file_system_status(f->rsi) : -EBADF;
+}
 
-    if (!error)
-        error = vfs_find(from, path, !(f->r10 & AT_SYMLINK_NOFOLLOW), &n);
-    if (!error && f->rdx)
-        error = sys_copy_in(time, f->rdx, sizeof time);
-    if (error)
-        return error;
-    if (time[1].nanoseconds == UTIME_NOW)
-        n->time = node_now();
-    else if (time[1].nanoseconds != UTIME_OMIT)
-        n->time = time[1].seconds;
+// What is written to memory is where it will be already.
+
+s64 sys_fsync(struct trap_frame *f)
+{
+    struct handle *h = sys_handle((u32)f->rdi, 0);
+    struct node *n = h ? vfs_node(h) : NULL;
+
+    if (!h)
+        return -EBADF;
+    return n && !node_is(n, MODE_DEVICE) ? 0 : -EINVAL;
+}
+
+s64 sys_sync(struct trap_frame *f)
+{
+    (void)f;
     return 0;
 }
 
@@ -11170,12 +11731,15 @@ s64 sys_umask(struct trap_frame *f)
 
 const struct system_call vfs_calls[] = {
     {2, sys_open}, {3, sys_close}, {4, sys_stat}, {5, sys_fstat}, {6, sys_lstat},
-    {8, sys_lseek}, {17, sys_pread}, {18, sys_pwrite}, {21, sys_access}, {77, sys_ftruncate},
-    {79, sys_getcwd}, {80, sys_chdir}, {81, sys_fchdir}, {82, sys_rename}, {83, sys_mkdir},
-    {84, sys_rmdir}, {85, sys_creat}, {87, sys_unlink}, {88, sys_symlink}, {89, sys_readlink},
-    {90, sys_chmod}, {95, sys_umask}, {217, sys_getdents}, {257, sys_openat},
+    {8, sys_lseek}, {17, sys_pread}, {18, sys_pwrite}, {21, sys_access}, {74, sys_fsync},
+    {75, sys_fsync}, {76, sys_truncate}, {77, sys_ftruncate}, {79, sys_getcwd},
+    {80, sys_chdir}, {81, sys_fchdir}, {82, sys_rename}, {83, sys_mkdir}, {84, sys_rmdir},
+    {85, sys_creat}, {86, sys_link}, {87, sys_unlink}, {88, sys_symlink}, {89, sys_readlink},
+    {90, sys_chmod}, {91, sys_fchmod}, {95, sys_umask}, {137, sys_statfs},
+    {138, sys_fstatfs}, {162, sys_sync}, {217, sys_getdents}, {257, sys_openat},
     {258, sys_mkdirat}, {262, sys_newfstatat}, {263, sys_unlinkat}, {264, sys_renameat},
-    {267, sys_readlinkat}, {269, sys_faccessat}, {280, sys_utimensat}, {439, sys_faccessat}};
+    {265, sys_linkat}, {267, sys_readlinkat}, {268, sys_fchmodat}, {269, sys_faccessat},
+    {280, sys_utimensat}, {295, sys_preadv}, {296, sys_pwritev}, {439, sys_faccessat}};
 
 // ## Setting up {#vfs-init}
 //
@@ -11224,8 +11788,9 @@ void vfs_clean(struct program *program)
 void ch10_init(void)
 {
     ch09_init();
-    vfs.root = node_create("", MODE_DIRECTORY | 0755, &rd_operations);
+    vfs.root = node_create(MODE_DIRECTORY | 0755, &rd_operations);
     assert(vfs.root);
+    vfs.root->links = 1;             /* its own `..` */
     vfs_add_file_system(&rd_file_system);
     vfs_add_file_system(&dev_file_system);
     vfs_mount_all();
@@ -11370,8 +11935,8 @@ void ch10_main(void)
 // instant has them drawn once.
 //
 // The invariants: *what is typed is delivered once and in order; a full
-// buffer drops new bytes, never old ones; the screen shows the cells, at
-// the latest a hundredth of a second later.*
+// buffer drops new bytes, never old ones, and not without a sound; the
+// screen shows the cells, at the latest a hundredth of a second later.*
 //
 // **Shortcomings.** One terminal for everybody. The keyboard is American.
 // Letters beyond ASCII are not shown, and count as several when they are
@@ -11500,10 +12065,21 @@ void tty_erase(void)
     tty_print(last < ' ' && tty_has(ECHOCTL) ? "\b \b\b \b" : "\b \b");
 }
 
-void tty_append(u16 c)
+// When the buffer is full there is a bell instead of the letter. A line
+// that is too long can still be ended, for one place is kept for that. So a
+// line has 4095 letters and its end at most, and you hear where it stops.
+
+bool tty_append(u16 c)
 {
-    if (tty.end - tty.read < TTY_SIZE)
-        tty.byte[tty.end++ % TTY_SIZE] = c;
+    bool letter = tty_has(ICANON) && c != '\n' && c != TTY_END;
+
+    if (tty.end - tty.read + letter >= TTY_SIZE) {
+        if (!boot.pipe)
+            boot_put_consoles('\a');
+        return false;
+    }
+    tty.byte[tty.end++ % TTY_SIZE] = c;
+    return true;
 }
 
 void tty_deliver(void)
@@ -11512,26 +12088,37 @@ void tty_deliver(void)
     sched_wake(&tty.readers);
 }
 
+// Which key does something is for programs to choose. Who wants none sets
+// it to 0, and that is then not the byte 0 (which control and the blank
+// make) but no key at all.
+
+bool tty_is_key(u8 c, int index)
+{
+    return c && c == tty.termios.key[index];
+}
+
 // The keys that edit a line, in canonical mode. Returns whether it was one.
+// What comes from a file was not mistyped: of the keys only the one that
+// ends it counts there.
 
 bool tty_edit(u8 c)
 {
-    const u8 *key = tty.termios.key;
-
-    if (c == key[VERASE] || c == '\b') {
+    if (tty_is_key(c, VEOF)) {
+        if (tty_append(TTY_END))
+            tty_deliver();
+    } else if (boot.pipe) {
+        return false;
+    } else if (tty_is_key(c, VERASE) || c == '\b') {
         if (tty.end > tty.ready)
             tty_erase();
-    } else if (c == key[VKILL]) {
+    } else if (tty_is_key(c, VKILL)) {
         while (tty.end > tty.ready)
             tty_erase();
-    } else if (c == key[VWERASE]) {
+    } else if (tty_is_key(c, VWERASE)) {
         while (tty.end > tty.ready && tty.byte[(tty.end - 1) % TTY_SIZE] == ' ')
             tty_erase();
         while (tty.end > tty.ready && tty.byte[(tty.end - 1) % TTY_SIZE] != ' ')
             tty_erase();
-    } else if (c == key[VEOF]) {
-        tty_append(TTY_END);
-        tty_deliver();
     } else {
         return false;
     }
@@ -11543,8 +12130,7 @@ bool tty_edit(u8 c)
 
 bool tty_interrupt(u8 c)
 {
-    const u8 *key = tty.termios.key;
-    int signal = c == key[VINTR] ? SIGINT : c == key[VQUIT] ? SIGQUIT : 0;
+    int signal = tty_is_key(c, VINTR) ? SIGINT : tty_is_key(c, VQUIT) ? SIGQUIT : 0;
 
     if (!signal || !tty_has(ISIG) || boot.pipe)
         return false;
@@ -11555,19 +12141,17 @@ bool tty_interrupt(u8 c)
 }
 
 // A byte arrives. This is called by the handlers of interrupts; it never
-// waits.
+// waits. A line from a file that is longer than the buffer is delivered in
+// parts, for nobody will edit it any more.
 
 void tty_input(u8 c)
 {
     if (c == '\r' && tty.termios.input & ICRNL)
         c = '\n';
-    if (tty_interrupt(c) || (tty_has(ICANON) && tty_edit(c)))
+    if (tty_interrupt(c) || (tty_has(ICANON) && tty_edit(c)) || !tty_append(c))
         return;
-    if (tty_has(ICANON) && c != '\n' && tty.end - tty.read >= TTY_SIZE - 1)
-        return;
-    tty_append(c);
     tty_echo(c);
-    if (!tty_has(ICANON) || c == '\n')
+    if (!tty_has(ICANON) || c == '\n' || (boot.pipe && tty.end - tty.read >= TTY_SIZE - 1))
         tty_deliver();
 }
 
@@ -11600,27 +12184,76 @@ s64 tty_take(vaddr to, u64 size)
     return (s64)done;
 }
 
-// Waits for something to read. In raw mode a program can say that it would
-// rather have nothing than wait (`VMIN` 0), or wait a certain time
-// (`VTIME`, in tenths of a second).
+// How much is wanted at least is one byte, or in canonical mode one line.
+// In raw mode a program may ask for more (`VMIN`), and say how long it will
+// wait for each but the first (`VTIME`, in tenths of a second). Or it would
+// rather have nothing than wait, or than wait longer than that time (`VMIN`
+// 0). So two numbers mean four different things, and here is where they do.
 
-s64 tty_read(struct object *o, vaddr to, u64 size)
+u64 tty_least(void)
 {
-    const u8 *key = tty.termios.key;
-    u64 until = 0;
-    int woken;
+    u8 least = tty.termios.key[VMIN];
 
-    (void)o;
-    if (!tty_has(ICANON) && key[VMIN] == 0)
-        until = time_now() + key[VTIME] * 100000000UL;
-    while (tty.read == tty.ready && size) {
-        if (until && time_now() >= until)
-            return 0;
-        woken = sched_sleep(&tty.readers, until);
-        if (woken == -EINTR)
-            return -EINTR;
+    return tty_has(ICANON) || !least ? 1 : least;
+}
+
+u64 tty_patience(void)
+{
+    return time_now() + tty.termios.key[VTIME] * 100000000UL;
+}
+
+// Reads until that much is there. If a signal comes, or the time is over,
+// what has come so far is what there is.
+
+s64 tty_read(struct file *file, vaddr to, u64 size, u64 *offset)
+{
+    u64 until = tty_has(ICANON) || tty.termios.key[VMIN] ? 0 : tty_patience(), done = 0;
+    s64 part;
+
+    (void)offset;
+    while (done < size) {
+        if (tty.read == tty.ready) {
+            if (until && time_now() >= until)
+                break;
+            part = file->flags & O_NONBLOCK ? -EAGAIN : sched_sleep(&tty.readers, until);
+            if (part == -EAGAIN || part == -EINTR)
+                return done ? (s64)done : part;
+            continue;
+        }
+        part = tty_take(to + done, size - done);
+        if (part < 0)
+            return done ? (s64)done : part;
+        done += (u64)part;
+        if (tty_has(ICANON) || done >= tty_least())
+            break;
+        until = tty.termios.key[VTIME] ? tty_patience() : 0;
     }
-    return tty_take(to, size);
+    return (s64)done;
+}
+
+// Who would rather not wait can ask. There is always room to write. (A time
+// limit between bytes begins with the first one; so with one, the first is
+// enough.)
+
+u32 tty_poll(struct file *file, struct wait_queue **queue)
+{
+    u64 least = tty.termios.key[VTIME] ? 1 : tty_least();
+
+    (void)file;
+    *queue = &tty.readers;
+    return POLL_WRITABLE | (tty.ready - tty.read >= least ? POLL_READABLE : 0);
+}
+
+// How many bytes are there for who reads now?
+
+s64 tty_count(vaddr to)
+{
+    u32 count = 0;
+    u64 at;
+
+    for (at = tty.read; at < tty.ready; at++)
+        count += tty.byte[at % TTY_SIZE] != TTY_END;
+    return sys_copy_out(to, &count, sizeof count);
 }
 
 // Requests to the terminal itself, with Linux's numbers. If the serial line
@@ -11633,6 +12266,8 @@ s64 tty_read(struct object *o, vaddr to, u64 size)
 #define TCSETSF 0x5404
 #define TIOCGWINSZ 0x5413
 #define TIOCSWINSZ 0x5414
+#define FIONREAD 0x541b
+#define FIONBIO 0x5421
 
 s64 tty_set(vaddr from, bool flush)
 {
@@ -11652,9 +12287,9 @@ s64 tty_set(vaddr from, bool flush)
 // whom its signals go, is asked and said by requests for which there is no
 // answer before [Chapter 12](#proc-groups).
 
-s64 tty_control(struct object *o, u64 request, vaddr argument)
+s64 tty_control(struct file *file, u64 request, vaddr argument)
 {
-    (void)o;
+    (void)file;
     if (boot.pipe)
         return -ENOTTY;
     switch (request) {
@@ -11664,41 +12299,56 @@ s64 tty_control(struct object *o, u64 request, vaddr argument)
     case TCSETSF: return tty_set(argument, true);
     case TIOCGWINSZ: return sys_copy_out(argument, &tty.window, sizeof tty.window);
     case TIOCSWINSZ: return sys_copy_in(&tty.window, argument, sizeof tty.window);
+    case FIONREAD: return tty_count(argument);
     default: return tty.own(request, argument);
     }
 }
 
-// The system call looks for the object and leaves the rest to it.
+// The system call looks for the object and leaves the rest to it, but for
+// one request that is about the description: not to wait.
+
+s64 file_set_waiting(struct file *file, vaddr from)
+{
+    u32 no;
+
+    if (sys_copy_in(&no, from, sizeof no))
+        return -EFAULT;
+    file->flags = (file->flags & ~(u32)O_NONBLOCK) | (no ? O_NONBLOCK : 0);
+    return 0;
+}
 
 s64 sys_ioctl(struct trap_frame *f)
 {
     struct handle *h = sys_handle((u32)f->rdi, 0);
+    struct file *file = h ? file_of(h->object) : NULL;
 
     if (!h)
         return -EBADF;
-    if (!h->object->type->file || !h->object->type->file->control)
+    if (file && (u32)f->rsi == FIONBIO)
+        return file_set_waiting(file, f->rdx);
+    if (!file || !file->object.type->file->control)
         return -ENOTTY;
-    return h->object->type->file->control(h->object, (u32)f->rsi, f->rdx);
+    return file->object.type->file->control(file, (u32)f->rsi, f->rdx);
 }
 
 const struct file_operations tty_operations = {
-    .read = tty_read, .write = console_write, .control = tty_control};
+    .read = tty_read, .write = console_write, .control = tty_control, .poll = tty_poll};
 
 // ## The serial line, listening {#con-serial}
 //
 // The chip interrupts when a byte has come (bit 0 of port 1 allows it). It
 // has room for sixteen, so the handler takes all there are. What comes from
-// a file comes faster than anybody reads. It may wait in the chip, as long
-// as there is something that can be read to make room; whoever is at the
-// other end (QEMU) then waits, too. From a person we take everything, for
-// it could be a ^C, and lose what has no room.
+// a file comes faster than anybody reads. It waits in the chip until
+// somebody has made room; whoever is at the other end (QEMU) then waits,
+// too. From a person we take everything, for it could be a ^C, and lose
+// what has no room.
 
 #define IRQ_KEYBOARD 1
 #define IRQ_SERIAL 4
 
 bool serial_may_receive(void)
 {
-    return !boot.pipe || tty.end - tty.read < TTY_SIZE - 1 || tty.read == tty.ready;
+    return !boot.pipe || tty.end - tty.read < TTY_SIZE - 1;
 }
 
 void serial_receive(void)
@@ -12402,7 +13052,7 @@ const struct system_call con_calls[] = {{16, sys_ioctl}, {103, sys_syslog}};
 void ch11_init(void)
 {
     ch10_init();
-    console_type.file = &tty_operations;
+    console_type.file = terminal_type.file = &tty_operations;
     sys_add_calls(con_calls, array_count(con_calls));
     con.serial = serial_listen();
     con.keyboard = keyboard_init();
@@ -13040,6 +13690,24 @@ void signal_force(struct process *p, struct trap_frame *f, const struct signal_i
     signal_deliver(p, f, info);
 }
 
+// Is there a signal by which the process will end before it is back in ring
+// 3? Who is in the middle of something then need not finish it.
+
+bool signal_dooms(void)
+{
+    const struct process *p = process_current();
+    u64 ready = p->signals->pending & ~p->signals->blocked;
+    int signal;
+
+    for (; ready; ready &= ready - 1) {
+        signal = (int)cpu_bsf(ready) + 1;
+        if (signal_matters(p, signal) &&
+            (signal == SIGKILL || p->signals->action[signal].handler == HANDLER_DEFAULT))
+            return true;
+    }
+    return false;
+}
+
 // Called before a return to ring 3 if the process has the flag `attention`.
 // Each signal that is let through gets its frame, one on top of the other;
 // so the handler of the last one runs first. (Who has waited for a signal
@@ -13258,7 +13926,7 @@ bool signal_is_ready(struct process *p)
 
 s64 sys_pause(struct trap_frame *f)
 {
-    struct wait_queue nobody = {NULL, NULL};
+    struct wait_queue nobody = {0};
 
     (void)f;
     while (!signal_is_ready(process_current()))
@@ -13292,7 +13960,7 @@ s64 sys_sigsuspend(struct trap_frame *f)
 
 s64 signal_wait_for(struct process *p, u64 set, u64 until, struct signal_info *info)
 {
-    struct wait_queue nobody = {NULL, NULL};
+    struct wait_queue nobody = {0};
     struct signal_state *s = p->signals;
     int woken = 0;
 
@@ -14522,15 +15190,15 @@ int proc_prepare(struct program *program)
 // ## Pipes {#proc-pipe}
 //
 // The ends are two objects, because handles keep objects alive and each end
-// has a life of its own; they lie in one structure, because there is one
-// ring. It has as many bytes as POSIX wants to be written in one piece
-// (`PIPE_BUF`): what is not longer than that is never mixed with what
+// has a life and flags of its own; they lie in one structure, because there
+// is one ring. It has as many bytes as POSIX wants to be written in one
+// piece (`PIPE_BUF`): what is not longer than that is never mixed with what
 // others write.
 
 #define PIPE_SIZE 4096
 
 struct pipe {
-    struct object reader, writer; /* the two ends */
+    struct file reader, writer;  /* the two ends */
     bool reader_gone, writer_gone;
     u64 read, written;           /* bytes ever; the ring holds the difference */
     struct wait_queue waiters;
@@ -14549,7 +15217,7 @@ void pipe_close(struct pipe *p)
 
 void pipe_close_reader(struct object *o)
 {
-    struct pipe *p = container_of(o, struct pipe, reader);
+    struct pipe *p = container_of(o, struct pipe, reader.object);
 
     p->reader_gone = true;
     pipe_close(p);
@@ -14557,7 +15225,7 @@ void pipe_close_reader(struct object *o)
 
 void pipe_close_writer(struct object *o)
 {
-    struct pipe *p = container_of(o, struct pipe, writer);
+    struct pipe *p = container_of(o, struct pipe, writer.object);
 
     p->writer_gone = true;
     pipe_close(p);
@@ -14566,14 +15234,17 @@ void pipe_close_writer(struct object *o)
 // Reading takes what is there, at least one byte; no bytes and no writers
 // is the end of the file. The ring is copied in at most two pieces.
 
-s64 pipe_read(struct object *o, vaddr to, u64 size)
+s64 pipe_read(struct file *file, vaddr to, u64 size, u64 *offset)
 {
-    struct pipe *p = container_of(o, struct pipe, reader);
+    struct pipe *p = container_of(file, struct pipe, reader);
     u64 done, part;
 
+    (void)offset;
     while (p->read == p->written && size) {
         if (p->writer_gone)
             return 0;
+        if (file->flags & O_NONBLOCK)
+            return -EAGAIN;
         if (sched_sleep(&p->waiters, 0) == -EINTR)
             return -EINTR;
     }
@@ -14597,14 +15268,16 @@ s64 pipe_read(struct object *o, vaddr to, u64 size)
 // it, the writer gets a signal which by default is the end of it; this is
 // how `yes | head` comes to an end.
 
-int pipe_wait(struct object *o, u64 size)
+int pipe_wait(struct file *file, u64 size)
 {
-    struct pipe *p = container_of(o, struct pipe, writer);
+    struct pipe *p = container_of(file, struct pipe, writer);
     u64 need = size <= PIPE_SIZE ? size : 1;
 
     while (need && !p->reader_gone) {
         if (PIPE_SIZE - (p->written - p->read) >= need)
             return 0;
+        if (file->flags & O_NONBLOCK)
+            return -EAGAIN;
         if (sched_sleep(&p->waiters, 0) == -EINTR)
             return -EINTR;
     }
@@ -14616,14 +15289,15 @@ int pipe_wait(struct object *o, u64 size)
 
 // Writing puts in everything, waiting for room as often as it takes.
 
-s64 pipe_write(struct object *o, vaddr from, u64 size)
+s64 pipe_write(struct file *file, vaddr from, u64 size, u64 *offset)
 {
-    struct pipe *p = container_of(o, struct pipe, writer);
+    struct pipe *p = container_of(file, struct pipe, writer);
     u64 done = 0, part;
     int error;
 
+    (void)offset;
     while (done < size) {
-        error = pipe_wait(o, size <= PIPE_SIZE ? size - done : size);
+        error = pipe_wait(file, size <= PIPE_SIZE ? size - done : size);
         if (error)
             return done ? (s64)done : error;
         part = PIPE_SIZE - (p->written - p->read);
@@ -14640,22 +15314,66 @@ s64 pipe_write(struct object *o, vaddr from, u64 size)
     return (s64)done;
 }
 
+// What can be done at each end without waiting. There is room if whatever
+// is written in one piece fits.
+
+u32 pipe_poll_reader(struct file *file, struct wait_queue **queue)
+{
+    struct pipe *p = container_of(file, struct pipe, reader);
+
+    *queue = &p->waiters;
+    return (p->read < p->written ? POLL_READABLE : 0) | (p->writer_gone ? POLL_HANG_UP : 0);
+}
+
+u32 pipe_poll_writer(struct file *file, struct wait_queue **queue)
+{
+    struct pipe *p = container_of(file, struct pipe, writer);
+
+    *queue = &p->waiters;
+    return (p->read == p->written ? POLL_WRITABLE : 0) | (p->reader_gone ? POLL_ERROR : 0);
+}
+
 // What the two ends are to the outside.
 
-int pipe_status(struct object *o, struct file_status *status)
+s64 pipe_control(struct pipe *p, u64 request, vaddr argument)
 {
-    (void)o;
+    u32 count = (u32)(p->written - p->read);
+
+    return request == FIONREAD ? sys_copy_out(argument, &count, sizeof count) : -ENOTTY;
+}
+
+s64 pipe_control_reader(struct file *file, u64 request, vaddr argument)
+{
+    return pipe_control(container_of(file, struct pipe, reader), request, argument);
+}
+
+s64 pipe_control_writer(struct file *file, u64 request, vaddr argument)
+{
+    return pipe_control(container_of(file, struct pipe, writer), request, argument);
+}
+
+int pipe_status(struct file *file, struct file_status *status)
+{
+    (void)file;
     *status = (struct file_status){.mode = 0010600, .links = 1, .block_size = PIPE_SIZE};
     return 0;
 }
 
-const struct file_operations pipe_read_operations = {.read = pipe_read, .status = pipe_status};
+const struct file_operations pipe_read_operations = {
+    .read = pipe_read, .status = pipe_status, .control = pipe_control_reader,
+    .poll = pipe_poll_reader};
 const struct file_operations pipe_write_operations = {
-    .write = pipe_write, .status = pipe_status, .wait = pipe_wait};
+    .write = pipe_write, .status = pipe_status, .control = pipe_control_writer,
+    .wait = pipe_wait, .poll = pipe_poll_writer};
 struct object_type pipe_reader_type = {.name = "pipe reader", .destroy = pipe_close_reader,
                                        .file = &pipe_read_operations};
 struct object_type pipe_writer_type = {.name = "pipe writer", .destroy = pipe_close_writer,
                                        .file = &pipe_write_operations};
+
+bool pipe_is_end(const struct object *o)
+{
+    return o->type == &pipe_reader_type || o->type == &pipe_writer_type;
+}
 
 // Making one: two objects, two handles, two numbers for the program. Each
 // step that fails undoes those before.
@@ -14669,14 +15387,16 @@ s64 proc_pipe(vaddr to, u64 flags)
     if (!p)
         return -ENOMEM;
     memset(p, 0, offset_of(struct pipe, byte));
-    object_init(&p->reader, &pipe_reader_type);
-    object_init(&p->writer, &pipe_writer_type);
-    fd[0] = handle_add(t, &p->reader, RIGHT_READ | RIGHT_DUPLICATE, 0);
+    object_init(&p->reader.object, &pipe_reader_type);
+    object_init(&p->writer.object, &pipe_writer_type);
+    p->reader.flags = flags & O_NONBLOCK;
+    p->writer.flags = (flags & O_NONBLOCK) | O_WRITE_ONLY;
+    fd[0] = handle_add(t, &p->reader.object, RIGHT_READ | RIGHT_DUPLICATE, 0);
     if (fd[0] < 0) {
-        object_put(&p->writer);
+        object_put(&p->writer.object);
         return fd[0];
     }
-    fd[1] = handle_add(t, &p->writer, RIGHT_WRITE | RIGHT_DUPLICATE, 0);
+    fd[1] = handle_add(t, &p->writer.object, RIGHT_WRITE | RIGHT_DUPLICATE, 0);
     if (fd[1] < 0 || sys_copy_out(to, fd, sizeof fd)) {
         handle_close_entry(&t->entry[fd[0]]);
         if (fd[1] < 0)
@@ -14695,7 +15415,7 @@ s64 sys_pipe(struct trap_frame *f)
 
 s64 sys_pipe2(struct trap_frame *f)
 {
-    return f->rsi & ~(u64)(O_CLOEXEC | 04000) ? -EINVAL : proc_pipe(f->rdi, f->rsi);
+    return f->rsi & ~(u64)(O_CLOEXEC | O_NONBLOCK) ? -EINVAL : proc_pipe(f->rdi, f->rsi);
 }
 
 // ## Duplicating descriptors {#proc-dup}
@@ -14757,18 +15477,14 @@ s64 sys_dup3(struct trap_frame *f)
 #define F_GETFL 3
 #define F_SETFL 4
 #define F_DUPFD_CLOEXEC 1030
+#define F_SETPIPE_SZ 1031
+#define F_GETPIPE_SZ 1032
 
-// How a file is open: for what, and with those flags that stay. What is not
-// an open file only has its rights.
+// Two of the flags may change later. They belong to the description, so
+// whoever shares it notices: a shell that gives its terminal to a program
+// which does not like to wait finds it like that afterwards.
 
-u32 proc_file_flags(const struct handle *h, const struct file *file)
-{
-    if (file)
-        return file->flags & ~(u32)(O_CREATE | O_EXCLUSIVE | O_TRUNCATE | O_CLOEXEC);
-    if (!(h->rights & RIGHT_WRITE))
-        return 0;
-    return h->rights & RIGHT_READ ? O_READ_WRITE : O_WRITE_ONLY;
-}
+#define FLAGS_CHANGE (O_APPEND | O_NONBLOCK)
 
 // And a call that does a bit of everything.
 
@@ -14777,7 +15493,7 @@ s64 sys_fcntl(struct trap_frame *f)
     struct handle *h = sys_handle((u32)f->rdi, 0);
     struct file *file = h ? file_of(h->object) : NULL;
 
-    if (!h)
+    if (!h || (!file && (f->rsi == F_GETFL || f->rsi == F_SETFL)))
         return -EBADF;
     switch (f->rsi) {
     case F_DUPFD:
@@ -14787,13 +15503,360 @@ s64 sys_fcntl(struct trap_frame *f)
         return proc_dup(f->rdi, (u32)f->rdx, f->rsi == F_DUPFD_CLOEXEC);
     case F_GETFD: return h->close_on_exec;
     case F_SETFD: h->close_on_exec = f->rdx & 1; return 0;
-    case F_GETFL: return proc_file_flags(h, file);
+    case F_GETFL: return file->flags;
     case F_SETFL:
-        if (file)
-            file->flags = (file->flags & ~(u32)O_APPEND) | ((u32)f->rdx & O_APPEND);
+        file->flags = (file->flags & ~(u32)FLAGS_CHANGE) | ((u32)f->rdx & FLAGS_CHANGE);
         return 0;
+    case F_GETPIPE_SZ: return pipe_is_end(h->object) ? PIPE_SIZE : -EBADF;
+    case F_SETPIPE_SZ:
+        if (!pipe_is_end(h->object))
+            return -EBADF;
+        return (u32)f->rdx <= PIPE_SIZE ? PIPE_SIZE : -EPERM;
     default: return -EINVAL;
     }
+}
+
+// ## Waiting for one of several {#proc-poll}
+//
+// A program that talks to two others does not know which will speak first.
+// If it reads from the one it misses the other. What it wants is to wait
+// for both, and to be told which it was. There are four calls for that,
+// `poll` and `select` and a later form of each; they differ in how the
+// question is put. Ours put it in the same way in the end: a list of
+// descriptors, each with the events that are wanted (Linux's `struct
+// pollfd`), and a time.
+//
+// To look is easy: every file's type has an operation for it, and what has
+// none can always be read and written. To wait is to hang a
+// [watch](#sched-sleep) on each of their queues, to sleep, and to look
+// again. Between the look and the sleep nobody can slip in, as ever.
+
+#define POLL_PRIORITY 0x002      /* nothing here has that */
+#define POLL_INVALID 0x020       /* there is no such descriptor */
+
+struct poll_item {
+    s32 fd;                      /* negative: nothing is asked */
+    u16 wanted, found;
+};
+
+struct poll_watch {
+    struct watch watch;
+    struct file *file;           /* with a reference, for the queue is in it */
+};
+
+// What is there now, of what is wanted? Some things are told to everybody
+// who polls, wanted or not: `always`.
+
+u16 poll_look_at(const struct poll_item *p, u32 always)
+{
+    struct file *file = sys_file((u32)p->fd, 0);
+    struct wait_queue *queue;
+    u32 found = POLL_READABLE | POLL_WRITABLE;
+
+    if (p->fd < 0)
+        return 0;
+    if (!file)
+        return POLL_INVALID;
+    if (file->object.type->file->poll)
+        found = file->object.type->file->poll(file, &queue);
+    return (u16)(found & (p->wanted | always));
+}
+
+u64 poll_look(struct poll_item *item, u64 count, u32 always)
+{
+    u64 i, found = 0;
+
+    for (i = 0; i < count; i++) {
+        item[i].found = poll_look_at(&item[i], always);
+        found += item[i].found != 0;
+    }
+    return found;
+}
+
+// Sleeps until something may have changed. Returns what `sched_sleep()`
+// does, or -ENOMEM.
+
+int poll_sleep(const struct poll_item *item, u64 count, u64 until)
+{
+    struct poll_watch *w = heap_alloc(&heap, (count + 1) * sizeof *w);
+    struct wait_queue nobody = {0}, *queue;
+    struct file *file;
+    u64 i, watches = 0;
+    int woken;
+
+    if (!w)
+        return -ENOMEM;
+    for (i = 0; i < count; i++) {
+        file = item[i].fd < 0 ? NULL : sys_file((u32)item[i].fd, 0);
+        if (!file || !file->object.type->file->poll)
+            continue;
+        file->object.type->file->poll(file, &queue);
+        watch_add(&w[watches].watch, queue);
+        object_get(&file->object);
+        w[watches++].file = file;
+    }
+    woken = sched_sleep(&nobody, until);
+    for (i = 0; i < watches; i++) {
+        watch_remove(&w[i].watch);
+        object_put(&w[i].file->object);
+    }
+    heap_free(&heap, w);
+    return woken;
+}
+
+// Both, until something is found or a time has come (0 for never). Returns
+// how many items were found, or an error.
+
+s64 poll_wait(struct poll_item *item, u64 count, u32 always, u64 until)
+{
+    int woken = 0;
+    u64 found;
+
+    for (;;) {
+        found = poll_look(item, count, always);
+        if (found || (until && time_now() >= until))
+            return (s64)found;
+        if (woken == -EINTR || woken == -ENOMEM)
+            return woken;
+        woken = poll_sleep(item, count, until);
+    }
+}
+
+// `poll` copies the list from the program and back.
+
+s64 poll_list(vaddr list, u64 count, u64 until)
+{
+    u64 size = count * sizeof(struct poll_item);
+    struct poll_item *item;
+    s64 result;
+
+    if (count > HANDLES_MAX)
+        return -EINVAL;
+    item = heap_alloc(&heap, size + 1);
+    if (!item)
+        return -ENOMEM;
+    result = sys_copy_in(item, list, size);
+    if (!result)
+        result = poll_wait(item, count, POLL_ERROR | POLL_HANG_UP | POLL_INVALID, until);
+    if (result >= 0 && sys_copy_out(list, item, size))
+        result = -EFAULT;
+    heap_free(&heap, item);
+    return result;
+}
+
+s64 sys_poll(struct trap_frame *f)
+{
+    s32 milliseconds = (s32)f->rdx;
+    u64 until = milliseconds < 0 ? 0 : time_now() + (u64)milliseconds * 1000000;
+
+    return poll_list(f->rdi, (u32)f->rsi, until);
+}
+
+// `select` has three sets of descriptors, a bit for each, and no way to say
+// that one of them does not exist but an error for the whole. It is the
+// older one, and what it means by "can be read" includes that there is
+// nobody left who writes.
+
+#define SELECT_WORDS (HANDLES_MAX / 64)
+#define SELECT_READ (POLL_READABLE | POLL_HANG_UP | POLL_ERROR)
+#define SELECT_WRITE (POLL_WRITABLE | POLL_ERROR)
+
+struct select_sets {
+    u64 set[3][SELECT_WORDS];    /* to read, to write, and for what is special */
+};
+
+const u16 select_events[3] = {SELECT_READ, SELECT_WRITE, POLL_PRIORITY};
+
+bool select_has(const struct select_sets *s, int kind, u64 fd)
+{
+    return s->set[kind][fd / 64] >> fd % 64 & 1;
+}
+
+// The sets as a list. Returns how many items that makes.
+
+u64 select_to_list(const struct select_sets *s, u64 limit, struct poll_item *item)
+{
+    u64 fd, count = 0;
+    u16 wanted;
+    int kind;
+
+    for (fd = 0; fd < limit; fd++) {
+        wanted = 0;
+        for (kind = 0; kind < 3; kind++)
+            wanted |= select_has(s, kind, fd) ? select_events[kind] : 0;
+        if (wanted)
+            item[count++] = (struct poll_item){(s32)fd, wanted, 0};
+    }
+    return count;
+}
+
+// And the list as sets. Returns the number of bits, or -EBADF.
+
+s64 select_from_list(struct select_sets *s, const struct poll_item *item, u64 count)
+{
+    struct select_sets asked = *s;
+    s64 bits = 0;
+    int kind;
+    u64 i, fd;
+
+    memset(s, 0, sizeof *s);
+    for (i = 0; i < count; i++) {
+        fd = (u64)item[i].fd;
+        if (item[i].found & POLL_INVALID)
+            return -EBADF;
+        for (kind = 0; kind < 3; kind++)
+            if (select_has(&asked, kind, fd) && item[i].found & select_events[kind]) {
+                s->set[kind][fd / 64] |= 1UL << fd % 64;
+                bits++;
+            }
+    }
+    return bits;
+}
+
+// The sets are at three addresses, each of which may be 0.
+
+s64 select_copy(struct trap_frame *f, struct select_sets *s, u64 limit, bool out)
+{
+    const vaddr at[3] = {f->rsi, f->rdx, f->r10};
+    u64 size = align_up(limit, 64) / 8;
+    int kind;
+
+    for (kind = 0; kind < 3; kind++)
+        if (at[kind] && (out ? sys_copy_out(at[kind], s->set[kind], size)
+                             : sys_copy_in(s->set[kind], at[kind], size)))
+            return -EFAULT;
+    return 0;
+}
+
+s64 select_wait(struct trap_frame *f, u64 until)
+{
+    u64 limit = (u32)f->rdi < HANDLES_MAX ? (u32)f->rdi : HANDLES_MAX, count;
+    struct select_sets s = {0};
+    struct poll_item *item;
+    s64 result;
+
+    if ((s32)f->rdi < 0)
+        return -EINVAL;
+    if (select_copy(f, &s, limit, false))
+        return -EFAULT;
+    item = heap_alloc(&heap, limit * sizeof *item + 1);
+    if (!item)
+        return -ENOMEM;
+    count = select_to_list(&s, limit, item);
+    result = poll_wait(item, count, POLL_INVALID, until);
+    if (result >= 0)
+        result = select_from_list(&s, item, count);
+    heap_free(&heap, item);
+    return result >= 0 && select_copy(f, &s, limit, true) ? -EFAULT : result;
+}
+
+// Three of the calls take the time in two words, seconds and a fraction,
+// and none at all if they shall wait for ever. They leave there how much of
+// it was not used.
+
+#define TIME_FOREVER 0UL
+
+s64 poll_read_time(vaddr at, u64 unit, u64 *until)
+{
+    struct timespec t;
+
+    *until = TIME_FOREVER;
+    if (!at)
+        return 0;
+    if (sys_copy_in(&t, at, sizeof t))
+        return -EFAULT;
+    t.nanoseconds *= (s64)unit;
+    if (unit > 1 && t.nanoseconds >= 1000000000) {
+        t.seconds += t.nanoseconds / 1000000000;
+        t.nanoseconds %= 1000000000;
+    }
+    if (t.seconds < 0 || (u64)t.nanoseconds >= 1000000000)
+        return -EINVAL;
+    if (t.seconds < 1L << 33)
+        *until = time_now() + (u64)t.seconds * 1000000000 + (u64)t.nanoseconds;
+    return 0;
+}
+
+s64 poll_leave_time(vaddr at, u64 unit, u64 until, s64 result)
+{
+    u64 now = time_now(), left = until > now ? until - now : 0;
+    struct timespec t = {(s64)(left / 1000000000), (s64)(left % 1000000000 / unit)};
+
+    if (at && until != TIME_FOREVER)
+        sys_copy_out(at, &t, sizeof t); /* if that fails, the result is still right */
+    return result;
+}
+
+s64 sys_select(struct trap_frame *f)
+{
+    u64 until;
+    s64 error = poll_read_time(f->r8, 1000, &until);
+
+    return error ? error : poll_leave_time(f->r8, 1000, until, select_wait(f, until));
+}
+
+// The later forms also change the blocked signals while they wait. To do so
+// before and after is not the same: the signal that was to end the wait
+// could come too early, and the wait would have no end. If it does come, it
+// is [delivered](#signal-deliver) under the mask of the wait; else the old
+// one holds again at once.
+
+int poll_block(vaddr from, u64 size)
+{
+    struct process *p = process_current();
+    u64 mask;
+
+    if (!from)
+        return 0;
+    if (size != sizeof mask)
+        return -EINVAL;
+    if (sys_copy_in(&mask, from, sizeof mask))
+        return -EFAULT;
+    p->signals->saved = p->signals->blocked;
+    p->signals->suspended = true;
+    signal_set_blocked(p, mask);
+    return 0;
+}
+
+s64 poll_unblock(s64 result)
+{
+    struct process *p = process_current();
+
+    if (result != -EINTR && p->signals->suspended) {
+        p->signals->suspended = false;
+        signal_set_blocked(p, p->signals->saved);
+    }
+    return result;
+}
+
+s64 sys_ppoll(struct trap_frame *f)
+{
+    u64 until;
+    s64 error = poll_read_time(f->rdx, 1, &until);
+
+    if (!error)
+        error = poll_block(f->r10, f->r8);
+    if (error)
+        return error;
+    return poll_leave_time(f->rdx, 1, until,
+                           poll_unblock(poll_list(f->rdi, (u32)f->rsi, until)));
+}
+
+// This one has seven arguments, and the last two are in memory: where the
+// mask is, and its size.
+
+s64 sys_pselect6(struct trap_frame *f)
+{
+    u64 until, mask[2] = {0, 0};
+    s64 error = f->r9 ? sys_copy_in(mask, f->r9, sizeof mask) : 0;
+
+    if (!error)
+        error = poll_read_time(f->r8, 1, &until);
+    if (!error)
+        error = poll_block(mask[0], mask[1]);
+    if (error)
+        return error;
+    return poll_leave_time(f->r8, 1, until, poll_unblock(select_wait(f, until)));
 }
 
 // ## Groups and sessions {#proc-groups}
@@ -15073,17 +16136,19 @@ s64 sys_reboot(struct trap_frame *f)
 }
 
 const struct system_call proc_calls[] = {
-    {13, sys_sigaction}, {14, sys_sigprocmask}, {15, sys_sigreturn}, {22, sys_pipe},
-    {32, sys_dup}, {33, sys_dup2}, {34, sys_pause}, {56, sys_clone}, {57, sys_fork},
-    {58, sys_fork}, {59, sys_execve}, {SYS_WAIT4, sys_wait4}, {62, sys_kill}, {63, sys_uname},
-    {72, sys_fcntl}, {96, sys_gettimeofday}, {97, sys_getrlimit}, {98, sys_getrusage},
-    {99, sys_sysinfo}, {100, sys_times}, {102, sys_zero}, {104, sys_zero}, {107, sys_zero},
-    {108, sys_zero}, {109, sys_setpgid}, {111, sys_getpgrp}, {112, sys_setsid}, {121, sys_getpgid},
+    {7, sys_poll}, {13, sys_sigaction}, {14, sys_sigprocmask}, {15, sys_sigreturn},
+    {22, sys_pipe}, {23, sys_select}, {32, sys_dup}, {33, sys_dup2}, {34, sys_pause},
+    {56, sys_clone}, {57, sys_fork}, {58, sys_fork}, {59, sys_execve},
+    {SYS_WAIT4, sys_wait4}, {62, sys_kill}, {63, sys_uname}, {72, sys_fcntl},
+    {96, sys_gettimeofday}, {97, sys_getrlimit}, {98, sys_getrusage}, {99, sys_sysinfo},
+    {100, sys_times}, {102, sys_zero}, {104, sys_zero}, {107, sys_zero}, {108, sys_zero},
+    {109, sys_setpgid}, {111, sys_getpgrp}, {112, sys_setsid}, {121, sys_getpgid},
     {124, sys_getsid}, {127, sys_sigpending}, {128, sys_sigtimedwait},
     {129, sys_sigqueueinfo}, {130, sys_sigsuspend}, {131, sys_sigaltstack},
     {160, sys_setrlimit}, {169, sys_reboot}, {200, sys_tkill}, {218, sys_getpid}, {234, sys_tgkill},
-    {SYS_WAITID, sys_waitid}, {273, sys_decline}, {292, sys_dup3}, {293, sys_pipe2},
-    {302, sys_prlimit}, {334, sys_decline}, {SYS_PROCESS_INFO, sys_process_info}};
+    {SYS_WAITID, sys_waitid}, {270, sys_pselect6}, {271, sys_ppoll}, {273, sys_decline},
+    {292, sys_dup3}, {293, sys_pipe2}, {302, sys_prlimit}, {334, sys_decline},
+    {SYS_PROCESS_INFO, sys_process_info}};
 
 // ## The last main {#proc-main}
 //
@@ -15097,6 +16162,7 @@ void ch12_init(void)
     user.clean = proc_clean;
     user.catch = signal_catch;
     sys.leave = signal_leave;
+    sys.doomed = signal_dooms;
     tty.signal = signal_from_tty;
     tty.own = proc_own_terminal;
     sys_add_calls(proc_calls, array_count(proc_calls));

@@ -289,3 +289,14 @@ def family(t, root, cc):
     (t.dir / "input").write_text("cd /tmp; family </dev/null\n")
     text = t.boot(CC=cc, stdin=t.dir / "input")
     t.same_text(wanted, re.sub("^user: .*\n", "", text[text.index("nobody: "):], flags=re.M))
+
+
+@test
+def files(t, root, cc):
+    """Files, pipes, and who has to wait for them: Linux is the oracle, except that on a busy
+    host it may not give everybody his turn."""
+    _, wanted, _ = run(t, [root / "bin/files"], "", playground(t), limit=60)
+    wanted = re.sub(r"(get their turns:).*", r"\1 1, 1, 1, 1, 1", wanted)
+    (t.dir / "input").write_text("cd /tmp; files\n")
+    text = t.boot(CC=cc, stdin=t.dir / "input")
+    t.same_text(wanted, text[text.index("written, read"):])
