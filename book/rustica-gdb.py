@@ -121,7 +121,7 @@ class Machine:
             ["bash", "-c", f'exec {command} "$@"', "qemu", *options],
             env={**os.environ, "options": self.facts["options"]},
             stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=die_with_parent)
-        for _ in range(1200):
+        for _ in range(12000):
             if self.process.poll() is not None:
                 break
             if all(os.path.exists(self.path(name)) for name in ("gdb", "serial", "monitor")):
@@ -1232,7 +1232,8 @@ def play(words):
     """rustica session [FILE]: plays this chapter's session from the book.
 
     Each command waits for Enter. In a session file, `# text` is what a reader asks,
-    `^C 3` interrupts the next command after three seconds, and all else are commands."""
+    `^C 3` interrupts the next command after three seconds of the machine's work, and all else
+    are commands."""
     path = words[0] if words else machine.facts.get("session", "")
     if not os.path.exists(path):
         raise Sorry("There is no session for this chapter.")
@@ -1249,8 +1250,7 @@ def play(words):
             continue
         interrupt = re.match(r"\^C (\d+)", line)
         if interrupt:
-            slow = float(os.environ.get("RUSTICA_SLOW", "1"))
-            threading.Timer(int(interrupt[1]) * slow, os.kill, (os.getpid(), signal.SIGINT)).start()
+            threading.Thread(target=interrupt_after, args=(int(interrupt[1]),), daemon=True).start()
             continue
         gdb.write("(gdb) " + line + ("" if wait else "\n"))
         gdb.flush()
@@ -1261,6 +1261,18 @@ def play(words):
         except (gdb.error, gdb.GdbError) as why:
             say(why)
         gdb.flush()
+
+
+def interrupt_after(seconds):
+    def worked():
+        with open(f"/proc/{machine.process.pid}/stat") as stat:
+            return sum(map(int, stat.read().rpartition(")")[2].split()[11:13])) / ticks
+
+    ticks = os.sysconf("SC_CLK_TCK")
+    end = worked() + seconds
+    while worked() < end:
+        time.sleep(0.1)
+    os.kill(os.getpid(), signal.SIGINT)
 
 
 hints_given = 0

@@ -21,7 +21,7 @@ PACKAGE = "linux-image-cloud-amd64"
 COUNT = ["-icount", "shift=0,sleep=off", "-rtc", "base=2024-01-01T00:00:00,clock=vm"]
 COUNTER = "the counter at the start"        # a row of bench that is not in our table,
 START = "from the kernel's start to the prompt"     # and one that is not in bench's
-LIMIT = 300
+LIMIT = 3600                    # seconds: against a machine that hangs
 
 
 class Sorry(Exception):

@@ -19,6 +19,8 @@ import time
 import urllib.parse
 import zipfile
 
+from patience import Patience
+
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PAGES = ROOT / "build" / "book"
 EPUBCHECK = pathlib.Path("/usr/share/java/epubcheck.jar")
@@ -454,9 +456,9 @@ class Browser:
             raise RuntimeError(f"{expression}: {result['exceptionDetails']}")
         return result["result"].get("value")
 
-    def wait(self, expression, seconds=20):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end:
+    def wait(self, expression):
+        patience = Patience(60)
+        while not patience.over():
             if self.js(expression):
                 return
             time.sleep(0.1)

@@ -19,6 +19,7 @@ s/([a-z_]+\.[ch]:)[0-9]+/\1N/g
 s/(, line )[0-9]+\./\1N./
 s/(line=)[0-9]+/\1N/g
 s/^[0-9]+ {3,}/N   /
+s/^[0-9]{4,}$/N/
 s/<([a-z_0-9]+)\+[0-9]+>/<\1+N>/g
 s/(entry|PDBR=|page) *[0-9]{2,}/\1 N/g
 s/entry +[0-9]+ of/entry N of/
@@ -34,7 +35,9 @@ s/[0-9]+ of [0-9]+ in the tables/N in the tables/
 s/^(elf: ADDRESS) (r--|rw-)/\1 DATA/
 s/ *[0-9]+ in memory/ N in memory/
 
-# The same kind of line many times counts once, as their number may differ.
-$!N
-/^(.*)\n\1$/!P
-D
+# How many ranges of addresses there are is the firmware's business: the same line again
+# and again counts once. (The hold space has the line before.)
+G
+/^(.*ADDRESS.*)\n\1$/d
+s/\n.*//
+h

@@ -13,10 +13,11 @@ import socket
 import time
 
 import session
+from patience import Patience
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SESSIONS = ROOT / "book" / "gdb"
-PATIENCE = 60 * float(os.environ.get("RUSTICA_SLOW", "1"))
+LIMIT = 120
 ALL = []
 
 
@@ -29,7 +30,7 @@ def play(t, ch, path, **variables):
     """Plays a session; returns what there is to see, without the messages of make."""
     words = [f"{k}={v}" for k, v in {**variables, "CH": ch}.items() if v]
     t.make("gdb-machine", **variables, CH=ch)
-    status, text = t.run("make", "gdb", *words, f"PLAY={path}", env={"TERM": "dumb"})
+    status, text = t.run("make", "gdb", *words, f"PLAY={path}")
     t.check(status == 0, f"make gdb: status {status}\n{text}")
     return "".join(line.expandtabs().rstrip() + "\n" for line in text.strip().splitlines())
 
@@ -305,9 +306,6 @@ def firmware(t):
 
 # ---- Front ends ------------------------------------------------------------------
 
-AS_A_USER = "env -u MAKEFLAGS -u MFLAGS -u MAKELEVEL TERM=dumb".split()
-
-
 def alive(pid):
     try:
         os.kill(pid, 0)
@@ -317,15 +315,15 @@ def alive(pid):
 
 
 def await_end(t, pid):
-    end = time.monotonic() + PATIENCE
+    patience = Patience(LIMIT)
     while alive(pid):
-        t.check(time.monotonic() < end, f"QEMU, process {pid}, is still there")
+        t.check(not patience.over(), f"QEMU, process {pid}, is still there")
         time.sleep(0.05)
 
 
 def start(*words):
     """A debugger that has come to its first stop."""
-    terminal = session.Terminal([*AS_A_USER, "make", "gdb", *words], PATIENCE)
+    terminal = session.Terminal(["make", "gdb", *words], LIMIT)
     terminal.expect(r"ch\d\d_main \(\) at rustica.c:\d+\n(.|\n)*\(gdb\) ")
     terminal.type("python print('processes', machine.process.pid, os.getpid())\n",
                   r"\nprocesses \d+ \d+\n")
@@ -346,9 +344,14 @@ def terminal(t):
         one.type("\x03", "SIGINT", r"\(gdb\) ")
         one.type("rustica type echo o''k\n", r"\(gdb\) ")
         one.type("continue\n", "\nok\n", r"\$ ")
-        time.sleep(PATIENCE / 100)      # the shell is about to wait for more
-        one.type("\x03", "SIGINT", r"\(gdb\) ")
-        one.type("rustica ps\n", r"\n +\d+  sh +child of 1, \d+ turns?: sleeps in tty_read <")
+        patience, reads = Patience(LIMIT), r"  sh +child of 1, \d+ turns?: sleeps in tty_read <"
+        while not patience.over():      # the shell is about to wait for more
+            one.type("\x03", "SIGINT", r"\(gdb\) ")
+            one.type("rustica ps\n", r"sh +child of 1, .*\n(.|\n)*\(gdb\) ")
+            if re.search(reads, one.text):
+                break
+            one.type("continue\n", r"Continuing\.\n")
+        t.check(re.search(reads, one.text), f"the shell does not read:\n{one.text[-500:]}")
         for other in two, three:
             other.type("break boot_show_trap\n", r"\(gdb\) ")
             other.type("continue\n", r"\nBreakpoint \d+, boot_show_trap", r"\(gdb\) ")
@@ -380,15 +383,15 @@ def machine_interface(t):
                        .replace("${input:chapter}", "1") + "\n" for line in said)
     path = t.dir / "commands"
     path.write_text(commands + "-exec-next\n")
-    front = session.Terminal([*AS_A_USER, "gdb", "-q", "-nx", "--interpreter=mi"], PATIENCE)
+    front = session.Terminal(["gdb", "-q", "-nx", "--interpreter=mi"], LIMIT)
     try:
         for line in commands.splitlines():
             front.type(line + "\n", r"\n\^(done|running)")
         front.expect(r'\*stopped,reason="breakpoint-hit".*func="ch01_main".*file="rustica.c"')
         front.type("-break-insert boot_show_trap\n", r'\^done,bkpt=')
         front.type("-exec-continue\n", r'\*stopped,reason="breakpoint-hit".*boot_show_trap')
-        console, end = "", time.monotonic() + PATIENCE
-        while "console on the serial line" not in console and time.monotonic() < end:
+        console, patience = "", Patience(LIMIT)
+        while "console on the serial line" not in console and not patience.over():
             front.read(0.1)             # it comes in pieces, GDB's own words between them
             console = re.sub(r'=breakpoint-m[^*]*\*stopped.*\n\(gdb\) \n', "", front.text)
             console = console.replace('"\n~"', "")
@@ -410,12 +413,11 @@ def server(t):
         port = any_port.getsockname()[1]
     for place, words in ("build/gcc/ch01/debug/gdb.socket", []), \
                         (f"tcp:127.0.0.1:{port}", [f"PORT={port}"]):
-        waiting = session.Terminal([*AS_A_USER, "make", "gdb-server", "CH=1", *words], PATIENCE)
+        waiting = session.Terminal(["make", "gdb-server", "CH=1", *words], LIMIT)
         try:
             waiting.expect(f"target remote {re.escape(place)}\n")
-            text = ""
-            end = time.monotonic() + PATIENCE
-            while "ch01_main" not in text and time.monotonic() < end:
+            text, patience = "", Patience(LIMIT)
+            while "ch01_main" not in text and not patience.over():
                 _, text = t.run("gdb", "-q", "-batch", "-x", "book/rustica-gdb.py", "-ex",
                                 f"rustica join {place} CH=1", "-ex", "backtrace", "-ex", "kill")
             t.expect(r"^#0  ch01_main \(\) at rustica\.c:\d+$", text)

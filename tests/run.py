@@ -8,8 +8,9 @@
 
 A test is a function that is given a Test and raises Failed, or any other
 exception. What it did is kept in build/test/NAME/. As many tests run at a time as
-there are processors. RUSTICA_SLOW=3 allows everything three times the time, and with
-RUSTICA_LONG=3 the tests that go on as long as one likes do so for three times as long.
+there are processors. Slow and busy machines have more time; RUSTICA_SLOW=3 allows three
+times as much, and with RUSTICA_LONG=3 the tests that go on as long as one likes do so for
+three times as long.
 """
 
 import concurrent.futures
@@ -30,20 +31,17 @@ import gdb
 import hunts
 import lint
 import machines
-import userland
+import patience
 import session
+import userland
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TESTS = ROOT / "tests"
 OUT = ROOT / "build" / "test"
 LONG = float(os.environ.get("RUSTICA_LONG", "1"))
-LIMIT = 120 * float(os.environ.get("RUSTICA_SLOW", "1")) * max(LONG, 1)
+LIMIT = 300 * max(LONG, 1)
 COMPILERS = ["gcc", "tcc"]
 FASTER = "tcc" if shutil.which("tcc") else "gcc"
-
-# The tests call make as a user would, not as children of the make that runs them.
-ENV = {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
-ENV["LC_ALL"] = "C"
 
 
 class Failed(Exception):
@@ -60,21 +58,16 @@ class Test:
     def run(self, *command, cwd=ROOT, env=None, stdin=None):
         """Runs a command, with a file as its input; returns its status and all it wrote."""
         command = [str(word) for word in command]
-        child = subprocess.Popen(command, cwd=cwd, env={**ENV, **(env or {})},
+        child = subprocess.Popen(command, cwd=cwd, env={**os.environ, **(env or {})},
                                  stdin=open(stdin or os.devnull), stdout=subprocess.PIPE,
                                  stderr=subprocess.STDOUT, start_new_session=True)
-        try:
-            output, _ = child.communicate(timeout=LIMIT)
-            ending = ""
-        except subprocess.TimeoutExpired:
-            subprocess.run(["pkill", "-KILL", "-s", str(child.pid)])    # all of its session
-            output, _ = child.communicate()
-            ending = f"(killed after {LIMIT:.0f} s)"
+        output, _, ended = patience.communicate(child, LIMIT)
+        ending = "" if ended else "(killed) "
         text = output.decode("ascii", "backslashreplace")
         with open(self.dir / "log", "a") as log:
             log.write(f"$ {' '.join(command)}\n{text}{ending}(status {child.returncode})\n")
-        if ending:
-            raise Failed(f"{' '.join(command)}: no end after {LIMIT:.0f} s; it wrote\n{text}")
+        if not ended:
+            raise Failed(f"{' '.join(command)}: this does not end; it wrote\n{text}")
         return child.returncode, text
 
     def make(self, *goals, cwd=ROOT, **variables):
@@ -329,7 +322,7 @@ def accelerated(t):
     (folder / "qemu-system-x86_64").chmod(0o755)
     build("", "")
     for words, wanted in (["ACCEL=kvm"], "host"), (["ACCEL=kvm", "CPU=qemu64"], "qemu64"):
-        status, text = t.run("make", "run", *words, env={"PATH": f"{folder}:{ENV['PATH']}"})
+        status, text = t.run("make", "run", *words, env={"PATH": f"{folder}:{os.environ['PATH']}"})
         t.check(status == 0, text)
         t.expect(rf"^told: .* -cpu {wanted} .*-accel kvm ", text)
 
@@ -397,7 +390,7 @@ def shell(t):
     build("", "", "snapshot")
     log = t.dir.relative_to(ROOT) / "debug.log"
     try:
-        status, text = session.conversation(["make", "run", f"LOG={log}"], LIMIT / 4)
+        status, text = session.conversation(["make", "run", f"LOG={log}"], LIMIT)
     except AssertionError as complaint:
         raise Failed(str(complaint) or repr(complaint))
     (t.dir / "log").write_text(text)
@@ -576,7 +569,7 @@ def killed(t):
     """Killed while it makes a snapshot, make leaves nothing that hurts the next two."""
     folder = t.dir / "warm"
     child = subprocess.Popen(["make", "snapshot", f"WARM={folder.relative_to(ROOT)}"], cwd=ROOT,
-                             env=ENV, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                              start_new_session=True)
     while child.poll() is None and not any(folder.glob("snapshot-*.new.*")):
         time.sleep(0.001)
@@ -594,7 +587,7 @@ def loop(t):
     """`make loop` shows each edit's effect, a mistake too, and leaves no machine behind."""
     tree = copy_tree(t, "tree")
     log = open(t.dir / "log", "ab+")
-    child = subprocess.Popen(["make", "loop", "CH=1", f"CC={FASTER}"], cwd=tree, env=ENV,
+    child = subprocess.Popen(["make", "loop", "CH=1", f"CC={FASTER}"], cwd=tree,
                              stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                              start_new_session=True)
     source = tree / "rustica.c"
@@ -608,16 +601,16 @@ def loop(t):
         source.write_text(good)
         await_text(t, 1, r"(?s)error: .*switching off\r?\nmake loop: waiting for you to save")
         os.killpg(child.pid, signal.SIGINT)
-        child.wait(LIMIT)
+        t.check(patience.communicate(child, LIMIT)[2], "^C does not end it")
     finally:
         if child.poll() is None:
             os.killpg(child.pid, signal.SIGKILL)
 
 
 def await_text(t, times, pattern):
-    end = time.monotonic() + LIMIT
+    waiting = patience.Patience(LIMIT)
     while len(re.findall(pattern, t.log())) < times:
-        t.check(time.monotonic() < end, f"waited in vain for {pattern}:\n{t.log()}")
+        t.check(not waiting.over(), f"waited in vain for {pattern}:\n{t.log()}")
         time.sleep(0.1)
 
 
@@ -885,7 +878,7 @@ for name, test in book.ROUND_TRIPS:
 def main(words):
     chosen = [job for job in ALL if not words or any(word in job[0] for word in words)]
     passed, failed, times = 0, [], []
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(patience.PROCESSORS) as pool:
         for job in concurrent.futures.as_completed(pool.submit(run_one, *job) for job in chosen):
             results, seconds = job.result()
             times.append((seconds, results[0][0]))
@@ -943,5 +936,6 @@ def golden(words):
 
 
 if __name__ == "__main__":
+    patience.inherit_nothing()
     words = [word for word in sys.argv[1:] if word != "--golden"]
     sys.exit(golden(words) if "--golden" in sys.argv else main(words))

@@ -4,7 +4,8 @@ import pty
 import re
 import select
 import signal
-import time
+
+from patience import Patience
 
 
 class Terminal:
@@ -14,6 +15,7 @@ class Terminal:
         self.patience, self.text, self.seen = patience, "", 0
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
+            signal.signal(signal.SIGPIPE, signal.SIG_DFL)       # Python ignores it
             os.execvp(command[0], command)
 
     def read(self, seconds):
@@ -29,9 +31,9 @@ class Terminal:
 
     def expect(self, pattern):
         """Waits until the pattern appears behind what was expected before."""
-        end = time.time() + self.patience
+        patience = Patience(self.patience)
         while not (found := re.search(pattern, self.text[self.seen:])):
-            if time.time() > end:
+            if patience.over():
                 raise AssertionError(f"expected {pattern!r}, got\n{self.text[self.seen:][-500:]}")
             self.read(0.1)
             while self.read(0):
@@ -45,8 +47,8 @@ class Terminal:
 
     def status(self):
         """Waits for the command's end."""
-        end = time.time() + self.patience
-        while time.time() < end:
+        patience = Patience(self.patience)
+        while not patience.over():
             self.read(0.1)
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
@@ -75,8 +77,7 @@ def editing(t):
 
 
 def interrupting(t):
-    t.type("spin 1000000\r")
-    time.sleep(0.5)
+    t.type("echo go; spin 1000000\r", r"\ngo\n")
     t.type("\003", PROMPT)
     t.type("echo status $?\r", r"status 130\n", PROMPT)
     t.type("while true; do echo again; sleep 0.05; done\r", r"again\nagain\n")
@@ -85,8 +86,7 @@ def interrupting(t):
 
 
 def ending(t):
-    t.type("cat\r", r"cat\n")
-    time.sleep(1)                           # until cat reads, the shell would
+    t.type("echo go; cat\r", r"\ngo\n")      # before that the shell would read it
     t.type("first\r", r"first\nfirst\n")
     t.type("\004", PROMPT)
     t.type("crash kernel\r", r"killed at", PROMPT)

@@ -13,6 +13,7 @@ export LC_ALL=C
 file=$1
 shift
 new=$file.new.$$
+limits="prlimit --cpu=120 timeout --foreground 1200"    # seconds, if the machine hangs
 machine=("$@" -display none -serial null -chardev file,id=log,path=/dev/stderr)
 
 # Until QEMU has written a line, shows a dot each half second; then prints the line.
@@ -33,7 +34,7 @@ first_line()
 # command there waits for the one before.
 take()
 {
-    coproc { timeout --foreground 60 "${machine[@]}" -append "wait for a kernel" \
+    coproc { $limits "${machine[@]}" -append "wait for a kernel" \
                  -monitor stdio 2>&1 >/dev/null 3>&- 9>&-; }
     qemu=$COPROC_PID
     trap 'kill $qemu 2>/dev/null' EXIT
@@ -53,7 +54,7 @@ take()
 try()
 {
     sync "$new"
-    timeout --foreground 20 "${machine[@]}" -append "leave at once" \
+    $limits "${machine[@]}" -append "leave at once" \
         -incoming "exec:cat $new; echo" 3>&- 9>&-
     [ $? = 5 ]
 }

@@ -14,7 +14,10 @@ import select
 import shutil
 import signal
 import subprocess
+import termios
 import time
+
+import patience
 
 TESTS = pathlib.Path(__file__).resolve().parent
 ALL = []
@@ -25,19 +28,15 @@ def test(function):
     return function
 
 
-def run(t, command, path, folder, stdin=b"", limit=20, **more):
+def run(t, command, path, folder, stdin=b"", limit=60, **more):
     """Runs a command; returns its status and what it wrote to either output."""
     child = subprocess.Popen([str(word) for word in command], cwd=folder, start_new_session=True,
                              env={"PATH": path, "HOME": "/", "LC_ALL": "C", "TZ": "UTC"},
                              stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, **more)
-    try:
-        out, err = child.communicate(stdin, timeout=limit)
-    except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        out, err = child.communicate()
-        err += b"(killed)\n"
-    return child.returncode, out.decode("latin1"), err.decode("latin1")
+    out, err, ended = patience.communicate(child, limit, stdin)
+    return child.returncode, out.decode("latin1"), \
+        err.decode("latin1") + ("" if ended else "(killed)\n")
 
 
 def playground(t, name="files"):
@@ -135,26 +134,30 @@ def typing(t, root, cc):
         ("sleep 9 & wait; echo no\r", None), ("\3", None), ("echo $?\r", "130"),
         ("x=$(sleep 9)\r", None), ("\3", None), ("echo $?\r", "130"),
         ("echo " + "x" * 200 + "\r", "x" * 200),
-        ("exec nosuch\r", None), ("echo $?\r", "127"),
-        ("sh -c 'exit 5'\r", None), ("\4", None),
+        ("exec nosuch\r", ""), ("echo $?\r", "127"),
+        ("sh -c 'exit 5'\r", ""), ("\4", None),
     ]
     pid, fd = pty.fork()
     if pid == 0:
         os.chdir(t.dir)
         os.execve(root / "bin/sh", ["sh"], {"PATH": str(root / "bin")})
     screen = Screen(fd)
-    screen.until("$ ")
+    screen.until_prompt(0)
     for keys, wanted in typed:
         before = len(screen.text)
         os.write(fd, keys.encode())
         if wanted is not None:
             screen.until(f"\n{wanted.strip(' ')}")
-            screen.until("$ ", before)
-        else:
-            time.sleep(0.3)
-            screen.read(0.1)
-    screen.until("\n")
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+            screen.until_prompt(before)
+        elif keys.endswith("\r"):
+            screen.until_mode(termios.ICANON)       # a command runs
+        elif keys == "\3":
+            screen.until_prompt(before)
+    waiting, ended, status = patience.Patience(30), 0, 0
+    while not ended and not waiting.over():
+        screen.read(0.1)
+        ended, status = os.waitpid(pid, os.WNOHANG)
+    status = os.waitstatus_to_exitcode(status)
     (t.dir / "screen").write_text(screen.text)
     t.check(status == 5, f"^D at the end: status {status}\n{screen.text}")
 
@@ -176,11 +179,22 @@ class Screen:
     def until(self, wanted, start=None):
         """Reads on until something comes that was not there before."""
         start = self.seen if start is None else max(start, self.seen)
-        end = time.monotonic() + 10
+        waiting = patience.Patience(30)
         while (at := self.text.find(wanted, start)) < 0:
-            if time.monotonic() > end or not self.read(10):
+            if not self.read(0.1) and waiting.over():
                 raise AssertionError(f"{wanted!r} did not come after {self.text[start:]!r}")
         self.seen = at + len(wanted)
+
+    def until_prompt(self, start):
+        self.until("$ ", start)
+        self.until_mode(0)
+
+    def until_mode(self, mode):
+        """The shell reads single keys; while a command runs the terminal is canonical."""
+        waiting = patience.Patience(30)
+        while termios.tcgetattr(self.fd)[3] & termios.ICANON != mode:
+            if not self.read(0.01) and waiting.over():
+                raise AssertionError(f"mode {mode} did not come after {self.text[-200:]!r}")
 
 
 # ---- The others --------------------------------------------------------------
@@ -256,8 +270,8 @@ def scripts(t, root, cc):
         (programs / name).symlink_to(root / "bin" / name)
     for name in sorted(path.name for path in (root / "test").iterdir()):
         script = root / "test" / name
-        _, wanted, _ = run(t, ["dash", script], f"{programs}:/usr/bin:/bin", folder, limit=60)
-        _, got, errors = run(t, [root / "bin/sh", script], f"{root}/bin", folder, limit=60)
+        _, wanted, _ = run(t, ["dash", script], f"{programs}:/usr/bin:/bin", folder, limit=300)
+        _, got, errors = run(t, [root / "bin/sh", script], f"{root}/bin", folder, limit=300)
         t.same_text(f"{name}\n{plain(wanted)}", f"{name}\n{plain(got)}")
 
 
@@ -265,7 +279,7 @@ def scripts(t, root, cc):
 def rustica(t, root, cc):
     """The same programs run the same scripts on Rustica, and the same is written."""
     _, wanted, _ = run(t, [root / "bin/sh", "-c", 'exec 2>&1; sh "$1"', "sh",
-                           root / "test/everything"], f"{root}/bin", playground(t), limit=60)
+                           root / "test/everything"], f"{root}/bin", playground(t), limit=300)
     (t.dir / "input").write_text("cd /tmp; sh /test/everything\n")
     text = t.boot(CC=cc, stdin=t.dir / "input")
     got = text[text.index("== "):]
