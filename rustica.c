@@ -8465,6 +8465,8 @@ struct sched_state {
     struct thread *current;
     struct wait_queue ready;
     struct thread *timed;        /* by time, the next one first */
+    void (*alarm)(u64 now);      /* called when its time has come; chapter 12 */
+    u64 alarm_time;              /* that is then; 0: never */
     struct thread *corpse;       /* ended, but its stack was still in use */
     struct process *processes;
     u32 last_pid, threads;
@@ -8792,6 +8794,8 @@ void sched_arm_next(u64 now)
 
     if (sched.timed && sched.timed->wake_time < now + next)
         next = sched.timed->wake_time > now ? sched.timed->wake_time - now : 1;
+    if (sched.alarm_time && sched.alarm_time < now + next)
+        next = sched.alarm_time > now ? sched.alarm_time - now : 1;
     sched.arm(next);
 }
 
@@ -9068,6 +9072,8 @@ void sched_tick(void)
     time_improve();
     while (sched.timed && sched.timed->wake_time <= now)
         sched_wake_thread(sched.timed, -ETIMEDOUT);
+    if (sched.alarm_time && sched.alarm_time <= now)
+        sched.alarm(now);
     sched_arm_next(now);
 }
 
@@ -13211,6 +13217,7 @@ void ch11_main(void)
 #define SIGHUP 1
 #define SIGUSR1 10
 #define SIGPIPE 13
+#define SIGALRM 14
 #define SIGTERM 15
 #define SIGCHLD 17
 #define SIGCONT 18
@@ -13294,6 +13301,7 @@ struct signal_state {
     struct signal_stack stack;
     struct signal_note *notes;   /* the oldest first */
     u32 note_count;
+    u64 alarm, alarm_interval;   /* when SIGALRM is due, 0: not; and then again */
 };
 
 u64 signal_bit(int signal)
@@ -14006,6 +14014,119 @@ s64 sys_sigtimedwait(struct trap_frame *f)
     return result > 0 && f->rsi && signal_copy_info(f->rsi, &info) ? -EFAULT : result;
 }
 
+// ## Alarms {#signal-alarm}
+//
+// A process can have a signal sent to itself at some time, once or again
+// and again. The [timer](#sched-timer) calls us at the earliest of all
+// these times, which is looked for anew whenever one changes. Who is due
+// gets its signal. (If it wants to be called more often than a thousand
+// times a second, it is not.)
+
+#define ALARM_LEAST 1000000UL
+
+void alarm_find_next(void)
+{
+    const struct process *p;
+    u64 next = 0;
+
+    for (p = sched.processes; p; p = p->next)
+        if (p->signals && p->signals->alarm && (!next || p->signals->alarm < next))
+            next = p->signals->alarm;
+    sched.alarm_time = next;
+}
+
+void alarm_ring(u64 now)
+{
+    struct process *p;
+    struct signal_state *s;
+
+    for (p = sched.processes; p; p = p->next) {
+        s = p->signals;
+        if (!s || !s->alarm || s->alarm > now)
+            continue;
+        s->alarm = s->alarm_interval ? s->alarm + s->alarm_interval : 0;
+        if (s->alarm && s->alarm < now + ALARM_LEAST)
+            s->alarm = now + ALARM_LEAST;
+        signal_send(p, SIGALRM);
+    }
+    alarm_find_next();
+}
+
+// Sets it, with an interval, and returns how long the old one would still
+// have run.
+
+u64 alarm_set(struct signal_state *s, u64 from_now, u64 interval)
+{
+    u64 now = time_now(), left = s->alarm > now ? s->alarm - now : s->alarm != 0;
+
+    s->alarm = from_now ? now + from_now : 0;
+    s->alarm_interval = interval;
+    alarm_find_next();
+    sched_arm_next(now);
+    return left;
+}
+
+// In seconds, rounded, but no alarm that is set counts as none:
+
+s64 sys_alarm(struct trap_frame *f)
+{
+    u64 left = alarm_set(process_current()->signals, (u32)f->rdi * 1000000000UL, 0);
+
+    return (s64)((left + 500000000) / 1000000000 + (left && left < 500000000));
+}
+
+// With microseconds, and an interval. Of the three timers that a process
+// can have on Linux, two run while it computes; those we do not have.
+
+struct usage_time {
+    s64 seconds, microseconds;
+};
+
+struct alarm_times {
+    struct usage_time interval, value;
+};
+
+int alarm_read(const struct usage_time *t, u64 *nanoseconds)
+{
+    if (t->seconds < 0 || (u64)t->microseconds >= 1000000)
+        return -EINVAL;
+    *nanoseconds = t->seconds < 1L << 33 ? (u64)t->seconds * 1000000000 +
+                                           (u64)t->microseconds * 1000 : 1UL << 62;
+    return 0;
+}
+
+struct usage_time alarm_time(u64 nanoseconds)
+{
+    return (struct usage_time){(s64)(nanoseconds / 1000000000),
+                               (s64)(nanoseconds / 1000 % 1000000)};
+}
+
+// Asking for it, and setting it. Who passes no new one takes it away.
+
+s64 sys_getitimer(struct trap_frame *f)
+{
+    const struct signal_state *s = process_current()->signals;
+    u64 now = time_now(), left = s->alarm > now ? s->alarm - now : 0;
+    struct alarm_times times = {alarm_time(s->alarm_interval), alarm_time(left)};
+
+    return f->rdi ? -EINVAL : sys_copy_out(f->rsi, &times, sizeof times);
+}
+
+s64 sys_setitimer(struct trap_frame *f)
+{
+    struct alarm_times new = {{0, 0}, {0, 0}}, old;
+    struct signal_state *s = process_current()->signals;
+    u64 value, interval;
+
+    if (f->rsi && sys_copy_in(&new, f->rsi, sizeof new))
+        return -EFAULT;
+    if (f->rdi || alarm_read(&new.value, &value) || alarm_read(&new.interval, &interval))
+        return -EINVAL;
+    old.interval = alarm_time(s->alarm_interval);
+    old.value = alarm_time(alarm_set(s, value, interval));
+    return f->rdx ? sys_copy_out(f->rdx, &old, sizeof old) : 0;
+}
+
 // ## To whom? {#signal-kill}
 //
 // To a process, to its own group (0), to everybody but process 1 and itself
@@ -14327,8 +14448,8 @@ struct handle_table *proc_copy_handles(const struct handle_table *from)
 }
 
 // Actions are inherited, and what is blocked, and the other stack, which is
-// in the memory that was copied. What was sent to the parent was not meant
-// for the child.
+// in the memory that was copied. What was sent to the parent, or will be
+// when its time has come, is not meant for the child.
 
 struct signal_state *proc_copy_signals(const struct signal_state *from)
 {
@@ -14336,7 +14457,7 @@ struct signal_state *proc_copy_signals(const struct signal_state *from)
 
     if (s) {
         *s = *from;
-        s->pending = 0;
+        s->pending = s->alarm = 0;
         s->notes = NULL;
         s->note_count = 0;
     }
@@ -14949,10 +15070,6 @@ int wait_for_child(s64 who, u64 options, struct process **child)
 // the kernel we do not know, as nobody looks at the clock on the way in and
 // out. It is all said to be its own.
 
-struct usage_time {
-    s64 seconds, microseconds;
-};
-
 struct usage {                   /* Linux's `struct rusage` */
     struct usage_time user, system;
     s64 memory;                  /* KiB */
@@ -14961,9 +15078,7 @@ struct usage {                   /* Linux's `struct rusage` */
 
 void usage_fill(struct usage *u, u64 nanoseconds, u64 memory)
 {
-    *u = (struct usage){
-        .user = {(s64)(nanoseconds / 1000000000), (s64)(nanoseconds / 1000 % 1000000)},
-        .memory = (s64)(memory / KIB)};
+    *u = (struct usage){.user = alarm_time(nanoseconds), .memory = (s64)(memory / KIB)};
 }
 
 // What a child has used is added to what its parent's children have used.
@@ -15159,12 +15274,12 @@ void proc_clean(struct program *program)
     if (p->signals) {
         signal_forget(p->signals, ~0UL);
         heap_free(&heap, p->signals);
+        p->signals = NULL;
     }
     if (p->limits)
         heap_free(&heap, p->limits);
     exec_let_go(p->executed);
     p->executed = NULL;
-    p->signals = NULL;
     p->limits = NULL;
     vfs_clean(program);
 }
@@ -16138,11 +16253,12 @@ s64 sys_reboot(struct trap_frame *f)
 const struct system_call proc_calls[] = {
     {7, sys_poll}, {13, sys_sigaction}, {14, sys_sigprocmask}, {15, sys_sigreturn},
     {22, sys_pipe}, {23, sys_select}, {32, sys_dup}, {33, sys_dup2}, {34, sys_pause},
-    {56, sys_clone}, {57, sys_fork}, {58, sys_fork}, {59, sys_execve},
-    {SYS_WAIT4, sys_wait4}, {62, sys_kill}, {63, sys_uname}, {72, sys_fcntl},
-    {96, sys_gettimeofday}, {97, sys_getrlimit}, {98, sys_getrusage}, {99, sys_sysinfo},
-    {100, sys_times}, {102, sys_zero}, {104, sys_zero}, {107, sys_zero}, {108, sys_zero},
-    {109, sys_setpgid}, {111, sys_getpgrp}, {112, sys_setsid}, {121, sys_getpgid},
+    {36, sys_getitimer}, {37, sys_alarm}, {38, sys_setitimer}, {56, sys_clone}, {57, sys_fork},
+    {58, sys_fork}, {59, sys_execve}, {SYS_WAIT4, sys_wait4}, {62, sys_kill}, {63, sys_uname},
+    {72, sys_fcntl}, {96, sys_gettimeofday}, {97, sys_getrlimit}, {98, sys_getrusage},
+    {99, sys_sysinfo}, {100, sys_times}, {102, sys_zero}, {104, sys_zero}, {107, sys_zero},
+    {108, sys_zero}, {109, sys_setpgid}, {111, sys_getpgrp}, {112, sys_setsid},
+    {121, sys_getpgid},
     {124, sys_getsid}, {127, sys_sigpending}, {128, sys_sigtimedwait},
     {129, sys_sigqueueinfo}, {130, sys_sigsuspend}, {131, sys_sigaltstack},
     {160, sys_setrlimit}, {169, sys_reboot}, {200, sys_tkill}, {218, sys_getpid}, {234, sys_tgkill},
@@ -16163,6 +16279,7 @@ void ch12_init(void)
     user.catch = signal_catch;
     sys.leave = signal_leave;
     sys.doomed = signal_dooms;
+    sched.alarm = alarm_ring;
     tty.signal = signal_from_tty;
     tty.own = proc_own_terminal;
     sys_add_calls(proc_calls, array_count(proc_calls));

@@ -15,6 +15,7 @@
 #define SIGNAL_TRAP 5
 
 static s64 moment[2] = {0, 20000000};
+static char self[PATH_MAX];     /* this program, to be started again */
 
 // ## Children that ask {#family-children}
 //
@@ -491,6 +492,68 @@ static void ask_kill(void)
         syscall3(234, getpid(), getpid(), 99));
 }
 
+// ## Alarms {#family-alarms}
+
+struct alarm {
+    s64 interval[2], value[2];
+};
+
+static long setitimer(int kind, const struct alarm *new, struct alarm *old)
+{
+    return syscall3(38, kind, (long)new, (long)old);
+}
+
+static long alarm(long seconds)
+{
+    return syscall3(37, seconds, 0, 0);
+}
+
+static void say_alarm(void)
+{
+    say("its own alarm: %ld\n", alarm(0));
+}
+
+static void keep_alarm(void)
+{
+    char *words[] = {"family", "alarm", NULL};
+
+    alarm(200);
+    execve(self, words, words + 2);
+}
+
+// Once, then again and again until we have had enough.
+
+static void ask_alarms(void)
+{
+    const u64 none = 0;
+    struct alarm once = {{0, 0}, {0, 2000}}, often = {{0, 3000}, {0, 1}}, off = {{0, 0}, {0, 0}};
+    struct alarm wrong = {{0, 0}, {0, 1000000}}, old = off;
+
+    say("alarms: %ld", alarm(100));
+    say(", replaced: %ld\n", alarm(300));
+    asked(say_alarm);
+    asked(keep_alarm);
+    say("ours: %ld; wrong microseconds: %ld, wrong kind: %ld\n", alarm(0),
+        setitimer(0, &wrong, NULL), setitimer(7, &once, NULL));
+    handle(14, remember, 0, 0);
+    set_mask(1UL << 13);
+    ran = 0;
+    setitimer(0, &once, NULL);
+    say("waiting for it: %ld", syscall3(130, (long)&none, 8, 0));
+    say(", called %d, code %d", ran, why.code);
+    say(", what is left: %ld", syscall3(36, 0, (long)&old, 0));
+    say(" %lu %lu\n", (u64)old.value[0], (u64)old.value[1]);
+    setitimer(0, &often, NULL);
+    while (ran < 5)
+        syscall3(130, (long)&none, 8, 0);
+    setitimer(0, &off, &old);
+    say("five times, every %lu microseconds, the next in less: %d\n", (u64)old.interval[1],
+        old.value[0] == 0 && old.value[1] <= 3000);
+    handle(14, (void *)1, 0, 0);
+    set_mask(0);
+    ran = 0;
+}
+
 // ## Faults and contexts {#family-contexts}
 //
 // Functions that fail at once, or nearly. The handler goes on as if they
@@ -803,8 +866,6 @@ static void ask_stack(void)
 //
 // What it finds, and what it must not find. It is this program again, with
 // another argument.
-
-static char self[PATH_MAX];
 
 struct vectors {
     u16 control, status, tags, pad;
@@ -1172,6 +1233,8 @@ int be_another(int argc, char **argv)
         say_inheritance();
     else if (equal(argv[1], "count"))
         say_counts(argc, argv);
+    else if (equal(argv[1], "alarm"))
+        say_alarm();
     else if (equal(argv[1], "deep"))
         return go_deep((u64)number_from(argv[2], 1 << 30));
     else
@@ -1204,6 +1267,7 @@ int main(int argc, char **argv)
     ask_queue();
     ask_reasons();
     ask_kill();
+    ask_alarms();
     ask_faults();
     ask_contexts();
     ask_forged();
