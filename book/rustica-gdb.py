@@ -1019,9 +1019,21 @@ def object_line(o):
     return text
 
 
+def entries(directory):
+    """The names in a directory and the nodes that they stand for."""
+    for e in chain(directory.follow("entries"), "next"):
+        yield memory.text(e._address + fields(e._kind)["name"][1]), e.follow("node")
+
+
 def path_of(node):
-    names = [memory.text(n.name) for n in chain(node, "parent")]
-    return "/".join(reversed(names)) or "/"
+    """The first path that leads to a node: it does not know its names itself."""
+    todo = [("", variable("vfs").follow("root"))]
+    while todo and len(todo) < LIMIT:
+        path, at = todo.pop(0)
+        if at._address == node._address:
+            return path or "/"
+        todo += [(f"{path}/{name}", child) for name, child in entries(at)]
+    return "something without a name"
 
 
 def process_with(pid):
@@ -1068,28 +1080,30 @@ def show_files(words):
     """rustica files [PATH]: the tree of files, or a part of it (chapter 10)."""
     left = LIMIT
 
-    def show(node, depth):
+    def show(name, node, depth):
         nonlocal left
         left -= 1
         if left < 0 or depth > 40:
             raise Broken("the tree does not end")
         kind = {0o040000: "/", 0o120000: "@", 0o020000: " (a device)"}
         data = node.follow("data")
-        say("  " * depth + (memory.text(node.name) or "") + kind.get(node.mode & 0o170000, "") +
+        say("  " * depth + name + kind.get(node.mode & 0o170000, "") +
             (f"  {data.size} bytes, {'its own' if node.own_data else 'in the archive'}"
              if data else ""))
-        for child in chain(node.follow("children"), "next"):
-            show(child, depth + 1)
+        for name, child in entries(node):
+            show(name, child, depth + 1)
 
-    root = variable("vfs").follow("root")
+    root, name = variable("vfs").follow("root"), ""
     if not root:
         raise Sorry("There are no files yet; vfs_init() makes the root.")
     for part in "".join(words).split("/"):
-        found = [n for n in chain(root.follow("children"), "next") if memory.text(n.name) == part]
-        if part and not found:
+        if not part:
+            continue
+        found = [n for name, n in entries(root) if name == part]
+        if not found:
             raise Sorry(f"There is no {part} in {path_of(root)}.")
-        root = found[0] if part else root
-    show(root, 0)
+        root, name = found[0], part
+    show(name, root, 0)
 
 
 def programs():

@@ -1,5 +1,5 @@
 # How do files get out of the archive? Stop when it comes to one that we know.
-tbreak node_create if $_streq(name, "motd")
+tbreak node_attach if $_streq(name, "motd")
 continue
 backtrace
 up
@@ -19,9 +19,8 @@ tbreak file_read
 continue
 rustica handles
 backtrace
-next
 print file->offset
-print file->node->name
+print file->node->links
 print *file->node->data
 # Which file system answers? A table of functions tells.
 print *file->node->operations
