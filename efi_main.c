@@ -406,6 +406,9 @@ u64 efi_map_direct(struct boot_info *info, bool count_only)
 // `image_text_end`, variables from `image_data` to `image_data_end`.
 // Whatever lies elsewhere in the image is constant, neither written nor
 // executed. (tcc puts its constants among the variables.)
+//
+// ::: {.transcript file="image.lds"}
+// :::
 
 extern u8 image_text[], image_text_end[], image_data[], image_data_end[];
 
@@ -730,3 +733,36 @@ void noreturn efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system)
 
 _Static_assert(sizeof(struct boot_info) <= FRAME_SIZE, "the hand-over block is one page");
 _Static_assert(BOOT_RESERVED_MAX >= 4, "image, tables, stack, hand-over");
+
+// ## On a real machine {#efi-real}
+//
+// `make image` makes a disk image; written to a USB stick with `dd`, which
+// erases the stick, it starts on a PC whose firmware is UEFI of 64 bits.
+// Secure Boot must be off, as nobody has signed this kernel. The machine's
+// own disks are left alone: we have no driver for any.
+//
+// *What you see.* If the board has a serial line (115,200 bits a second),
+// everything, from the first word. On the screen Rustica writes from
+// [Chapter 11](#con-screen) on; before that, the firmware says there that
+// it has to wait. What is on neither is lost.
+//
+// *What you can do.* Type, if the keyboard is one of 1984 or the firmware
+// acts as if it were. Most laptops' keyboards are; a keyboard behind USB
+// works only as long as the firmware plays along, which many call *legacy
+// USB support* and some do not do at all. A driver for USB is not in this
+// book yet. Without any keyboard, look: a line says that nobody can type.
+//
+// *What was tried.* Emulated machines, since those can be had in any
+// number: the boards q35 and pc, with and without each of their old chips,
+// all processors of 64 bits that QEMU 7.2 knows, from both makers, from 64
+// MiB to 5 GiB of memory, disks of four kinds, five years of OVMF firmware,
+// among it one that forbids to write to code and to execute data. An
+// emulator is more forgiving than a board. So what we write to the machine
+// is recorded by a test, `tests/host/record.c`, and held against both
+// makers' manuals line by line; but no manual replaces your trying it.
+//
+// *How to report.* Put a file `OPTIONS.TXT` with the one word `map` beside
+// `BOOTX64.EFI`: the kernel then prints the firmware's map of memory. Tell
+// the board, the firmware's version, and the last lines you saw, a picture
+// of them if need be. If you saw nothing at all, begin with an earlier
+// chapter and a serial line: `make image CH=1`.

@@ -17,15 +17,17 @@
 // You need no knowledge of operating systems and none of x86 beyond that;
 // where the processor's manual is the authority, we name the place.
 //
-// *SDM* is Intel's *Software Developer's Manual*, *UEFI* the *Unified
-// Extensible Firmware Interface Specification* and *ACPI* the *Advanced
-// Configuration and Power Interface Specification*. Sections of the SDM are
-// numbered as in the editions up to 2023; in newer ones, what was Chapter 4
-// of Volume 3A and those behind it have moved up by one (paging is 5 there,
-// interrupts are 7). *gABI* and *psABI* are the general part of the System
-// V *Application Binary Interface* and its part for one processor: what
-// compilers, linkers and kernels have agreed upon. And a number like
-// CVE-2012-0217 is an entry in the public list of security holes.
+// *SDM* is Intel's *Software Developer's Manual*, *APM* AMD's *Architecture
+// Programmer's Manual*; where the two differ, both count. *UEFI* is the
+// *Unified Extensible Firmware Interface Specification* and *ACPI* the
+// *Advanced Configuration and Power Interface Specification*. Sections of
+// the SDM are numbered as in the editions up to 2023; in newer ones, what
+// was Chapter 4 of Volume 3A and those behind it have moved up by one
+// (paging is 5 there, interrupts are 7). *gABI* and *psABI* are the general
+// part of the System V *Application Binary Interface* and its part for one
+// processor: what compilers, linkers and kernels have agreed upon. And a
+// number like CVE-2012-0217 is an entry in the public list of security
+// holes.
 //
 // You need a Linux machine. `make setup` installs what is missing, `make
 // run CH=1` boots the first chapter in an emulated computer, `make gdb

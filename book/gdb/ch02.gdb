@@ -16,8 +16,8 @@ break zone_add_range if zone == ZONE_USER && start < end
 continue
 print/x start
 print/x z->boundary
-# Three of the ranges before it, and then the whole table.
-print zones.range[2]@3
+# The ranges before it, and then the whole table.
+print zones.range[0]@3
 delete 4
 tbreak zone_audit
 continue
