@@ -5,6 +5,7 @@ a book with problems is not made.
 """
 
 import bisect
+import functools
 import json
 import pathlib
 import re
@@ -66,6 +67,16 @@ def pandoc(*arguments, text=None, root=ROOT):
     if done.returncode:
         raise SystemExit(f"pandoc: {done.stderr}")
     return done.stdout
+
+
+@functools.cache
+def tree_version():
+    """Each pandoc reads the trees of its own version, which it writes into them."""
+    return json.loads(pandoc("-t", "json", text=""))["pandoc-api-version"]
+
+
+def document(blocks, meta=None):
+    return json.dumps({"pandoc-api-version": tree_version(), "meta": meta or {}, "blocks": blocks})
 
 
 def element(t, *content):

@@ -5,13 +5,13 @@ put those right afterwards, and pack the files in a way that does not depend on 
 """
 
 import io
-import json
 import os
 import re
 import subprocess
 import tempfile
 import zipfile
 
+import model
 from to_html import Html, render
 
 
@@ -59,12 +59,12 @@ def build(book, write, pool):
     meta = {key: {"t": "MetaString", "c": value} for key, value in {
         "title": "Rustica", "subtitle": "An operating-system course that is its own kernel",
         "lang": "en", "identifier": "urn:rustica:book", "date": "1980-01-01"}.items()}
-    tree = {"pandoc-api-version": [1, 22, 2, 1], "meta": meta, "blocks": blocks}
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(["pandoc", "-f", "json", "-t", "epub3", "--epub-chapter-level=1",
-                        "--toc-depth=2", "--css", book.root / "book/epub.css",
+        subprocess.run(["pandoc", "-f", "json", "-t", "epub3", "--toc-depth=2",
+                        "--css", book.root / "book/epub.css",
                         "--css", book.root / "book/figures/figure.css",
-                        "-o", folder + "/book.epub"], input=json.dumps(tree), text=True, check=True,
+                        "-o", folder + "/book.epub"],
+                       input=model.document(blocks, meta), text=True, check=True,
                        env={**os.environ, "SOURCE_DATE_EPOCH": "315532800"})
         with zipfile.ZipFile(folder + "/book.epub") as made:
             files = {name: made.read(name) for name in made.namelist()}

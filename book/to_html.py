@@ -217,8 +217,7 @@ def unlinked(node):
 # ---- The pages -----------------------------------------------------------------
 
 def fragment(blocks, form="html5"):
-    tree = {"pandoc-api-version": [1, 22, 2, 1], "meta": {}, "blocks": blocks}
-    return model.pandoc("-f", "json", "-t", form, "--wrap=none", text=json.dumps(tree))
+    return model.pandoc("-f", "json", "-t", form, "--wrap=none", text=model.document(blocks))
 
 
 def contents(book, here=None):

@@ -24,6 +24,15 @@ s/<([a-z_0-9]+)\+[0-9]+>/<\1+N>/g
 s/(entry|PDBR=|page) *[0-9]{2,}/\1 N/g
 s/entry +[0-9]+ of/entry N of/
 s/[0-9]{5,}/N/g
+s/(file_size=)[0-9]+/\1N/g
+
+# One GDB names the label that a call returns to, another what stands before it; and whether
+# a function's caller is in the middle of a line depends on the compiler.
+s/^(#[0-9]+ ADDRESS in) trap_return \(\)/\1 trap_entry ()/
+s/^ ADDRESS in ([a-z_0-9]+ \()/\1/
+
+# Frames that the firmware uses, and those that are not there, look like free ones in a map.
+/^ ADDRESS \|/y/ /./
 
 # How often a process had the processor, and where that waits, depend on the clock. How
 # many pages a program has depends on its size.
