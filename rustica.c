@@ -2993,12 +2993,14 @@ void ch03_main(void)
 // ### Exercises {#pmm-exercises}
 //
 // ::: {#ex-pmm-hunt .exercise level=1}
-// In `pmm_set_state()`, replace `p->free_bits[index / 64] |= bit` by `*(u64
-// *)boot_physical(p->free_bits[index / 64]) |= bit`, the ancestor's bug.
-// Which check notices it first, and which one with `OPT=pmm=lockstep`? *You
-// are done when you can say where all the bits went, why our allocator now
-// returns no frame at all, and why the ancestor's returned exactly one. (It
-// took a frame if its atomic OR found the bit clear.)*
+// Repeat the ancestor's bug. Two functions set bits, `pmm_add_run()` and
+// `pmm_set_state()`; in both, let `p->free_bits[n] |= bit` be `*(u64
+// *)boot_physical(p->free_bits[n]) |= bit` instead. Which check notices it
+// first, and which one with `OPT=pmm=lockstep`? Then mend `pmm_add_run()`
+// alone: who notices it now, and why so late? *You are done when you can
+// say where all the bits went, why our allocator returned no frame at all,
+// and why the ancestor's returned exactly one. (It took a frame if its
+// atomic OR found the bit clear.)*
 // :::
 //
 // ::: {#ex-pmm-nextfit .exercise level=2}
@@ -9661,15 +9663,20 @@ void ch09_main(void)
 // :::
 //
 // ::: {#ex-sched-lost .exercise level=2}
-// Switch interrupts on at the beginning of `sched_sleep()`. Construct the
-// lost wakeup: which interrupt, between which two lines? *Show it in the
-// debugger, by a breakpoint there: the timer fires, and the sleeper stays
-// asleep.*
+// Construct the lost wakeup. In `process_wait()`, call `sched_yield()`
+// between looking whether the process has ended and going to sleep. The
+// chapter then stops after the line about process 1: stop it with Ctrl-C in
+// `make gdb CH=9` and find out who has ended, whom it woke, and who sleeps.
+// *You are done when you can say between which two statements the bell
+// rang, and the chapter runs to its end with the `sched_yield()` still in
+// its place.*
 // :::
 //
 // ::: {#ex-sched-lottery .exercise level=2}
-// Replace the queue by a lottery: each process has tickets. *Three spinners
-// with 1, 2 and 3 tickets get a sixth, a third and a half, within a tenth.*
+// Replace the queue by a lottery: each process has tickets, and a slice of
+// 100 microseconds. *Three spinners with 1, 2 and 3 tickets get a sixth, a
+// third and a half of the time, within a tenth; print `cpu_time`, not
+// `turns`, which do not count a winner who is drawn again.*
 // :::
 //
 // ::: {#ex-sched-threads .exercise level=3}
