@@ -11756,6 +11756,97 @@ const struct system_call vfs_calls[] = {
     {265, sys_linkat}, {267, sys_readlinkat}, {268, sys_fchmodat}, {269, sys_faccessat},
     {280, sys_utimensat}, {295, sys_preadv}, {296, sys_pwritev}, {439, sys_faccessat}};
 
+// ## The audit {#vfs-audit}
+//
+// First one directory: its names are names, and each stands there once; the
+// places ascend; a directory's parent is where its name stands; and it has
+// as many links as there are names that lead to it, its own (in the root,
+// that is `..`) and the `..` of those in it.
+
+void vfs_audit_entry(struct node *directory, const struct entry *e)
+{
+    const struct node *n = e->node;
+    const char *c;
+
+    assert(e->place > 2 && e->place <= vfs.last_place);
+    assert(!e->next || e->place < e->next->place);
+    assert(*e->name && strlen(e->name) < NAME_SIZE && !vfs_is_dots(e->name));
+    for (c = e->name; *c; c++)
+        assert(*c != '/');
+    assert(entry_find(directory, e->name) == e);
+    assert(n->links && n->object.references && n->object.type == &node_type);
+    if (node_is(n, MODE_DIRECTORY))
+        assert(n->parent == directory);
+    else
+        assert(!n->parent && !n->entries && n->object.references >= n->links);
+}
+
+void vfs_audit_directory(struct node *n)
+{
+    const struct entry *e;
+    u32 links = 1;
+
+    assert(node_is(n, MODE_DIRECTORY) && !n->data);
+    for (e = n->entries; e; e = e->next) {
+        vfs_audit_entry(n, e);
+        links += node_is(e->node, MODE_DIRECTORY);
+    }
+    assert(n->links == links);
+}
+
+// Then all of them. Programs may nest directories as deep as they like, and
+// our stack is small, so we do not go down by calling ourselves: from each
+// directory there is a next one, which is the first in it, or the one that
+// stands behind it, or behind the one that it is in, and so on.
+
+struct node *vfs_next_directory(const struct entry *e)
+{
+    while (e && !node_is(e->node, MODE_DIRECTORY))
+        e = e->next;
+    return e ? e->node : NULL;
+}
+
+struct node *vfs_after(struct node *n)
+{
+    struct node *next = vfs_next_directory(n->entries);
+    const struct entry *e;
+
+    for (; !next && n->parent; n = n->parent) {
+        for (e = n->parent->entries; e && e->node != n; e = e->next)
+            ;
+        assert(e);
+        next = vfs_next_directory(e->next);
+    }
+    return next;
+}
+
+void vfs_audit(void)
+{
+    const struct process *p;
+    struct node *n;
+    u64 count = 0;
+
+    assert(vfs.root && !vfs.root->parent);
+    for (n = vfs.root; n; n = vfs_after(n)) {
+        assert(count++ < node_type.live);
+        vfs_audit_directory(n);
+    }
+    for (p = sched.processes; p; p = p->next)
+        assert(!p->directory || node_is(p->directory, MODE_DIRECTORY));
+}
+
+struct audit vfs_audits = {"files", vfs_audit, NULL};
+
+// A directory that does not know where it is.
+
+void provoke_parent(void)
+{
+    vfs_next_directory(vfs.root->entries)->parent = NULL;
+    audit_all();
+}
+
+struct provocation vfs_provocation = {"parent", provoke_parent, NULL};
+
 // ## Setting up {#vfs-init}
 //
 // File systems register; then each is mounted, the one for the root first.
@@ -11809,6 +11900,8 @@ void ch10_init(void)
     vfs_add_file_system(&rd_file_system);
     vfs_add_file_system(&dev_file_system);
     vfs_mount_all();
+    audit_add(&vfs_audits);
+    boot_add_provocation(&vfs_provocation);
     user.clean = vfs_clean;
     sys_add_calls(vfs_calls, array_count(vfs_calls));
 }

@@ -404,7 +404,16 @@ static void send_later(void)
     kill(syscall3(110, 0, 0, 0), 12);
 }
 
-// A child sends when we wait, or shortly before.
+static void say_pending(void)
+{
+    u64 pending = 1;
+
+    syscall3(127, (long)&pending, 8, 0);
+    say("pending in a child: %lx, blocked: %lx\n", pending, mask_now());
+}
+
+// A child sends when we wait, or shortly before. What we have been sent is
+// not its own.
 
 static void ask_queue(void)
 {
@@ -417,6 +426,7 @@ static void ask_queue(void)
     for (i = 1; i <= 3; i++)
         send_value(40, i), send_value(12, i);
     syscall3(127, (long)&pending, 8, 0);
+    asked(say_pending);
     say("pending: %lx; taken:", pending);
     while ((result = take(1UL << 39 | 1UL << 11, &reason, none)) > 0)
         say(" %ld with %lu, code %d;", result, reason.value, reason.code);
@@ -888,6 +898,7 @@ static void say_inheritance(void)
     __asm__ volatile("movl %%es, %0" : "=r"(es));
     for (i = 0; i < 256; i++)
         dirty |= vectors.xmm[i];
+    nanosleep(moment, NULL);            /* others run, and then we again */
     syscall3(158, 0x1003, (long)&base, 0);
     say("after: flags %lx, control %x, mxcsr %x, vectors %u, segments %u %u, base %lu\n",
         flags & 0x244700, vectors.control, vectors.mxcsr, dirty, ds, es, base);

@@ -128,6 +128,65 @@ static void test_threads(void **state)
                      (u64)process[4]->program.space.root | PTE_PRESENT | PTE_USER);
 }
 
+static struct node *home, *room;
+
+static struct node *make(struct node *directory, const char *name, u32 mode)
+{
+    struct node *n = node_create(mode, &rd_operations);
+
+    expect_equal(node_attach(directory, name, n), 0, "making %s", name);
+    return n;
+}
+
+/* Two files and a directory, and in that a file and another directory. */
+static void start_files(void)
+{
+    start();
+    node_type.live = 0;
+    sys.tsc_per_second = 1000000000;
+    vfs = (struct vfs_state){.last_place = 2};
+    vfs.root = node_create(MODE_DIRECTORY | 0755, &rd_operations);
+    vfs.root->links = 1;
+    make(vfs.root, "one", MODE_FILE);
+    home = make(vfs.root, "home", MODE_DIRECTORY);
+    make(vfs.root, "two", MODE_FILE);
+    make(home, "three", MODE_FILE);
+    room = make(home, "room", MODE_DIRECTORY);
+    process[1]->directory = room;
+}
+
+#define expect_seen(plant) \
+    do { \
+        start_files(); \
+        vfs_audit(); \
+        plant; \
+        expect_panic(vfs_audit(), "assertion failed"); \
+    } while (0)
+
+static void test_files(void **state)
+{
+    (void)state;
+    expect_seen(home->parent = NULL);
+    expect_seen(home->parent = room);
+    expect_seen(room->parent = vfs.root);
+    expect_seen(vfs.root->entries->node->parent = home);     /* of a file */
+    expect_seen(home->entries->next->node = home);           /* a circle */
+    expect_seen(libc_memcpy(vfs.root->entries->next->next->name, "one", 3)); /* a name twice */
+    expect_seen(vfs.root->entries->name[1] = '/');
+    expect_seen(vfs.root->entries->name[0] = 0);
+    expect_seen(vfs.root->entries->name[0] = '.'; vfs.root->entries->name[1] = 0);
+    expect_seen(vfs.root->entries->place = 99);
+    expect_seen(vfs.root->entries->place = vfs.last_place);
+    expect_seen(home->links++);
+    expect_seen(vfs.root->links--);
+    expect_seen(home->entries->node->links = 0);
+    expect_seen(home->entries->node->links = 2);             /* with one reference */
+    expect_seen(home->entries->node->mode = MODE_DIRECTORY);
+    expect_seen(room->mode = MODE_FILE);
+    expect_seen(process[1]->directory = home->entries->node);
+    expect_seen(node_type.live = 2);
+}
+
 /* ---- Signals ------------------------------------------------------------ */
 
 static struct signal_state *signals;
@@ -229,6 +288,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_all_audits), cmocka_unit_test(test_threads),
+        cmocka_unit_test(test_files),
         cmocka_unit_test(test_notes), cmocka_unit_test(test_lost_notes),
         cmocka_unit_test(test_limits)};
 
