@@ -9663,13 +9663,13 @@ void ch09_main(void)
 // :::
 //
 // ::: {#ex-sched-lost .exercise level=2}
-// Construct the lost wakeup. In `process_wait()`, call `sched_yield()`
-// between looking whether the process has ended and going to sleep. The
-// chapter then stops after the line about process 1: stop it with Ctrl-C in
-// `make gdb CH=9` and find out who has ended, whom it woke, and who sleeps.
-// *You are done when you can say between which two statements the bell
-// rang, and the chapter runs to its end with the `sched_yield()` still in
-// its place.*
+// Construct the lost wakeup. In `process_wait()`, between looking whether
+// the process has ended and going to sleep, call `sched_yield()` as long as
+// there is somebody in `sched.ready`. The chapter then stands still after
+// hello has said hello: stop it with Ctrl-C in `make gdb CH=9` and find out
+// who has ended, whom it woke, and who sleeps. *You are done when you can
+// say between which two statements the bell rang, and the chapter runs to
+// its end with the yields still in their place.*
 // :::
 //
 // ::: {#ex-sched-lottery .exercise level=2}
