@@ -14,6 +14,8 @@
 ## make image     a disk image of it, build/rustica.img, which dd puts on a stick
 ## make test      run all tests; T=lint only those with "lint" in their names
 ## make test-long the tests that have no natural end (fuzzing, bombs), for a night
+## make test-distros  run the README's commands on fresh releases of Debian, each of which
+##                  is bootstrapped once; slow, and root's, by sudo; RELEASES=trixie
 ## make bench     measure how long it takes from an edit to the prompt, and what the
 ##                  kernel's services cost, beside Linux (only that: make bench-speed)
 ## make golden    accept what the chapters print now as what they should print
@@ -23,7 +25,7 @@
 ## make setup     install what is missing (Debian, Ubuntu; as root or by sudo)
 ## make setup-book  the same, and what the book needs (TeX, pandoc, a browser to test it)
 ## make doctor    say what is installed and what is missing
-## make clean     remove the folder build/
+## make clean     remove what is in build/ (but keep build/distros/, which is root's)
 ##
 ## Settings, as in `make run CH=3 CC=tcc`:
 ##
@@ -66,7 +68,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all run loop snapshot bench bench-speed image test golden where book setup doctor clean help
-.PHONY: tools emulator test-long
+.PHONY: tools emulator test-long test-distros
 .PHONY: gdb gdb-server gdb-machine gdb-kernel gdb-tell gdb-wait hunt hunt-tree
 all:
 
@@ -553,6 +555,11 @@ test: | tools
 test-long:
 	@RUSTICA_LONG=$${RUSTICA_LONG:-500} $(MAKE) test T="abuse/ machine/processors"
 
+# From the oldest on; Ubuntu's releases lie between them.
+RELEASES = bookworm trixie testing
+test-distros:
+	@tests/distros.sh $(RELEASES)
+
 golden: | tools
 	@$(call require,python3)
 	@python3 tests/run.py --golden $(T)
@@ -657,7 +664,7 @@ doctor:
 	[ $$bad = 0 ] || { echo "make doctor: 'make setup' installs what is missing."; exit 1; }
 
 clean:
-	@rm -rf build
+	@rm -rf $(filter-out build/distros,$(wildcard build/*))
 
 help:
 	@sed -n 's/^## \{0,1\}//p' Makefile; echo; echo "Chapters:"; $(call titles,  CH=\1 or CH=\3: \2)

@@ -183,6 +183,8 @@ def render(book, part, form, page=None):
             return form.place(node)
         if kind == "Header":
             return form.heading(node, by_block.get(node["c"][1][0]))
+        if kind == "OrderedList":       # no attribute of HTML says what is a matter of style
+            node["c"][0][1:] = [{"t": "DefaultStyle"}, {"t": "DefaultDelim"}]
         if kind == "Div":
             id, classes, keys = attributes(node)
             if "exercise" in classes:

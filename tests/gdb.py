@@ -295,7 +295,8 @@ def too_early(t):
 def firmware(t):
     """`rustica efi` finds the prologue, its lines and variables, and later the kernel's."""
     for cold in "", "1":
-        said = tell(t, 1, "rustica efi\nwhile !efi.system\nnext\nend\nprint efi.system == system\nfinish\n"
+        said = tell(t, 1, "rustica efi\nwhile !efi.system\nnext\nend\n"
+                          "print efi.system == system\nfinish\n"
                           "break boot_show_trap\ncontinue\n", COLD=cold)
         text = "".join(answer for _, answer in said)
         t.expect(r"efi_main \(image=0x\w+, system=0x\w+\) at efi_main\.c:\d+$", text)

@@ -10,7 +10,7 @@ so=$1 efi=$2 bad=0
 
 wrong()
 {
-    echo "$so: $1" >&2
+    echo "$so: $*" >&2
     bad=1
 }
 
@@ -25,7 +25,7 @@ while read -r name flags; do
     .rodata:A | .dynamic:WA | .rela:A | .dynsym:A | .dynstr:A | .hash:A) ;;
     *) wrong "image.lds does not know a section $name with the flags $flags";;
     esac
-done < <(readelf -SW "$so" | sed -n 's/^ *\[ *[0-9]*\] \(\.[^ ]*\) .* \([WX]*A[XW]*\) .*/\1 \2/p')
+done < <(readelf -SW "$so" | sed -n 's/^ *\[ *[0-9]*\] \([^ ]\+\) .* \([WX]*A[XW]*\) .*/\1 \2/p')
 
 symbol() { nm "$so" | sed -n "s/^0*\([0-9a-f]\+\) . $1$/\1/p"; }
 

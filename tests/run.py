@@ -29,6 +29,7 @@ import time
 import book
 import gdb
 import hunts
+import image
 import lint
 import machines
 import patience
@@ -349,6 +350,9 @@ for size in "96M", "173M", "5G":
     add("machine/counters-" + size, counters, MEM=size)
 for bus in "sata", "nvme", "virtio", "usb":
     add("machine/disk-" + bus, disk, bus)
+for name, test in image.ALL:
+    add("image/" + name, test)
+add("image/drift", image.drift, copy_tree)
 for name, test in machines.ALL:
     add("machine/" + name, test)
 
