@@ -15740,8 +15740,8 @@ s64 sys_fcntl(struct trap_frame *f)
 // for both, and to be told which it was. There are four calls for that,
 // `poll` and `select` and a later form of each; they differ in how the
 // question is put. Ours put it in the same way in the end: a list of
-// descriptors, each with the events that are wanted (Linux's `struct
-// pollfd`), and a time.
+// descriptors, each with the events that are wanted (Linux's struct
+// pollfd), and a time.
 //
 // To look is easy: every file's type has an operation for it, and what has
 // none can always be read and written. To wait is to hang a
