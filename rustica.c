@@ -16368,6 +16368,60 @@ const struct system_call proc_calls[] = {
     {292, sys_dup3}, {293, sys_pipe2}, {302, sys_prlimit}, {334, sys_decline},
     {SYS_PROCESS_INFO, sys_process_info}};
 
+// ## The audit {#proc-audit}
+//
+// What this chapter has added to processes. What is pending and not blocked
+// wants attention; each note is about a signal that is pending; two signals
+// are never blocked. All members of a group are in one session, and the
+// terminal's session has its first process. No alarm is earlier than the
+// one that the timer knows of.
+
+void proc_audit_signals(const struct process *p)
+{
+    const struct signal_state *s = p->signals;
+    const struct signal_note *n;
+    u32 count = 0;
+
+    assert(!(s->blocked & (signal_bit(SIGKILL) | signal_bit(SIGSTOP))));
+    assert(p->program.attention == !!(s->pending & ~s->blocked));
+    for (n = s->notes; n; n = n->next) {
+        assert(count++ < NOTES_MAX);
+        assert(s->pending & signal_bit(n->info.signal));
+    }
+    assert(count == s->note_count);
+    assert(!s->alarm || (sched.alarm_time && sched.alarm_time <= s->alarm));
+}
+
+// And a file is executed by as many as it says.
+
+void proc_audit_file(const struct node *n)
+{
+    const struct process *p;
+    s32 users = 0;
+
+    for (p = sched.processes; p; p = p->next)
+        users += p->executed == n;
+    assert(users == -n->writers);
+}
+
+void proc_audit(void)
+{
+    const struct process *p, *first = tty.session ? process_find(tty.session) : NULL;
+
+    assert(!tty.session || (first && first->thread && first->session == first->pid));
+    for (p = sched.processes; p; p = p->next) {
+        assert(group_find(p->group)->session == p->session);
+        if (!p->thread)
+            continue;
+        assert(p->signals && (p->parent || p->pid == 1));
+        proc_audit_signals(p);
+        if (p->executed)
+            proc_audit_file(p->executed);
+    }
+}
+
+struct audit proc_audits = {"processes", proc_audit, NULL};
+
 // ## The last main {#proc-main}
 //
 // Everything is in place. The kernel starts `/sbin/init` as process 1, and
@@ -16384,6 +16438,7 @@ void ch12_init(void)
     sched.alarm = alarm_ring;
     tty.signal = signal_from_tty;
     tty.own = proc_own_terminal;
+    audit_add(&proc_audits);
     sys_add_calls(proc_calls, array_count(proc_calls));
 }
 

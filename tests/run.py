@@ -468,7 +468,8 @@ def audited(cc, t):
     typed.write_text("cd /tmp; ls / | wc -l; family </dev/null; edges 2>/dev/null; fuzz 1 3000\n"
                      "for n in 1 2 3; do echo line $n; done | grep 2; sleep 0.1 & wait; ps\n")
     text = t.boot(CC=cc, OPT="audit", stdin=typed)
-    walked = t.expect(r"^audit: walked (\d+) times: zones frames heap tables threads files$", text)
+    walked = t.expect(r"^audit: walked (\d+) times: zones frames heap tables threads files "
+                      r"processes$", text)
     t.check(int(walked[1]) > 200, f"walked only {walked[1]} times")
 
 

@@ -250,6 +250,57 @@ static void test_lost_notes(void **state)
     expect_equal(heap.blocks, blocks, "blocks when all are taken");
 }
 
+/* ---- Processes ---- */
+
+/* A session of process 1, with its children in two groups; one has signals pending. */
+static void start_processes(void)
+{
+    u64 i;
+
+    start_files();
+    for (i = 0; i < THREADS; i++) {
+        process[i]->session = 1;
+        process[i]->group = i < 3 ? 1 : 4;
+        process[i]->signals = heap_alloc_zeroed(&heap, sizeof *signals);
+        process[i]->executed = vfs.root->entries->node;
+        process[i]->executed->writers--;
+    }
+    signals = process[1]->signals;
+    signals->blocked = signal_bit(40);
+    send(40, 1), send(40, 2);
+    signals->alarm = sched.alarm_time = 5;
+    tty.session = 1;
+}
+
+#define expect_noticed(plant) \
+    do { \
+        start_processes(); \
+        proc_audit(); \
+        plant; \
+        expect_panic(proc_audit(), "assertion failed"); \
+    } while (0)
+
+static void test_processes(void **state)
+{
+    (void)state;
+    expect_noticed(process[4]->session = 5);
+    expect_noticed(process[2]->parent = NULL);
+    expect_noticed(process[2]->program.attention = true);
+    expect_noticed(signals->blocked = 0);
+    expect_noticed(signals->blocked |= signal_bit(SIGKILL));
+    expect_noticed(signals->pending = 0);
+    expect_noticed(signals->note_count++);
+    expect_noticed(signals->notes->next->next = signals->notes);
+    expect_noticed(signals->notes->info.signal = 41);
+    expect_noticed(sched.alarm_time = 0);
+    expect_noticed(sched.alarm_time = 6);
+    expect_noticed(tty.session = 3);
+    expect_noticed(tty.session = 99);
+    expect_noticed(process[5]->executed = NULL);
+    expect_noticed(vfs.root->entries->node->writers = 1);
+    tty.session = 0;
+}
+
 /* ---- Limits ------------------------------------------------------------- */
 
 static void test_limits(void **state)
@@ -290,7 +341,7 @@ int main(void)
         cmocka_unit_test(test_all_audits), cmocka_unit_test(test_threads),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_notes), cmocka_unit_test(test_lost_notes),
-        cmocka_unit_test(test_limits)};
+        cmocka_unit_test(test_processes), cmocka_unit_test(test_limits)};
 
     return cmocka_run_group_tests(tests, setup, host_teardown);
 }
