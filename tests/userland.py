@@ -18,6 +18,7 @@ import termios
 import time
 
 import patience
+import session
 
 TESTS = pathlib.Path(__file__).resolve().parent
 ALL = []
@@ -314,3 +315,34 @@ def files(t, root, cc):
     (t.dir / "input").write_text("cd /tmp; files\n")
     text = t.boot(CC=cc, stdin=t.dir / "input")
     t.same_text(wanted, text[text.index("written, read"):])
+
+
+@test
+def terminal(t, root, cc):
+    """The same keys, at a terminal of Linux and at ours: keys that are none, bytes that come
+    together or alone, lines that are too long."""
+    typed = [("line", "abc\r"), ("three", "a\0\3"), ("slow", "hi"), ("long", "x" * 5000 + "\r")]
+    answers = []
+    for command, start in (([str(root / "bin/files"), "terminal"], None),
+                           (["make", "run", f"CC={cc}", f"LOG={t.dir}/debug.log"],
+                            "files terminal\r")):
+        screen = session.Terminal(command, 120)
+        try:
+            if start:
+                screen.expect(session.PROMPT)
+                screen.type(start)
+            for wait, keys in typed:
+                screen.expect(re.escape(f"[{wait}]"))
+                screen.type(keys)
+            screen.expect(r"and that is all\n")
+        finally:
+            screen.close()
+        answers.append(screen.text[screen.text.index("answers:"):screen.seen])
+    t.same_text(*answers)
+
+
+@test
+def fed(t, root, cc):
+    """Of what comes from a file nothing is lost: not of long lines, nor keys that would edit."""
+    (t.dir / "input").write_bytes(b"wc -c\n" + b"x" * 10000 + b"\b\25\27\177\n\4echo end\n")
+    t.expect(r"^ *10005\nend$", t.boot(CC=cc, stdin=t.dir / "input"))

@@ -862,8 +862,8 @@ static void ask_places(void)
 // ## The terminal {#files-terminal}
 //
 // `files terminal` asks about the terminal that it is started at, while
-// somebody types. It says what it waits for, so that he does not type too
-// early.
+// somebody types. It says at once what it waits for, so that he does not
+// type too early, and all answers at the end.
 
 static struct terminal settings;
 
@@ -880,8 +880,7 @@ static void set_raw(u8 least, u8 tenths)
 
 static void ready(const char *what)
 {
-    say("[%s]", what);
-    sink_flush(&out);
+    write(1, what, length(what));
 }
 
 static void say_bytes(long n)
@@ -904,19 +903,20 @@ static int ask_terminal(void)
     long n = 0, part;
 
     ioctl(0, 0x5401, &settings);
+    say("answers:\n");
     poll_all("nothing typed", 0);
     fcntl(0, 4, O_RDWR | O_NONBLOCK);
     tell(", read:", read(0, text, 10));
     fcntl(0, 4, O_RDWR);
-    ready("line");
+    ready("[line]");
     tell("\npoll:", syscall3(7, (long)&p, 1, -1));
     ioctl(0, 0x541b, &count);
     say(", %u bytes", count), say_bytes(read(0, text, sizeof text));
     set_raw(3, 0);
-    ready("three");
+    ready("[three]");
     say_bytes(read(0, text, 10));
     set_raw(10, 2);
-    ready("slow");
+    ready("[slow]");
     say_bytes(read(0, text, 20));
     set_raw(0, 1);
     say("nobody types:"), say_bytes(read(0, text, 20));
@@ -927,10 +927,10 @@ static int ask_terminal(void)
     say("nobody types:"), say_bytes(read(0, text, 20));
     fcntl(0, 4, O_RDWR);
     ioctl(0, 0x5402, &settings);
-    ready("long");
+    ready("[long]");
     while ((part = read(0, big, BIG)) > 0 && big[part - 1] != '\n')
         n += part;
-    say("a long line has %ld bytes\n", n + part);
+    say("a long line has %ld bytes, and that is all\n", n + part);
     return done(0);
 }
 
