@@ -8410,9 +8410,9 @@ void ch08_main(void)
 // **Shortcomings.** One processor. No priorities: a program that waits much
 // is not preferred to one that computes. What the kernel does in one go
 // delays everybody. Moving bytes [pauses](#sys-long), however many they
-// are; to copy the memory of a large process, or to give it back, does not.
-// And the timer ticks a hundred times a second even while there is nothing
-// to do.
+// are; to copy the memory of a large process, or to give back that of a
+// process or a file, does not. And the timer ticks a hundred times a second
+// even while there is nothing to do.
 //
 // ## State {#sched-state}
 
@@ -11268,28 +11268,30 @@ s64 sys_fchdir(struct trap_frame *f)
 
 // Its path, asked for. The name of a directory stands in its parent.
 
-const char *node_name(const struct node *n)
+const struct entry *node_entry(const struct node *directory)
 {
-    const struct entry *e = n->parent->entries;
+    const struct entry *e = directory->parent->entries;
 
-    while (e->node != n)
+    while (e->node != directory)
         e = e->next;
-    return e->name;
+    return e;
 }
 
 s64 sys_getcwd(struct trap_frame *f)
 {
     char path[PATH_SIZE];
     const struct node *n;
+    const char *name;
     u64 at = sizeof path - 1, length;
 
     path[at] = 0;
     for (n = vfs_directory(); n->parent; n = n->parent) {
-        length = strlen(node_name(n));
+        name = node_entry(n)->name;
+        length = strlen(name);
         if (at < length + 1)
             return -ENAMETOOLONG;
         at -= length;
-        memcpy(path + at, node_name(n), length);
+        memcpy(path + at, name, length);
         path[--at] = '/';
     }
     if (n != vfs.root)
