@@ -66,6 +66,7 @@ static int host_unprotect(void *start, size_t size)
 #undef SEEK_SET
 #undef SEEK_CUR
 #undef SEEK_END
+#undef WNOWAIT
 
 #define printf(...) rustica_printf(__VA_ARGS__)
 #define snprintf(...) rustica_snprintf(__VA_ARGS__)

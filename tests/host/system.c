@@ -327,11 +327,47 @@ static void test_limits(void **state)
     expect_true(!process[4]->limits, "take no memory");
 }
 
+/* ---- What sigreturn believes ---------------------------------------------- */
+
+static struct fpu_state loaded;
+
+static void take_fpu(struct fpu_state *s)
+{
+    loaded = *s;
+}
+
+/* To load a bit of MXCSR that there is not would be an exception, in ring 0, on a real
+   processor; QEMU loads anything. */
+static void test_mxcsr(void **state)
+{
+    static struct signal_frame frame;
+    static struct fpu_state forged;
+    struct trap_frame f = {.rsp = (u64)&frame + 8};
+    u64 bit;
+
+    (void)state;
+    start_signals();
+    sched.current = &thread[1];
+    user.current = &process[1]->program;
+    fpu_init();
+    expect_true(fpu_mxcsr_mask & 0x1f80 && !(fpu_mxcsr_mask & ~0xfffffU), "the mask: 0x%x",
+                fpu_mxcsr_mask);
+    frame.context.rip = 0x400000;
+    frame.context.fpu = (u64)&forged;
+    for (bit = 0; bit < 32; bit++) {
+        forged.mxcsr = 1U << bit;
+        sys_sigreturn(&f);
+        expect_equal(loaded.mxcsr, 1U << bit & fpu_mxcsr_mask, "bit %lu of MXCSR", bit);
+        f.rsp = (u64)&frame + 8;
+    }
+}
+
 static int setup(void **state)
 {
     host_watch_memory();
     host_replace(cpu_invlpg, do_nothing);
     host_replace(cpu_write_cr3, do_nothing);
+    host_replace(cpu_fxrstor, take_fpu);
     return host_setup(state);
 }
 
@@ -341,7 +377,8 @@ int main(void)
         cmocka_unit_test(test_all_audits), cmocka_unit_test(test_threads),
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_notes), cmocka_unit_test(test_lost_notes),
-        cmocka_unit_test(test_processes), cmocka_unit_test(test_limits)};
+        cmocka_unit_test(test_processes), cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_mxcsr)};
 
     return cmocka_run_group_tests(tests, setup, host_teardown);
 }
