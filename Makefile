@@ -438,21 +438,24 @@ bench-speed: $(KERNEL) snapshot
 #
 # The debugger gets a kernel of its own, compiled without optimization: every line
 # is a place to stop at and every variable has a value. (DEBUG=-O2 debugs what
-# `make run` boots.) Our script for GDB starts the machine; `make gdb-machine` tells
-# it how. With PLAY=FILE it plays a session and ends. (By `set -m`, Ctrl-C is for GDB
-# alone; make would think that it is meant. A later chapter's edit makes the source
-# newer than this chapter's kernel, of which GDB would warn, were it not touched. By
-# `flock`, of two who start a session at once, one builds and the other waits.)
+# `make run` boots; each DEBUG has a folder of its own.) Our script for GDB starts the
+# machine; `make gdb-machine` tells it how. With PLAY=FILE it plays a session and ends.
+# (By `set -m`, Ctrl-C is for GDB alone; make would think that it is meant. A later
+# chapter's edit makes the source newer than this chapter's kernel, of which GDB would
+# warn, were it not touched. By `flock`, of two who start a session at once, one builds
+# and the other waits.)
 
-DEBUG  = -O0 -g3 -w
+usual  = -O0 -g3 -w
+DEBUG  = $(usual)
 PLAY   =
 PORT   =
 BUG    =
 HUNT   =
 prey   = $(or $(BUG),$(HUNT))
 listen = $(if $(PORT),tcp:127.0.0.1:$(PORT),unix:$B/gdb.socket)
-debug  = B=$B$(if $(filter gcc,$(COMPILER)),/debug 'UFLAGS.gcc=$(UFLAGS.gcc) $(DEBUG)' \
-         'CFLAGS.gcc=$(CFLAGS.gcc) $(DEBUG) -ffile-prefix-map=$B/debug/=' \
+folder = $B/debug$(subst /,.,$(subst $() ,,$(subst $(usual),,$(DEBUG))))
+debug  = B=$(if $(filter tcc,$(COMPILER)),$B,$(folder) 'UFLAGS.gcc=$(UFLAGS.gcc) $(DEBUG)' \
+         'CFLAGS.gcc=$(CFLAGS.gcc) $(DEBUG) -ffile-prefix-map=$(folder)/=' \
          'RFLAGS.gcc=$(RFLAGS.gcc) $(DEBUG)')
 locked = mkdir -p $B; flock -o $B $(MAKE) --no-print-directory $(debug)
 

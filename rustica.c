@@ -1247,7 +1247,9 @@ __asm__(".text\n"
 // into the kernel: C code expects string instructions to run upward (DF
 // clear), and the flag AC would lift a protection of [Chapter
 // 7](#user-protect). On the way out everything is put back and `iretq` pops
-// the five words.
+// the five words. (`UNWIND_TRAPPED` tells the [debugger](#h-compilers) that
+// a whole frame is on the stack while C is called; that ends with the first
+// `popq`.)
 
 #define TRAP_SAVE \
     "    pushq %rax\n    pushq %rbx\n    pushq %rcx\n    pushq %rdx\n" \
@@ -1256,7 +1258,7 @@ __asm__(".text\n"
     "    pushq %r12\n    pushq %r13\n    pushq %r14\n    pushq %r15\n"
 
 #define TRAP_RESTORE \
-    "    popq %r15\n    popq %r14\n    popq %r13\n    popq %r12\n" \
+    "    popq %r15\n" UNWIND_END "    popq %r14\n    popq %r13\n    popq %r12\n" \
     "    popq %r11\n    popq %r10\n    popq %r9\n    popq %r8\n" \
     "    popq %rbp\n    popq %rdi\n    popq %rsi\n" \
     "    popq %rdx\n    popq %rcx\n    popq %rbx\n    popq %rax\n"
@@ -1267,7 +1269,7 @@ __asm__(".globl trap_entry\n"
         "    andq $~0x40400, (%rsp)\n"
         "    popfq\n"
         "    movq %rsp, %rdi\n"
-        "    call trap_dispatch\n"
+        "    call trap_dispatch\n" UNWIND_TRAPPED
         ".globl trap_return\n"
         "trap_return:\n" TRAP_RESTORE
         "    addq $16, %rsp\n"
@@ -1667,8 +1669,12 @@ void ch01_main(void)
 // it; so the instruction is shown as well. The debugger's kernel is
 // compiled without optimization, `make gdb DEBUG=-O2` debugs the one that
 // `make run` boots. With `CC=tcc` GDB knows functions, global variables and
-// types, but no lines, no arguments and no local variables. To look at a
-// thing once more, say `run`: the machine starts again, breakpoints stay.
+// types, but no lines, no arguments and no local variables. A backtrace
+// goes on beyond a trap or system call, to the lines and the variables of
+// what was interrupted; only GDB's `up` and `frame`, which know such a
+// thing from another kind of program, call the place `<signal handler
+// called>`. (With tcc it ends there.) To look at a thing once more, say
+// `run`: the machine starts again, breakpoints stay.
 // (QEMU can also record a run, and then GDB can step backward in it. With
 // version 7.2 single steps work, but to go back to the last write of a
 // variable did not, so we do without: where a session needs to know who
@@ -6165,8 +6171,8 @@ __asm__(".globl cpu_clear_segments\n"
 __asm__(".globl syscall_entry\n"
         "syscall_entry:\n" SYSCALL_FRAME
         "    movq %rsp, %rdi\n"
-        "    call user_syscall\n"
-        "    jmp trap_return\n");
+        "    call user_syscall\n" UNWIND_TRAPPED
+        "    jmp trap_return\n" UNWIND_END);
 
 // The registers that steer it are *model-specific registers*. STAR holds
 // the segments: for the way in code 0x08, the stack segment is the next
@@ -6882,7 +6888,7 @@ __asm__(".text\n"
         ".globl sys_entry\n"
         "sys_entry:\n" SYSCALL_FRAME
         "    movq %rsp, %rdi\n"
-        "    call sys_dispatch\n"
+        "    call sys_dispatch\n" UNWIND_TRAPPED
         "    testb %al, %al\n"
         "    jz trap_return\n"
         TRAP_RESTORE
@@ -6924,7 +6930,7 @@ __asm__(".globl sys_copy_plain\n"
         ".globl sys_copy_bytes\n"
         ".globl sys_copy_end\n"
         ".globl sys_copy_retry\n"
-        "sys_copy_smap:\n"
+        "sys_copy_smap:\n" UNWIND_CALLED
         "    .byte 0x0f, 0x01, 0xcb\n"       /* stac */
         "    call sys_copy_plain\n"
         "    .byte 0x0f, 0x01, 0xca\n"       /* clac */
@@ -6943,7 +6949,7 @@ __asm__(".globl sys_copy_plain\n"
         "    ret\n"
         "sys_copy_retry:\n"                  /* a word failed: rcx words and rdx bytes left */
         "    leaq (%rdx,%rcx,8), %rcx\n"
-        "    jmp sys_copy_bytes\n");
+        "    jmp sys_copy_bytes\n" UNWIND_END);
 
 // Most callers want all or nothing. Both return 0 or -EFAULT. A range that
 // is not wholly in the lower half is refused before anything is touched; of
@@ -8688,8 +8694,8 @@ extern u8 thread_begin[];
 __asm__(".globl thread_begin\n"
         "thread_begin:\n"
         "    movq %rsp, %rdi\n"
-        "    call sched_begin\n"
-        "    jmp trap_return\n");
+        "    call sched_begin\n" UNWIND_TRAPPED
+        "    jmp trap_return\n" UNWIND_END);
 
 // Around that, what belongs to a process: address space, vector registers,
 // FS, and the stack for its next trap. (The kernel is compiled not to use

@@ -58,6 +58,19 @@ typedef u64 vaddr;
 // what a `va_list` is: the first six integer arguments have been saved in a
 // block, the others lie on the caller's stack. (GCC also likes to be told
 // which way to bet on a condition: `likely()` and `unlikely()`.)
+//
+// A debugger that shows who called whom needs to know, for each
+// instruction, where on the stack the caller's registers are. For C the
+// compiler writes that down (DWARF, 6.4), for lines in assembler we must.
+// `UNWIND_CALLED` says: a function that has pushed nothing, so the return
+// address is what `rsp` points to. `UNWIND_TRAPPED` says: at `rsp` there is
+// a [trap frame](#boot-traps) of 22 words, and the caller is what was
+// interrupted, at that very instruction. Each counts up to `UNWIND_END`.
+// They make no code, only entries in the file with symbols. (Of a caller,
+// only the return address is looked up; so it is enough to begin behind the
+// call, and in the common way back to end behind the first `popq`.) tcc's
+// assembler does not know the directives; a backtrace in its kernel ends at
+// the trap.
 
 #include <stdarg.h>
 
@@ -74,9 +87,23 @@ __attribute__((weak)) void *__va_arg(va_list ap, int kind, int size, int align)
 }
 #define likely(x) (x)
 #define unlikely(x) (x)
+#define UNWIND_CALLED ""
+#define UNWIND_TRAPPED ""
+#define UNWIND_END ""
 #else
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
+#define UNWIND_CALLED "    .cfi_startproc\n"
+#define UNWIND_TRAPPED UNWIND_CALLED \
+    "    .cfi_signal_frame\n    .cfi_def_cfa rsp, 176\n" \
+    "    .cfi_offset r15, -176\n    .cfi_offset r14, -168\n    .cfi_offset r13, -160\n" \
+    "    .cfi_offset r12, -152\n    .cfi_offset r11, -144\n    .cfi_offset r10, -136\n" \
+    "    .cfi_offset r9, -128\n    .cfi_offset r8, -120\n    .cfi_offset rbp, -112\n" \
+    "    .cfi_offset rdi, -104\n    .cfi_offset rsi, -96\n    .cfi_offset rdx, -88\n" \
+    "    .cfi_offset rcx, -80\n    .cfi_offset rbx, -72\n    .cfi_offset rax, -64\n" \
+    "    .cfi_offset rip, -40\n    .cfi_offset cs, -32\n    .cfi_offset rflags, -24\n" \
+    "    .cfi_offset rsp, -16\n    .cfi_offset ss, -8\n"
+#define UNWIND_END "    .cfi_endproc\n"
 #endif
 
 #define packed __attribute__((packed))

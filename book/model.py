@@ -31,6 +31,7 @@ STANDARDS = {
             "https://www.open-std.org/jtc1/sc22/wg14/www/docs/n1570.pdf"),
     "x86-64 psABI": ("System V Application Binary Interface, AMD64 Architecture Processor "
                      "Supplement", "https://gitlab.com/x86-psABIs/x86-64-ABI"),
+    "DWARF": ("DWARF Debugging Information Format, version 5", "https://dwarfstd.org"),
     "gABI": ("System V Application Binary Interface, the generic part",
              "https://www.sco.com/developers/gabi/latest/contents.html"),
     "APM": ("AMD64 Architecture Programmer's Manual", "https://docs.amd.com/v/u/en-US/40332-PUB"),

@@ -12,7 +12,6 @@ the command with a sentence.
 
 import bisect
 import ctypes
-import itertools
 import os
 import pathlib
 import re
@@ -27,6 +26,7 @@ import threading
 import time
 
 import gdb
+import gdb.FrameDecorator
 import gdb.printing
 
 FRAME = 4096
@@ -1442,13 +1442,34 @@ def register_printers():
     gdb.printing.register_pretty_printer(None, printers, replace=True)
 
 
+class Place(gdb.FrameDecorator.FrameDecorator):
+    """A frame that GDB has no good name for.
+
+    Lines in assembler that a trap or system call has come through it takes for the work of
+    a signal handler; and of a program without symbols it knows nothing."""
+
+    def function(self):
+        pc = self.inferior_frame().pc()
+        return function(pc - 1).split("+")[0] if pc >= KERNEL_BASE else "??"
+
+    def filename(self):
+        return None
+
+
 class Ends:
-    """Beyond the first function of a stack there is nothing that called it."""
+    """Beyond the first function of a stack there is nothing that called it; the same holds
+    for a program whose symbols are not loaded, of which one line shows where it is."""
     name, priority, enabled = "ends", 100, True
 
     def filter(self, frames):
-        return itertools.takewhile(
-            lambda f: not f.inferior_frame().level() or f.inferior_frame().name(), frames)
+        trapped = True
+        for frame in frames:
+            inner = frame.inferior_frame()
+            if not trapped and not inner.name():
+                return
+            nameless = trapped and inner.level() and not inner.name()
+            trapped = inner.type() == gdb.SIGTRAMP_FRAME
+            yield Place(frame) if trapped or nameless else frame
 
 
 def explain(event):

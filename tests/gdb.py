@@ -81,6 +81,27 @@ def tcc(t):
     t.expect(r"^#1 .* in user_syscall \(\)\n#2 .* in syscall_entry \(\)$", text)
 
 
+@test
+def across_traps(t):
+    """A backtrace goes on beyond a trap or a system call: to the function that crashed, to
+    what was interrupted, to the program, as far as its symbols are known."""
+    for optimized in [], ["DEBUG=-O2 -g"]:
+        words = dict(word.split("=", 1) for word in optimized)
+        said = tell(t, 1, "tbreak trap_report\ncontinue\nbacktrace\n",
+                    OPT="provoke=canonical", **words)
+        t.expect(r"^#1 .* trap_dispatch \(.*\n#2 .* trap_entry \(\)\n#3 .*provoke_canonical \(.*"
+                 r" at rustica\.c:\d+\n(.*\n)*.* boot_start \(", said[-1][1])
+    said = tell(t, 8, "tbreak user_enter\ncontinue\ntbreak sys_transfer\ncontinue\nbacktrace\n"
+                      "rustica user hello\ntbreak sys_page_fault if f->cs == 8\ncontinue\n"
+                      "backtrace\nup 11\nprint $cs & 3\nprint size\n")
+    t.expect(r"^#4 .* sys_entry \(\)\n#5  0x0+40\w+ in \?\? \(\)$", said[4][1])
+    t.expect(r"trap_dispatch \(.*\n#2 .* trap_entry \(\)\n#3 .* sys_copy_words \(.*\n#4 .*"
+             r" sys_copy_smap \(.*\n#5 .* sys_copy_in \(.*\n(.*\n)*#11 .* sys_entry \(\)\n#12 .*"
+             r" syscall3 \(number=1, .*\n#13 .* write \(.*\n#14 .* main \(\) at hello", said[8][1])
+    said = tell(t, 12, "tbreak trap_report\nbreak sched_begin\ncontinue\nbacktrace\n")
+    t.expect(r"^#0 .*sched_begin \(.*\n#1 .* thread_begin \(\)\n#2  0x0+40\w+ in ", said[-1][1])
+
+
 # ---- Commands --------------------------------------------------------------------
 
 @test

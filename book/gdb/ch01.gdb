@@ -6,7 +6,7 @@ rustica walk $rip
 # This chapter takes a breakpoint exception on purpose. Stop in its handler.
 break boot_show_trap
 continue
-# Which functions led here? Not ours: the processor has interrupted it.
+# Which functions led here? Below trap_entry(), those that the processor has interrupted.
 backtrace
 print f->vector
 # The same without C: RIP, CS, RFLAGS, RSP and SS, as the processor pushed them.
