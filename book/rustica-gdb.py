@@ -1456,6 +1456,19 @@ class Place(gdb.FrameDecorator.FrameDecorator):
         return None
 
 
+class Call(gdb.FrameDecorator.FrameDecorator):
+    """A frame of a program, whose stack need not be in its page tables yet."""
+
+    def frame_args(self):
+        args = super().frame_args()
+        try:
+            for each in args or ():
+                each.symbol().value(self.inferior_frame()).fetch_lazy()
+        except gdb.MemoryError:
+            return None
+        return args
+
+
 class Ends:
     """Beyond the first function of a stack there is nothing that called it; the same holds
     for a program whose symbols are not loaded, of which one line shows where it is."""
@@ -1463,13 +1476,17 @@ class Ends:
 
     def filter(self, frames):
         trapped = True
-        for frame in frames:
-            inner = frame.inferior_frame()
-            if not trapped and not inner.name():
-                return
-            nameless = trapped and inner.level() and not inner.name()
-            trapped = inner.type() == gdb.SIGTRAMP_FRAME
-            yield Place(frame) if trapped or nameless else frame
+        try:
+            for frame in frames:
+                inner = frame.inferior_frame()
+                if not trapped and not inner.name():
+                    return
+                nameless = trapped and inner.level() and not inner.name()
+                trapped = inner.type() == gdb.SIGTRAMP_FRAME
+                yield Place(frame) if trapped or nameless else \
+                    Call(frame) if inner.pc() < KERNEL_BASE else frame
+        except gdb.MemoryError:
+            pass
 
 
 def explain(event):
