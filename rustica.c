@@ -8410,8 +8410,9 @@ void ch08_main(void)
 // compute, each gets the n-th part.*
 //
 // The invariants: *a thread runs, or stands in exactly one queue, or has
-// ended; what the kernel does between two calls of `sched_schedule()` or
-// `sched_pause()` is atomic; a stack is freed by who stands on another.*
+// ended*, which `sched_audit()` walks; *what the kernel does between two
+// calls of `sched_schedule()` or `sched_pause()` is atomic; a stack is
+// freed by who stands on another.*
 //
 // **Shortcomings.** One processor. No priorities: a program that waits much
 // is not preferred to one that computes. What the kernel does in one go
@@ -9757,10 +9758,11 @@ void ch09_main(void)
 // in the middle of the same file. Readers do not mind. Writers take turns:
 // who writes *holds* the node until all is written.
 //
-// The invariants: *a node lives as long as it has a name or is open; a
-// directory has one name, or none any more, and its parent is where that
-// stands; names in a directory are unique; a node is written by who holds
-// it; a check of the archive precedes every use.*
+// The invariants, of which `vfs_audit()` walks those about names: *a node
+// lives as long as it has a name or is open; a directory has one name, or
+// none any more, and its parent is where that stands; names in a directory
+// are unique; a node is written by who holds it; a check of the archive
+// precedes every use.*
 //
 // **Shortcomings.** What is written is gone when the power is. Everybody is
 // user 0 and may do everything: permission bits are kept and shown, and
@@ -13297,9 +13299,26 @@ void ch11_main(void)
 // to ring 3: then it ends the process, is ignored, or calls a function of
 // the program, a *handler*. A process that sleeps is woken for it.
 //
-// The invariants: *each process has a parent, or is process 1; an ended
-// process is waited for once; nothing that a process had survives it but
-// its status.*
+// What passes from one to the next is different for each thing, and each
+// for a reason. (A handler's address means nothing in another program, but
+// to ignore a signal means the same everywhere: this is how `nohup` works.)
+//
+//                              the copy has        the next program has
+//     memory                   clones              none of it
+//     registers                the same, but rax   their first values
+//     handles                  the same objects    those not marked
+//     directory, limits        the same            the same
+//     group, session           the same            the same
+//     handlers, their stack    the same            none
+//     ignored, blocked signals the same            the same
+//     pending signals, alarm   none                the same
+//     time used, children      none                the same
+//
+// The invariants, walked by `proc_audit()`: *each process has a parent, or
+// is process 1; a group lies in one session, and a terminal belongs to one
+// that lives; two signals are never blocked; a file is written to or
+// executed.* And, which no audit can see: *an ended process is waited for
+// once; nothing that a process had survives it but its status.*
 //
 // **Shortcomings.** No job control: a program cannot be stopped and
 // continued. `vfork` is `fork`. There is one user, so everybody may send
@@ -16373,7 +16392,7 @@ const struct system_call proc_calls[] = {
     {129, sys_sigqueueinfo}, {130, sys_sigsuspend}, {131, sys_sigaltstack},
     {160, sys_setrlimit}, {169, sys_reboot}, {200, sys_tkill}, {218, sys_getpid}, {234, sys_tgkill},
     {SYS_WAITID, sys_waitid}, {270, sys_pselect6}, {271, sys_ppoll}, {273, sys_decline},
-    {292, sys_dup3}, {293, sys_pipe2}, {302, sys_prlimit}, {334, sys_decline},
+    {292, sys_dup3}, {293, sys_pipe2}, {302, sys_prlimit}, {334, sys_decline}, {435, sys_decline},
     {SYS_PROCESS_INFO, sys_process_info}};
 
 // ## The audit {#proc-audit}
