@@ -595,10 +595,11 @@ BOOK_NEEDS = pandoc:pandoc ctags:universal-ctags xelatex:texlive-xetex epubcheck
              rsvg-convert:librsvg2-bin chromium:chromium pdftotext:poppler-utils tidy:tidy \
              $(texmf)/tex/latex/koma-script/scrbook.cls:texlive-latex-recommended \
              $(texmf)/fonts/tfm/adobe/zapfding/pzdr.tfm:texlive-fonts-recommended \
-             $(fonts)/truetype/inconsolata/Inconsolata.otf:fonts-inconsolata \
+             $(or $(code_font),Inconsolata.otf):fonts-inconsolata \
              /usr/share/texmf/fonts/opentype/public/tex-gyre/texgyrepagella-bold.otf:fonts-texgyre
 texmf      := /usr/share/texlive/texmf-dist
-fonts      := /usr/share/fonts
+code_font   = $(call find,$(addsuffix /inconsolata,$(addprefix /usr/share/fonts/,truetype opentype)),\
+                $(addprefix Inconsolata,.otf -Regular.otf))
 
 book: $(KERNEL) | tools
 	@$(call require,python3)

@@ -18,9 +18,8 @@ import to_epub
 import to_html
 import to_pdf
 
-FONTS = {"Inconsolata.otf": "fonts-inconsolata",
-         **{f"texgyrepagella-{face}.otf": "fonts-texgyre"
-            for face in ("regular", "bold", "italic", "bolditalic")}}
+FONTS = ["Inconsolata.otf", *(f"texgyrepagella-{face}.otf" for face in
+                              ("regular", "bold", "italic", "bolditalic"))]
 
 
 class Writer:
@@ -53,10 +52,8 @@ def need(tool):
 def fonts(write):
     """The fonts go with the pages where they are installed; else a reader has others."""
     for name in FONTS:
-        found = sorted(pathlib.Path("/usr/share/").glob(f"fonts/**/{name}")) + \
-            sorted(pathlib.Path("/usr/share/").glob(f"texmf/fonts/opentype/**/{name}"))
-        if found:
-            write("fonts/" + name, found[0].read_bytes())
+        if found := model.font(name):
+            write("fonts/" + name, found.read_bytes())
 
 
 def main(wanted):

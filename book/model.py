@@ -80,6 +80,15 @@ def document(blocks, meta=None):
     return json.dumps({"pandoc-api-version": tree_version(), "meta": meta or {}, "blocks": blocks})
 
 
+def font(name):
+    """The file of a font. Newer releases of one say that they are regular."""
+    for wanted in name, name.replace(".otf", "-Regular.otf"):
+        for folder in "fonts", "texmf/fonts/opentype":
+            for path in sorted(pathlib.Path("/usr/share", folder).glob(f"**/{wanted}")):
+                return path
+    return None
+
+
 def element(t, *content):
     return {"t": t, "c": content[0] if len(content) == 1 else list(content)}
 

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import model
 from model import anchor, attributes, element, raw
@@ -192,6 +193,8 @@ def build(book, write, pool):
     folder = book.root / "build" / "tex"
     folder.mkdir(parents=True, exist_ok=True)
     text = (book.root / "book/book.tex").read_text().replace("%BODY%", body)
+    font = model.font("Inconsolata.otf") or Path("Inconsolata.otf")
+    text = text.replace("%FOLDER%", f"{font.parent}/").replace("%FONT%", font.stem)
     source, made = folder / "rustica.tex", folder / "rustica.pdf"
     style = book.root / "book/figures/figure.css"
     for drawing in book.figures:
