@@ -598,8 +598,8 @@ BOOK_NEEDS = pandoc:pandoc ctags:universal-ctags xelatex:texlive-xetex epubcheck
              $(or $(code_font),Inconsolata.otf):fonts-inconsolata \
              /usr/share/texmf/fonts/opentype/public/tex-gyre/texgyrepagella-bold.otf:fonts-texgyre
 texmf      := /usr/share/texlive/texmf-dist
-code_font   = $(call find,$(addsuffix /inconsolata,$(addprefix /usr/share/fonts/,truetype opentype)),\
-                $(addprefix Inconsolata,.otf -Regular.otf))
+code_font   = $(call find,$(patsubst %,/usr/share/fonts/%/inconsolata,truetype opentype),\
+                Inconsolata.otf Inconsolata-Regular.otf)
 
 book: $(KERNEL) | tools
 	@$(call require,python3)
