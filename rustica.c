@@ -13405,7 +13405,7 @@ struct signal_info {
 // is a limit; and when there is none to be had, the signal comes without
 // its reason.
 
-#define NOTES_MAX 256
+#define NOTES_MAX 64
 
 struct signal_note {
     struct signal_info info;
