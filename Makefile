@@ -16,6 +16,7 @@
 ## make test-long the tests that have no natural end (fuzzing, bombs), for a night
 ## make test-distros  run the README's commands on fresh releases of Debian, each of which
 ##                  is bootstrapped once; slow, and root's, by sudo; RELEASES=trixie
+## make mutants   do the tests notice small changes of the kernel? N=20 of them, SEED=1
 ## make bench     measure how long it takes from an edit to the prompt, and what the
 ##                  kernel's services cost, beside Linux (only that: make bench-speed)
 ## make golden    accept what the chapters print now as what they should print
@@ -562,6 +563,13 @@ test-long:
 RELEASES = bookworm trixie testing
 test-distros:
 	@tests/distros.sh $(RELEASES)
+
+N    = 20
+SEED = 1
+.PHONY: mutants
+mutants: | tools
+	@$(call require,python3 tcc)
+	@python3 tests/mutants.py $(N) $(SEED)
 
 golden: | tools
 	@$(call require,python3)

@@ -32,6 +32,7 @@ import hunts
 import image
 import lint
 import machines
+import mutants
 import patience
 import session
 import userland
@@ -859,6 +860,22 @@ def hunt(name, t):
 add("hunts/list", hunts.listed)
 for name in hunts.EXPECTED:
     add("hunts/" + name, hunt, name)
+
+
+# ---- Mutants -----------------------------------------------------------------
+
+def mutants_differ(t):
+    """Each mutant is another program text, of one line of code in a function."""
+    drawn = list(mutants.draw(300, 7))
+    for m in drawn:
+        line = (ROOT / m["file"]).read_text().split("\n")[m["line"] - 1]
+        t.check(line.strip() == m["was"] and m["text"].strip() != m["was"] and
+                not line.startswith(("//", "#", "}")), str(m))
+    t.check({m["chapter"] for m in drawn} == {0, *(ch for ch, _ in CHAPTERS)}, "all chapters")
+    t.check(drawn[:100] == list(mutants.draw(100, 7)), "the same seed, other mutants")
+
+
+add("mutants/differ", mutants_differ)
 
 
 # ---- The book ----------------------------------------------------------------
