@@ -30,6 +30,7 @@ import patience
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 OUT = ROOT / "build" / "mutants"
 RESULTS = OUT / "results"
+FILES = "rustica.c", "efi_main.c"
 
 # Which host tests know a chapter; what tries all of it. By tcc, as it is the quicker one.
 HOST = {0: [], 1: ["boot", "chapters", "record"], 2: ["zones", "chapters"], 3: ["pmm", "chapters"],
@@ -73,14 +74,14 @@ def changes(line):
         found.append(("two arguments change places", line[:arguments.start()] +
                       f"({arguments[2]}, {arguments[1]})" + line[arguments.end():]))
     if re.match(r" +(?!return|break|continue|case|default|goto)[\w*(][^{}]*;$", line) and \
-            not re.match(r" +(const |static |struct |u\d+ |s\d+ |int |char |bool |vaddr |paddr )", line):
+            not re.match(r" +(const|static|struct|u\d+|s\d+|int|char|bool|vaddr|paddr) ", line):
         found.append(("the statement is dropped", re.match(" +", line)[0] + ";"))
     return found
 
 
 def places():
     """(file, line number, chapter) of all code in functions; the prologue is chapter 0."""
-    for name in "rustica.c", "efi_main.c":
+    for name in FILES:
         inside = False
         for line in lint.lines(ROOT / name):
             if line.prose or line.text.startswith("}"):
@@ -99,7 +100,7 @@ def draw(count, seed):
     chapters = {}
     for place in places():
         chapters.setdefault(place[2], []).append(place)
-    sources = {name: (ROOT / name).read_text().split("\n") for name in ("rustica.c", "efi_main.c")}
+    sources = {name: (ROOT / name).read_text().split("\n") for name in FILES}
     version = zlib.crc32(repr(sources).encode())
     for number in range(count):
         chapter = sorted(chapters)[number % len(chapters)]
