@@ -106,8 +106,9 @@ def draw(count, seed):
         chapter = sorted(chapters)[number % len(chapters)]
         name, line, _ = chance.choice(chapters[chapter])
         what, text = chance.choice(changes(sources[name][line - 1]))
-        yield {"id": f"{version:08x}:{seed}:{number}", "file": name, "line": line, "chapter": chapter,
-               "what": what, "was": sources[name][line - 1].strip(), "text": text}
+        yield {"id": f"{version:08x}:{seed}:{number}", "file": name, "line": line,
+               "chapter": chapter, "what": what, "was": sources[name][line - 1].strip(),
+               "text": text}
 
 
 # ---- Trying it -------------------------------------------------------------------
