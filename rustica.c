@@ -7086,6 +7086,7 @@ struct file {
 
 struct file_status; /* what that is, says chapter 10 */
 struct wait_queue;  /* and chapter 9 */
+struct handle;
 
 struct file_operations {
     s64 (*read)(struct file *file, vaddr to, u64 size, u64 *offset);
@@ -7094,6 +7095,7 @@ struct file_operations {
     s64 (*seek)(struct file *file, s64 offset, int from);           /* chapter 10 */
     s64 (*list)(struct file *file, vaddr to, u64 size);             /* chapter 10 */
     int (*status)(struct file *file, struct file_status *status);   /* chapter 10 */
+    void (*close)(struct file *file, const struct handle *h);       /* chapter 10 */
     int (*wait)(struct file *file, u64 size); /* for room to write that; chapter 12 */
     u32 (*poll)(struct file *file, struct wait_queue **queue);      /* chapter 12 */
 };
@@ -7156,12 +7158,15 @@ struct handle_table *handle_create_table(void)
 }
 
 // Closing an entry changes its generation: every number that was given out
-// for it is now wrong. Destroying the table closes all.
+// for it is now wrong. Destroying the table closes all. (The object may
+// want to know of each, and not only of the last.)
 
 void handle_close_entry(struct handle *h)
 {
     struct object *o = h->object;
 
+    if (o->type->file && o->type->file->close)
+        o->type->file->close(file_of(o), h);
     h->object = NULL;
     h->generation++;
     if (!h->generation)
@@ -8460,6 +8465,7 @@ struct process {
     u64 cpu_time;                /* nanoseconds */
     u64 turns;                   /* how often it got the processor */
     struct wait_queue waiters;   /* wait for one of its children to end */
+    u32 waits_for;               /* the process that has a lock; chapter 10 */
     struct node *directory;      /* where its paths start; chapter 10 */
     struct signal_state *signals; /* chapter 12 */
     struct node *executed;       /* runs this, see chapter 10; chapter 12 */
@@ -9804,6 +9810,7 @@ struct node {
     struct node *parent;         /* of a directory; NULL: the root, or it has no name */
     struct entry *entries;       /* of a directory, as they arrived */
     struct vmo *data;            /* of a file or a link; NULL: empty */
+    struct record_lock *locks;   /* by where they begin; see vfs-locks */
 };
 
 // What a file system can do with a node; NULL means that it cannot. Sizes
@@ -9827,6 +9834,7 @@ struct vfs_state {
     struct node *root;
     struct file_system *systems;
     u64 last_number, last_place;
+    struct wait_queue lock_waiters;
 };
 
 // Is it of this type? And how many bytes has it?
@@ -9897,7 +9905,7 @@ void node_destroy(struct object *o)
 {
     struct node *n = container_of(o, struct node, object);
 
-    assert(!n->entries && !n->links);
+    assert(!n->entries && !n->links && !n->locks);
     if (n->data)
         vmo_put(n->data);
     heap_free(&heap, n);
@@ -10844,9 +10852,266 @@ s64 file_list(struct file *file, vaddr to, u64 size)
     }
 }
 
+// ## Locks {#vfs-locks}
+//
+// Two programs that change the same file can ask each other to keep out of
+// a part of it, such as a record of a data base: `fcntl` sets *record
+// locks*. They stop nobody who does not ask. Many may hold a part to read
+// it, or one to write it. A lock belongs to a process, and that is where it
+// gets strange. It is not inherited by a child. And when a process closes
+// any descriptor of the file, all its locks on the file are gone, because
+// in 1988 a committee found that in somebody's kernel. Data bases have had
+// to live with it ever since; so have we.
+
+#define LOCK_READ 0
+#define LOCK_WRITE 1
+#define LOCK_NONE 2
+
+struct record_lock {
+    struct record_lock *next;    /* of the same node */
+    const struct process *owner;
+    u64 start, last;             /* bytes, both included */
+    int kind;
+};
+
+// What programs say and are told (`struct flock` to Linux is this, too).
+
+struct lock_request {
+    s16 kind, from;              /* from the start, the position, the end */
+    s64 start, size;             /* size 0: up to any end */
+    u32 pid;                     /* in answers: whose it is */
+};
+
+// Who is in the way?
+
+struct record_lock *lock_find(const struct node *n, const struct record_lock *wanted)
+{
+    struct record_lock *l;
+
+    for (l = n->locks; l; l = l->next)
+        if (l->owner != wanted->owner && l->start <= wanted->last && wanted->start <= l->last &&
+            (l->kind == LOCK_WRITE || wanted->kind == LOCK_WRITE))
+            return l;
+    return NULL;
+}
+
+void lock_insert(struct node *n, struct record_lock *new)
+{
+    struct record_lock **place = &n->locks;
+
+    while (*place && (*place)->start < new->start)
+        place = &(*place)->next;
+    new->next = *place;
+    *place = new;
+}
+
+void lock_remove(struct record_lock **place)
+{
+    struct record_lock *l = *place;
+
+    *place = l->next;
+    heap_free(&heap, l);
+}
+
+// Takes a part out of a lock, at `*place`. That may leave nothing, one end,
+// or both; for the second end there is a `spare`, which is then used up.
+
+void lock_cut(struct node *n, struct record_lock **place, u64 start, u64 last,
+              struct record_lock **spare)
+{
+    struct record_lock *l = *place, *rest = *spare;
+
+    if (l->start >= start && l->last <= last) {
+        lock_remove(place);
+    } else if (l->start >= start) {
+        *place = l->next;
+        l->start = last + 1;
+        lock_insert(n, l);
+    } else if (l->last <= last) {
+        l->last = start - 1;
+    } else {
+        *rest = *l;
+        rest->start = last + 1;
+        l->last = start - 1;
+        lock_insert(n, rest);
+        *spare = NULL;
+    }
+}
+
+// Sets a lock where nobody is in the way. The owner's own locks there give
+// way to it; those of the same kind that it overlaps or touches become part
+// of it.
+
+void lock_set(struct node *n, struct record_lock *new, struct record_lock *spare)
+{
+    struct record_lock **place = &n->locks, *l;
+
+    while ((l = *place)) {
+        bool mine = l->owner == new->owner, merges = mine && l->kind == new->kind;
+
+        if (merges && l->start <= new->last + 1 && new->start <= l->last + 1) {
+            new->start = l->start < new->start ? l->start : new->start;
+            new->last = l->last > new->last ? l->last : new->last;
+            lock_remove(place);
+        } else if (mine && l->start <= new->last && new->start <= l->last) {
+            lock_cut(n, place, new->start, new->last, &spare);
+            place = &n->locks;
+        } else {
+            place = &l->next;
+        }
+    }
+    if (new->kind == LOCK_NONE)
+        heap_free(&heap, new);
+    else
+        lock_insert(n, new);
+    heap_free(&heap, spare);
+    sched_wake(&vfs.lock_waiters);
+}
+
+// What somebody asks for, in our terms.
+
+int lock_read(const struct file *file, const struct lock_request *r, struct record_lock *l)
+{
+    s64 start = r->start;
+
+    if (r->kind < LOCK_READ || r->kind > LOCK_NONE || r->from < 0 || r->from > 2)
+        return -EINVAL;
+    start += r->from == 1 ? (s64)file->offset : r->from == 2 ? (s64)node_size(file->node) : 0;
+    if (start < 0 || start + r->size < 0 || (r->size < 0 && start == 0))
+        return -EINVAL;
+    *l = (struct record_lock){.owner = process_current(), .kind = r->kind, .start = (u64)start,
+                              .last = r->size ? (u64)(start + r->size) - 1 : ~0UL >> 1};
+    if (r->size < 0) {
+        l->start = (u64)(start + r->size);
+        l->last = (u64)start - 1;
+    }
+    return 0;
+}
+
+// Two that wait for each other wait for ever. So who would wait for
+// somebody who waits, by way of others perhaps, for him, is refused.
+
+bool lock_is_circle(const struct record_lock *l)
+{
+    const struct process *p = l->owner;
+    u32 steps;
+
+    for (steps = 0; p && steps < THREADS_MAX; steps++) {
+        if (p == process_current())
+            return true;
+        p = p->waits_for ? process_find(p->waits_for) : NULL;
+    }
+    return false;
+}
+
+int lock_wait(const struct node *n, const struct record_lock *wanted, bool patient)
+{
+    struct process *p = process_current();
+    struct record_lock *l;
+    int woken = 0;
+
+    while (!woken && wanted->kind != LOCK_NONE && (l = lock_find(n, wanted))) {
+        if (!patient)
+            return -EAGAIN;
+        if (lock_is_circle(l))
+            return -EDEADLK;
+        p->waits_for = l->owner->pid;
+        woken = sched_sleep(&vfs.lock_waiters, 0);
+        p->waits_for = 0;
+    }
+    return woken;
+}
+
+// Setting. The memory is taken first, so that nothing can fail later.
+
+int lock_change(struct file *file, const struct lock_request *r, bool patient)
+{
+    struct record_lock *new = heap_alloc(&heap, sizeof *new);
+    struct record_lock *spare = heap_alloc(&heap, sizeof *spare);
+    int error = new && spare ? lock_read(file, r, new) : -ENOLCK;
+    u32 access = file->flags & O_ACCESS;
+
+    if (!error && ((r->kind == LOCK_READ && access == O_WRITE_ONLY) ||
+                   (r->kind == LOCK_WRITE && access == 0)))
+        error = -EBADF;
+    if (!error)
+        error = lock_wait(file->node, new, patient);
+    if (!error) {
+        lock_set(file->node, new, spare);
+        return 0;
+    }
+    heap_free(&heap, new);
+    heap_free(&heap, spare);
+    return error;
+}
+
+// Asking for what is in the way, and the call itself, which is a part of
+// `fcntl`: to ask (5), to set (6), and to set and wait (7).
+
+#define F_GETLK 5
+#define F_SETLK 6
+#define F_SETLKW 7
+
+int lock_ask(const struct file *file, struct lock_request *r)
+{
+    struct record_lock wanted, *l;
+    int error = r->kind == LOCK_NONE ? -EINVAL : lock_read(file, r, &wanted);
+
+    if (error)
+        return error;
+    l = lock_find(file->node, &wanted);
+    if (!l)
+        r->kind = LOCK_NONE;
+    else
+        *r = (struct lock_request){.kind = (s16)l->kind, .start = (s64)l->start,
+                                   .size = l->last == ~0UL >> 1 ? 0
+                                               : (s64)(l->last - l->start) + 1,
+                                   .pid = l->owner->pid};
+    return 0;
+}
+
+// The request is at the program's address `argument`; `file` may be NULL.
+
+s64 lock_control(struct file *file, u64 request, vaddr argument)
+{
+    struct lock_request r;
+    int error;
+
+    if (!file || !file->node)
+        return file ? -ENOLCK : -EBADF;
+    if (sys_copy_in(&r, argument, sizeof r))
+        return -EFAULT;
+    if (request != F_GETLK) {
+        object_get(&file->object);
+        error = lock_change(file, &r, request == F_SETLKW);
+        object_put(&file->object);
+        return error;
+    }
+    error = lock_ask(file, &r);
+    return error ? error : sys_copy_out(argument, &r, sizeof r);
+}
+
+// A descriptor is closed. (If its table is not that of the program that
+// runs, it is that of a copy that has failed, which has no locks.)
+
+void file_close(struct file *file, const struct handle *h)
+{
+    const struct handle_table *t = user.current->handles;
+    struct record_lock **place = &file->node->locks;
+
+    if (!*place || h < t->entry || h >= t->entry + t->count)
+        return;
+    while (*place)
+        if ((*place)->owner == process_current())
+            lock_remove(place);
+        else
+            place = &(*place)->next;
+    sched_wake(&vfs.lock_waiters);
+}
+
 const struct file_operations file_operations = {
     .read = file_read, .write = file_write, .seek = file_seek, .list = file_list,
-    .status = file_tell_status};
+    .status = file_tell_status, .close = file_close};
 struct object_type file_type = {.name = "file", .destroy = file_destroy,
                                 .file = &file_operations};
 
@@ -13758,12 +14023,13 @@ int signal_push(struct process *p, struct trap_frame *f, const struct signal_inf
 #define SYS_READV 19
 #define SYS_WRITEV 20
 #define SYS_WAIT4 61
+#define SYS_FCNTL 72
 #define SYS_WAITID 247
 
 bool signal_can_restart(u64 call)
 {
     return call <= SYS_WRITE || call == SYS_READV || call == SYS_WRITEV || call == SYS_WAIT4 ||
-           call == SYS_WAITID;
+           call == SYS_WAITID || call == SYS_FCNTL; /* which waits for locks only */
 }
 
 void signal_restart(struct trap_frame *f, u64 flags)
@@ -15751,6 +16017,9 @@ s64 sys_fcntl(struct trap_frame *f)
     case F_SETFL:
         file->flags = (file->flags & ~(u32)FLAGS_CHANGE) | ((u32)f->rdx & FLAGS_CHANGE);
         return 0;
+    case F_GETLK:
+    case F_SETLK:
+    case F_SETLKW: return lock_control(file, f->rsi, f->rdx);
     case F_GETPIPE_SZ: return pipe_is_end(h->object) ? PIPE_SIZE : -EBADF;
     case F_SETPIPE_SZ:
         if (!pipe_is_end(h->object))
@@ -16384,7 +16653,7 @@ const struct system_call proc_calls[] = {
     {22, sys_pipe}, {23, sys_select}, {32, sys_dup}, {33, sys_dup2}, {34, sys_pause},
     {36, sys_getitimer}, {37, sys_alarm}, {38, sys_setitimer}, {56, sys_clone}, {57, sys_fork},
     {58, sys_fork}, {59, sys_execve}, {SYS_WAIT4, sys_wait4}, {62, sys_kill}, {63, sys_uname},
-    {72, sys_fcntl}, {96, sys_gettimeofday}, {97, sys_getrlimit}, {98, sys_getrusage},
+    {SYS_FCNTL, sys_fcntl}, {96, sys_gettimeofday}, {97, sys_getrlimit}, {98, sys_getrusage},
     {99, sys_sysinfo}, {100, sys_times}, {102, sys_zero}, {104, sys_zero}, {107, sys_zero},
     {108, sys_zero}, {109, sys_setpgid}, {111, sys_getpgrp}, {112, sys_setsid},
     {121, sys_getpgid},

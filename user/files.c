@@ -859,6 +859,109 @@ static void ask_places(void)
     unlink("places");
 }
 
+// ## Locks {#files-locks}
+//
+// A lock is asked for by a child, since nobody is in his own way.
+
+struct lock {
+    s16 kind, from;              /* 0 to read, 1 to write, 2 none */
+    s64 start, size;
+    u32 owner, pad;
+};
+
+static long lock(int fd, int what, int kind, s64 start, s64 size)
+{
+    struct lock l = {(s16)kind, 0, start, size, 0, 0};
+
+    return fcntl(fd, what, (long)&l);
+}
+
+// What is in the way of somebody who wants to write from `start` on?
+
+static void say_lock(int fd, s64 start)
+{
+    struct lock l = {1, 0, start, 0, 0, 0};
+    long child;
+
+    sink_flush(&out);
+    child = fork();
+    if (!child) {
+        fcntl(fd, 5, (long)&l);
+        if (l.kind == 2)
+            say(" none");
+        else
+            say(" %d:%ld+%ld%s", l.kind, l.start, l.size,
+                l.owner == (u32)syscall3(110, 0, 0, 0) ? "" : "?");
+        sink_flush(&out);
+        exit(0);
+    }
+    wait4(child, NULL, 0);
+}
+
+// Locks of one process grow together, and can be cut.
+
+static void ask_parts(void)
+{
+    int fd = create("locks"), other;
+
+    tell("locks:", lock(fd, 6, 1, 10, 10)), say_lock(fd, 0);
+    tell(", longer:", lock(fd, 6, 1, 20, 5)), say_lock(fd, 0);
+    tell(", a hole:", lock(fd, 6, 2, 12, 2)), say_lock(fd, 0), say_lock(fd, 12);
+    tell(", to read:", lock(fd, 6, 0, 16, 2)), say_lock(fd, 14), say_lock(fd, 16);
+    say_lock(fd, 18);
+    tell(", to the end:", lock(fd, 6, 0, 22, 0)), say_lock(fd, 22);
+    tell(", all:", lock(fd, 6, 1, 0, 0)), say_lock(fd, 5);
+    tell(", before 8:", lock(fd, 6, 2, 8, -3)), say_lock(fd, 0), say_lock(fd, 5);
+    other = (int)open("locks", O_RDONLY, 0);
+    tell("\nnot open for that:", lock(other, 6, 1, 0, 1));
+    tell(", wrong:", lock(fd, 6, 3, 0, 1));
+    tell("", lock(fd, 6, 1, -1, 1));
+    tell("", lock(fd, 5, 2, 0, 1));
+    tell("", lock(99, 6, 1, 0, 1));
+    close(other);
+    say(", another descriptor was closed:"), say_lock(fd, 0);
+    say("\n");
+    close(fd);
+    unlink("locks");
+}
+
+// Children that want what we have: at once, or when they can; and two that
+// want what the other has.
+
+static void ask_lock_waits(void)
+{
+    int fd = create("locks"), ends[2];
+    long child, result;
+
+    pipe(ends);
+    lock(fd, 6, 1, 0, 10);
+    child = fork();
+    if (!child) {
+        result = lock(fd, 6, 1, 5, 1);
+        write(ends[1], &result, sizeof result);
+        result = lock(fd, 7, 1, 5, 1);
+        write(ends[1], &result, sizeof result);
+        lock(fd, 6, 0, 20, 1);
+        result = lock(fd, 7, 0, 15, 1);
+        exit(result ? 2 : 1);
+    }
+    read(ends[0], &result, sizeof result);
+    tell("at once:", result);
+    lock(fd, 6, 1, 15, 1);
+    pause_for(20);
+    lock(fd, 6, 2, 0, 10);
+    read(ends[0], &result, sizeof result);
+    tell(", later:", result);
+    pause_for(50);
+    tell(", in a circle:", lock(fd, 7, 1, 20, 1));
+    lock(fd, 6, 2, 0, 0);
+    wait4(child, NULL, 0);
+    tell(", its end:", lock(fd, 6, 1, 0, 0));
+    say("\n");
+    close(fd), close(ends[0]), close(ends[1]);
+    unlink("locks");
+}
+
 // ## The terminal {#files-terminal}
 //
 // `files terminal` asks about the terminal that it is started at, while
@@ -955,6 +1058,7 @@ int main(int count, char **words)
     ask_links(), ask_links_to_links(), ask_folders();
     ask_set_times(), ask_times(), ask_folder_times();
     ask_sizes(), ask_numbers(), ask_places();
+    ask_parts(), ask_lock_waits();
     chdir("..");
     tell("all files are gone:", rmdir("files"));
     say("\n");
