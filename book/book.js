@@ -26,7 +26,27 @@ $("#theme").onclick = () => {
     try { localStorage.setItem("theme", root.dataset.theme); } catch (e) { /* private window */ }
 };
 
-// ---- Search: all words must occur; titles count more than text ----
+// ---- A line's number leads to its page, or to the nearest place above it ----
+
+async function toLine() {
+    const [, start, number] = location.hash.match(/^#([\w-]*?)L(\d+)$/) ?? [];
+    if (!number || document.getElementById(location.hash.slice(1))) return;
+    const file = (await load("lines.js", "lines"))[start];
+    if (!file || +number < 1 || +number > file[1]) return;
+    const [, page] = file[2].findLast((one) => one[0] <= number) ?? file[2][0];
+    if (page !== location.pathname.split("/").pop()) {
+        location.replace(page + location.hash);
+        return;
+    }
+    let at = +number;
+    while (at && !document.getElementById(`${start}L${at}`)) at--;
+    if (at) location.replace(`#${start}L${at}`);
+}
+
+addEventListener("hashchange", toLine);
+toLine();
+
+// ---- Search ----
 
 const input = $("#search input"), results = $("#results");
 
@@ -34,38 +54,16 @@ function escaped(text) {
     return text.replace(/[&<>"]/g, (c) => "&#" + c.charCodeAt(0) + ";");
 }
 
-function excerpt(text, words) {
-    const near = text.toLowerCase().indexOf(words[0]) - 60;
-    const at = near > 0 ? text.lastIndexOf(" ", near) + 1 : 0;
-    const marks = new RegExp(words.map((w) => w.replace(/[^\w\s]/g, "\\$&")).join("|"), "gi");
-    let out = "", last = 0;
-    const piece = text.slice(at, at + 200);
-    for (const found of piece.matchAll(marks)) {
-        out += escaped(piece.slice(last, found.index)) + "<mark>" + escaped(found[0]) + "</mark>";
-        last = found.index + found[0].length;
-    }
-    return out + escaped(piece.slice(last));
-}
-
 async function search() {
-    const words = input.value.toLowerCase().split(/\s+/).filter(Boolean);
-    if (!words.length) { results.hidden = true; return; }
-    const sections = await load("search.js", "sections");
-    const hits = [];
-    for (const [page, id, title, text] of sections) {
-        const t = title.toLowerCase(), b = text.toLowerCase();
-        let score = 0;
-        for (const word of words) {
-            const times = b.split(word).length - 1, inTitle = t.includes(word);
-            if (!times && !inTitle) { score = 0; break; }
-            score += Math.min(times, 20) + 50 * inTitle;
-        }
-        if (score) hits.push([score, page, id, title, text]);
-    }
-    hits.sort((a, b) => b[0] - a[0]);
-    results.innerHTML = hits.slice(0, 30).map(([, page, id, title, text]) =>
-        `<a href="${page}#${id}">${escaped(title)}<small>${excerpt(text, words)}</small></a>`)
-        .join("") || "<p>Nothing found.</p>";
+    const question = input.value.trim();
+    if (!question) { results.hidden = true; return; }
+    await Promise.all([load("search.js", "sections"), load("lines.js", "lines")]);
+    const { said, hits } = (await load("find.js", "find"))(question);
+    if (question !== input.value.trim()) return;
+    if (!hits.length) said.unshift("Nothing found.");
+    results.innerHTML = said.map((text) => `<p>${escaped(text)}</p>`).join("") +
+        hits.map(({ href, title, text, html = escaped(text) }) =>
+            `<a href="${href}">${escaped(title)}<small>${html}</small></a>`).join("");
     results.hidden = false;
 }
 

@@ -171,6 +171,15 @@ def tied(node):
     return out
 
 
+def is_listing(block):
+    return block["t"] == "CodeBlock" and "listing" in block["c"][0][1]
+
+
+def letters(text):
+    """What is left of a text without its markup, and the number or dash of its list."""
+    return re.sub(r"[^a-z0-9]+", "", re.sub(r"^\s*(\d+\.|-)\s", "", text.lower()))
+
+
 def attributes(node):
     """(id, classes, {key: value}) of a Div, CodeBlock, Header, Span ..."""
     where = node["c"][1] if node["t"] == "Header" else node["c"][0]
@@ -183,13 +192,14 @@ class Part:
     """A chapter, or what stands in the place of one."""
 
     def __init__(self, header):
-        self.id = header["c"][1][0]
+        self.header, self.id = header, header["c"][1][0]
         text = plain(header["c"][2])
         found = re.match(r"(Chapter (\d+)|Appendix (\w)|(Prologue))\. (.*)", text)
         self.label, self.title = (found[1], found[5]) if found else ("", text)
         self.number = (found[2] or found[3] or "P") if found else ""
         self.page = self.id.removeprefix("ch-") + ".html"
         self.blocks, self.sections = [], []
+        self.at, self.lines = None, []      # anchors of its title and of each of its blocks
 
     def full(self):
         return f"{self.label}. {self.title}" if self.label else self.title
@@ -212,6 +222,7 @@ class Book:
         self.blocks = json.loads(pandoc("-f", "book/reader.lua", "-t", "json", "--preserve-tabs",
                                         *self.files, root=root))["blocks"]
         self.split(self.blocks)
+        self.find_lines()
         self.add(back.hunts(self))
         self.place()
         self.check_headings()
@@ -262,6 +273,43 @@ class Book:
                                       plain(block["c"][2]), block["c"][1][0])
                     part.sections.append(section)
                     self.sections[section.id] = section
+
+    def find_lines(self):
+        """The line where each block of prose begins. pandoc does not tell, so we look for the
+        block's first letters among the paragraphs that stand above the next listing."""
+        paragraphs = [(file, *one) for file in self.files for one in self.paragraphs(file)]
+        order, at = {file: n for n, file in enumerate(self.files)}, 0
+        listings = [(order[keys["file"]], int(keys["startFrom"])) for keys in (
+            attributes(b)[2] for b in self.blocks if is_listing(b))] + [(len(order), 0)]
+        found = {}
+        for block in self.blocks:
+            if is_listing(block):
+                listings.pop(0)
+                continue
+            start = letters(plain(block))[:24]
+            for n in range(at, len(paragraphs)) if start else ():
+                file, line, text = paragraphs[n]
+                if (order[file], line) > listings[0]:
+                    break
+                if text.startswith(start):
+                    found[id(block)], at = anchor(file, line), n + 1
+                    break
+        for part in self.parts:
+            part.at = found.get(id(part.header))
+            part.lines = [found.get(id(block)) for block in part.blocks]
+            self.where.update((one, part) for one in (part.at, *part.lines) if one)
+
+    def paragraphs(self, file):
+        """(line, letters) of each paragraph in the prose of a file."""
+        mark, first, text = "# " if file == "Makefile" else "// ", 0, ""
+        for number, line in enumerate([*self.names.text[file], ""], 1):
+            if line.startswith(mark):
+                first = first or number
+                text += line[len(mark):] + "\n"
+            elif first:
+                text = re.sub(r"^:::.*|\]\([^)]*\)|\{[#.].*?\}", "", text, flags=re.M)
+                yield first, letters(text)
+                first, text = 0, ""
 
     def add(self, lines):
         """Parts that are not in the sources, but made of other files, or of all the rest."""

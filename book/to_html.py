@@ -106,9 +106,25 @@ class Html:
     def place(self, node):
         return node
 
+    @staticmethod
+    def mark(id):
+        return f'<span class="at" id="{id}"></span>'
+
+    def marked(self, block, id):
+        """A block to which the number of its first line leads."""
+        if not (id and self.pages):
+            return [block]
+        if block["t"] == "Para":
+            return [element("Para", [raw("html", self.mark(id)), *block["c"]])]
+        if block["t"] == "Header":
+            level, about, text = block["c"]
+            return [element("Header", level, about, [raw("html", self.mark(id)), *text])]
+        return [raw("html", self.mark(id) + "\n"), block]
+
     def chapter(self, part):
+        at = self.mark(part.at) if self.pages and part.at else ""
         label = f'<span class="label">{part.label}</span> ' if part.label else ""
-        return raw("html", f'<h1 id="{part.id}">{label}{quiet(part.title)}</h1>\n')
+        return raw("html", f'<h1 id="{part.id}">{at}{label}{quiet(part.title)}</h1>\n')
 
     def heading(self, node, section):
         if section and section.number:
@@ -196,7 +212,8 @@ def render(book, part, form, page=None):
         return None
 
     blocks, open_section = [form.chapter(part)], book.sections[part.id]
-    for block in model.tied(part.blocks) + [None]:
+    lines = part.lines or [None] * len(part.blocks)
+    for block, line in zip(model.tied(part.blocks) + [None], [*lines, None]):
         ends = block is None or block["t"] == "Header" and (
             block["c"][0] < 3 or block["c"][1][0].endswith("-exercises"))
         if ends:
@@ -204,7 +221,7 @@ def render(book, part, form, page=None):
                 blocks.append(form.defines(open_section, page))
             open_section = block and book.sections.get(block["c"][1][0])
         if block:
-            blocks += model.walk([block], visit)
+            blocks += model.walk(form.marked(block, line), visit)
     return blocks
 
 
@@ -285,21 +302,56 @@ def names_js(book):
     return "rustica.names = " + json.dumps(data, separators=(",", ":"), sort_keys=True) + ";\n"
 
 
+def lines_js(book):
+    """{start of its ids: [file, last line, [[first line, page, section], ...]]} of each file"""
+    data = {}
+    for file in book.files:
+        data[anchor(file, 0)[:-2]] = [file, len(book.names.text[file]), [
+            [line, s.part.page, f"{s.number} {s.title}".strip()] for line, s in book.starts[file]]]
+    return "rustica.lines = " + json.dumps(data, separators=(",", ":")) + ";\n"
+
+
+WEIGHTS = {"Chapter": 1, "Prologue": 1, "Appendix": 0.5}
+
+
 def search_js(book):
-    """[[page, id, number and title, text]] of all sections; what is folded is for no one
-    who has not asked."""
+    """[[page, id, number and title, text, terms it explains, names it defines, weight]] of all
+    sections; what is folded is for no one who has not asked, and the index is one itself."""
     data = []
     for part in book.parts:
-        section, text = book.sections[part.id], []
-        for block in part.blocks + [None]:
+        weight = next((w for kind, w in WEIGHTS.items() if part.label.startswith(kind)),
+                      0.3 if part.number == "" and part.id != "preface" else 1)
+        section, text, terms = book.sections[part.id], [], []
+        for block in part.blocks + [None] if part.id != "names" else ():
             if block is None or block["t"] == "Header" and block["c"][1][0] in book.sections:
-                data.append([part.page, section.id, f"{section.number} {section.title}".strip(),
-                             re.sub(r"\s+", " ", " ".join(text)).strip()])
+                title = section.title if section.number == section.title else \
+                    f"{section.number} {section.title}".strip()
+                data.append([part.page, section.id, title,
+                             re.sub(r"\s+", " ", " ".join(text)).strip(), terms,
+                             [[titled(n), anchor(n.file, n.line)] for n in section.defines],
+                             weight])
                 section = block and book.sections[block["c"][1][0]]
-                text = []
+                text, terms = [], []
             elif block["t"] != "Div" or "folded" not in attributes(block)[1]:
                 text.append(plain(block))
-    return "rustica.sections = " + json.dumps(data, separators=(",", ":")) + ";\n"
+                if block["t"] == "Para":
+                    terms += emphasized(block["c"])
+    synonyms = [[part.strip() for part in re.split("[:,]", line)] for line in
+                (book.root / "book/synonyms.txt").read_text().splitlines() if line[:1] not in "#"]
+    return f"rustica.sections = {json.dumps(data, separators=(',', ':'))};\n" \
+           f"rustica.synonyms = {json.dumps(synonyms)};\n"
+
+
+def titled(name):
+    return f"{name.kind} {name.name}" if name.kind in ("struct", "union", "enum") else name.shown
+
+
+def emphasized(inlines):
+    """Words in italics or bold: there a text explains them."""
+    out = []
+    model.walk(inlines, lambda node: out.append(plain(node)) if node["t"] in ("Emph", "Strong")
+               and len(plain(node).split()) < 5 else None)
+    return out
 
 
 def build(book, write, pool):
@@ -309,6 +361,7 @@ def build(book, write, pool):
     for part, text in zip(book.parts, pool.map(lambda p: page(book, template, p), book.parts)):
         write(part.page, text)
     write("names.js", names_js(book))
+    write("lines.js", lines_js(book))
     write("search.js", search_js(book))
-    for file in "book.css", "book.js", "picture.svg":
+    for file in "book.css", "book.js", "find.js", "picture.svg":
         write(file, (book.root / "book" / file).read_text())

@@ -113,6 +113,9 @@ class Latex:
         return [raw("latex", "\\hyperlink{%s}{" % target[1:]), *node["c"][1],
                 raw("latex", "}\\bookpage{%s}" % target[1:])]
 
+    def marked(self, block, line):
+        return [block]
+
     def place(self, node):
         id = attributes(node)[0]
         return [raw("latex", f"\\hypertarget{{{id}}}{{}}\\phantomsection\\label{{{id}}}"),
