@@ -32,11 +32,14 @@ mirror()
 
 bootstrap()
 {
+    local proxy=${http_proxy:-$(apt-config shell p Acquire::http::Proxy | cut -d\' -f2)}
+
     [ ! -e $D/$1/.whole ] || return 0
     $root rm -rf $D/$1
-    http_proxy=$(apt-config shell p Acquire::http::Proxy | cut -d\' -f2) \
-        $root debootstrap --variant=minbase --include=sudo,make,ca-certificates \
-        $1 $D/$1 $(mirror)
+    $root env http_proxy="$proxy" PATH=$PATH:/usr/sbin:/sbin debootstrap --variant=minbase \
+        --include=sudo,make,ca-certificates $1 $D/$1 $(mirror)
+    apt-config dump Acquire | sed -n '/[Pp]roxy\|Valid-Until/p' |
+        $root tee $D/$1/etc/apt/apt.conf.d/as-here
     $root touch $D/$1/.whole
 }
 
