@@ -61,8 +61,8 @@ class Machine:
     """QEMU, which ends when we do."""
 
     def __init__(self):
-        self.process = self.folder = self.serial = None
-        self.off = False
+        self.process = self.folder = self.serial = self.end = None
+        self.over = ""          # why it cannot go on: a sentence
         self.facts = {}         # what `make gdb-machine` has told
 
     def path(self, name):
@@ -102,7 +102,6 @@ class Machine:
 
     def launch(self, options):
         self.stop()
-        self.off = False
         self.folder = tempfile.mkdtemp(prefix="rustica-gdb.")
         options = ["-S", "-no-shutdown", *options]
         for name in "gdb", "serial", "monitor":
@@ -149,8 +148,15 @@ class Machine:
         if gdb.selected_inferior().pid:
             quietly("disconnect")
         self.start()
+        self.attach(self.path("gdb"), base)
+
+    def attach(self, place, base=KERNEL_BASE):
+        self.over = ""
         self.load_symbols(base)
-        silently("target remote " + self.path("gdb"))
+        silently("target remote " + place)
+        if not self.end:        # no `delete` deletes this one
+            self.end = gdb.Breakpoint("boot_exit", gdb.BP_HARDWARE_BREAKPOINT, internal=True)
+            self.end.silent = True
 
     def load_symbols(self, base=KERNEL_BASE):
         """By add-symbol-file, so that GDB also reads code in the file: it looks at code
@@ -1166,8 +1172,7 @@ def join(words):
     machine.build([w if "=" in w else "CH=" + w for w in words[1:]])
     if gdb.selected_inferior().pid:
         quietly("disconnect")
-    machine.load_symbols()
-    silently("target remote " + words[0])
+    machine.attach(words[0])
     go_to_main()
 
 
@@ -1251,8 +1256,7 @@ def play(words):
     path = words[0] if words else machine.facts.get("session", "")
     if not os.path.exists(path):
         raise Sorry("There is no session for this chapter.")
-    if machine.off:
-        raise Sorry("The machine is off. `run` starts it again, and there the session begins.")
+    check_power()
     wait = sys.stdin.isatty() and not os.environ.get("PLAY")
     if wait:
         say("Press Enter for each command.")
@@ -1491,20 +1495,43 @@ class Ends:
 
 def explain(event):
     frame = gdb.selected_frame()
+    if isinstance(event, gdb.BreakpointEvent) and event.breakpoints == [machine.end]:
+        gdb.execute("frame")
     if not frame.function():        # assembly, or a program that we have no symbols of
         try:
             gdb.write(quietly("x/i $pc"))
         except gdb.error:
             pass                    # there is no instruction yet
-    if isinstance(event, gdb.SignalEvent) and event.stop_signal == "SIGQUIT":
-        machine.off = True
-        say("The machine is off. Its memory can still be looked at; `run` starts it again.")
+    if frame.name() == "boot_exit" and register("rdi"):
+        machine.over = "The kernel has given up."
+    elif isinstance(event, gdb.SignalEvent) and event.stop_signal == "SIGQUIT":
+        machine.over = "A triple fault: the processor could not deliver an exception, and " \
+            "gave up." if triple_fault() else "The machine is off."
+    else:
+        return
+    machine.over += " Its memory can still be looked at; `run` starts the machine again."
+    say(machine.over)
+
+
+def triple_fault():
+    """QEMU has said so in a log of its own."""
+    log = pathlib.Path(machine.facts["log"]).with_suffix(".qemu")
+    return log.exists() and "Triple fault" in log.read_text(errors="replace")
+
+
+class CheckPower(gdb.Command):
+    """Runs before what would wait for a machine that does not go on, or end it."""
+
+    def __init__(self):
+        super().__init__("check-power", gdb.COMMAND_OBSCURE)
+
+    def invoke(self, text, from_tty):
+        check_power()
 
 
 def check_power():
-    """Called before what would make GDB wait for a machine that is off."""
-    if machine.off:
-        raise Sorry("The machine is off. `run` starts it again.")
+    if machine.over:
+        raise Sorry(machine.over)
 
 
 # ---- Here we go --------------------------------------------------------------
@@ -1519,9 +1546,10 @@ for name, function_of in {
         "session": play, "hint": hint}.items():
     Command(name, function_of)
 Run()
+CheckPower()
 register_printers()
 for name in "continue step next stepi nexti finish until advance jump".split():
-    gdb.execute(f"define hook-{name}\npython check_power()\nend")
+    gdb.execute(f"define hook-{name}\ncheck-power\nend")
 gdb.frame_filters["ends"] = Ends()
 gdb.events.stop.connect(explain)
 for setting in ("confirm off", "print null-stop on", "pagination off", "print pretty on",

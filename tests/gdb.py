@@ -102,6 +102,31 @@ def across_traps(t):
     t.expect(r"^#0 .*sched_begin \(.*\n#1 .* thread_begin \(\)\n#2  0x0+40\w+ in ", said[-1][1])
 
 
+STEPS = "continue\nc\nstep\nnext\nstepi\nnexti\nfinish\nuntil\nadvance boot_start\n"
+
+
+@test
+def after_the_end(t):
+    """A machine that has panicked, met a triple fault or is off can be examined, `delete` or
+    not; what would make it go on says a sentence instead, and `run` starts it again."""
+    def end(sentence, commands, **variables):
+        said = tell(t, 1, commands + STEPS + "print boot.panics\nbacktrace\nrun\nbacktrace 1\n",
+                    **variables)
+        reached = [command for command, _ in said].index("continue")
+        t.expect(f"^{sentence} Its memory can still be looked at;", said[reached][1])
+        for command, answer in said[reached + 1:-4]:
+            t.expect(f"^{sentence} Its memory can still be looked at;[^\n]*\n\\Z", answer)
+        t.expect(r"^#0  ch01_main \(", said[-1][1])
+        return said[-4][1] + said[-3][1]
+
+    for first in "", "delete\n":
+        text = end("The kernel has given up.", first, OPT="provoke=assert")
+        t.expect(r"^\$\d+ = 1\n#0  boot_exit \(status=1\)(.*\n)*#\d+ .* provoke_assert \(\)", text)
+    end("The machine is off.", "delete\ntbreak boot_exit\ncontinue\n".replace("continue", "c"))
+    end("A triple fault: .*, and gave up.", "delete\ntbreak cpu_int3\nc\npython gdb.selected_"
+        "inferior().write_memory(int(gdb.parse_and_eval('&cpu.idt')), bytes(4096))\n")
+
+
 # ---- Commands --------------------------------------------------------------------
 
 @test
@@ -384,6 +409,7 @@ def terminal(t):
         two.type("continue\n", r"boot_exit .*\n(.|\n)*\(gdb\) ")
         two.type("continue\n", r"The machine is off(.|\n)*\(gdb\) ")
         two.type("step\n", r"The machine is off(.|\n)*\(gdb\) ")
+        t.check("Python" not in two.text and "Traceback" not in two.text, two.text[-800:])
         two.type("run\n", r"Temporary breakpoint \d+, ch01_main", r"\(gdb\) ")
         two.type("quit\n")
         await_end(t, two.qemu)
