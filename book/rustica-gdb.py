@@ -12,6 +12,7 @@ the command with a sentence.
 
 import bisect
 import ctypes
+import difflib
 import os
 import pathlib
 import re
@@ -61,7 +62,9 @@ class Machine:
     """QEMU, which ends when we do."""
 
     def __init__(self):
-        self.process = self.folder = self.serial = self.end = None
+        self.process = self.folder = self.serial = None
+        self.end = None         # a breakpoint where the kernel ends
+        self.arrival = None     # one where an image begins that has moved
         self.over = ""          # why it cannot go on: a sentence
         self.facts = {}         # what `make gdb-machine` has told
 
@@ -147,6 +150,7 @@ class Machine:
         """Starts the machine and connects to it; the image's symbols are at `base`."""
         if gdb.selected_inferior().pid:
             quietly("disconnect")
+        self.forget_arrival()
         self.start()
         self.attach(self.path("gdb"), base)
 
@@ -157,6 +161,11 @@ class Machine:
         if not self.end:        # no `delete` deletes this one
             self.end = gdb.Breakpoint("boot_exit", gdb.BP_HARDWARE_BREAKPOINT, internal=True)
             self.end.silent = True
+
+    def forget_arrival(self):
+        if self.arrival and self.arrival.is_valid():
+            self.arrival.delete()
+        self.arrival = None
 
     def load_symbols(self, base=KERNEL_BASE):
         """By add-symbol-file, so that GDB also reads code in the file: it looks at code
@@ -181,11 +190,22 @@ class Machine:
         return answer
 
     def type(self, text):
-        """The serial line takes the text as fast as the kernel reads it, so it stays open."""
+        """The serial line takes the text as fast as the kernel reads it, so it stays open.
+        And as what the kernel writes there is on our console already, somebody throws it
+        away: else the line fills up, and the kernel waits."""
         if not self.serial:
             self.serial = socket.socket(socket.AF_UNIX)
             self.serial.connect(self.path("serial"))
+            threading.Thread(target=drain, args=(self.serial,), daemon=True).start()
         self.serial.sendall(text.encode())
+
+
+def drain(line):
+    try:
+        while line.recv(FRAME):
+            pass
+    except OSError:
+        pass
 
 
 def front_end():
@@ -941,38 +961,45 @@ TRAPS = ["#DE divide error", "#DB debug", "NMI", "#BP breakpoint", "#OF overflow
 
 
 def find_trap():
-    """The frame that some function on the stack was given, else the highest there is."""
-    frame, deep = gdb.selected_frame(), 0
-    while frame and deep < 50:
-        for name in "f", "frame":
-            try:
-                value = frame.read_var(name)
-                if "struct trap_frame *" in str(value.type):
-                    return int(value)
-                if str(value.type) == "struct trap_frame":
-                    return int(value.address)
-            except (ValueError, gdb.error):
-                pass
-        try:
-            frame, deep = frame.older(), deep + 1
-        except gdb.error:
-            break
-    top = variable("cpu").tss.rsp[0]
-    if not top:
-        raise Sorry("No trap has happened, and there is no stack for one.")
-    return top - type_named("struct trap_frame").sizeof
+    """The nearest frame on the stack: one that a function was given, or was called below."""
+    try:
+        frame = gdb.selected_frame()
+        for _ in range(200):
+            if not frame:
+                break
+            if frame.type() == gdb.SIGTRAMP_FRAME:
+                return int(frame.read_register("rsp"))
+            for parameter in parameters(frame):
+                if str(parameter.type.unqualified()) == "struct trap_frame *":
+                    return int(parameter.value(frame))
+            frame = frame.older()
+    except gdb.error:
+        pass
+    raise Sorry("No trap or system call has led here. `rustica trap EXPRESSION` shows a frame "
+                "that lies elsewhere.")
+
+
+def parameters(frame):
+    if not frame.function():
+        return []
+    block = frame.block()
+    while not block.function:
+        block = block.superblock
+    return [symbol for symbol in block if symbol.is_argument]
 
 
 def show_trap(words):
     """rustica trap [EXPRESSION]: the frame that a trap or system call left on the stack.
 
-    By default the one that a function on the stack was given, or else the one that
-    the next trap from ring 3 would make or the last one has made."""
+    By default the one by which the functions on the stack were called, the innermost
+    if there are several."""
     f = structure(words, "trap_frame", lambda: View(type_named("struct trap_frame"), find_trap()))
     vector = f.vector
     what = f"system call {f.rax}" if vector == 256 else \
         f"exception {vector}, {TRAPS[vector]}" if vector < len(TRAPS) else f"vector {vector}"
     say(f"trap: {what}, error code {f.error:#x}, from ring {f.cs & 3}, frame at {f._address:#x}")
+    if vector > 256 or f.cs not in (0x08, 0x23):
+        say(f"trap: WRONG: no trap has made this: its CS is {f.cs:#x}")
     if vector == 14:
         say(f"  attempt to {'execute' if f.error & 16 else 'write' if f.error & 2 else 'read'} "
             f"{register('cr2'):#x}, which {'forbids it' if f.error & 1 else 'is not mapped'}")
@@ -985,6 +1012,8 @@ def show_trap(words):
 def show_syscalls(words):
     """rustica syscalls: which system call is which function (chapter 7)."""
     user = variable("user")
+    if not any(user.call):
+        say("syscalls: none yet; chapters enter theirs when they begin")
     for name, first in ("call", 0), ("own_call", 0x1000):
         table = getattr(user, name)
         for i in range(len(table)):
@@ -1209,24 +1238,24 @@ def show_efi(words):
     say(f"It puts it at {start:#x}. Now with a breakpoint there.")
     break_once(words[0] if words else "efi_main")
     quietly(f"thbreak *{there:#x}")
-    gdb.events.stop.connect(move_symbols)
+    machine.arrival = gdb.breakpoints()[-1]
     gdb.flush()
     gdb.execute("continue")
 
 
-def move_symbols(event):
+def move_symbols():
     """The image has moved to its final address: so do the symbols."""
-    if register("rip") >= KERNEL_BASE:
-        gdb.events.stop.disconnect(move_symbols)
-        machine.load_symbols()
-        say("The image has moved to its own address, and its symbols with it.")
-        gdb.execute("frame")
+    machine.forget_arrival()
+    machine.load_symbols()
+    say("The image has moved to its own address, and its symbols with it.")
+    gdb.execute("frame")
 
 
 def type_text(words):
     """rustica type TEXT: types a line at the machine's serial line."""
+    check_power()
     if not machine.process:
-        raise Sorry("There is no machine.")
+        raise Sorry("There is no machine of ours; one that waited has a serial line of its own.")
     machine.type(" ".join(words) + "\n")
 
 
@@ -1317,7 +1346,12 @@ class Rustica(gdb.Command):
         super().__init__("rustica", gdb.COMMAND_USER, prefix=True)
 
     def invoke(self, text, from_tty):
-        gdb.execute("help rustica")
+        if not text:
+            return gdb.execute("help rustica")
+        word = text.split()[0]
+        near = difflib.get_close_matches(word, COMMANDS, cutoff=0.5)
+        guess = f"; did you mean {' or '.join(near)}?" if near else "."
+        raise Sorry(f"There is no `rustica {word}`{guess} `help rustica` lists all.")
 
 
 class Command(gdb.Command):
@@ -1494,6 +1528,8 @@ class Ends:
 
 
 def explain(event):
+    if machine.arrival and register("rip") >= KERNEL_BASE:
+        move_symbols()
     frame = gdb.selected_frame()
     if isinstance(event, gdb.BreakpointEvent) and event.breakpoints == [machine.end]:
         gdb.execute("frame")
@@ -1536,14 +1572,15 @@ def check_power():
 
 # ---- Here we go --------------------------------------------------------------
 
-Rustica()
-for name, function_of in {
+COMMANDS = {
         "boot": boot, "restart": restart, "join": join, "efi": show_efi, "type": type_text,
         "user": load_user,
         "zones": show_zones, "pmm": show_pmm, "heap": show_heap, "vmo": show_vmo, "elf": show_elf,
         "as": show_as, "walk": show_walk, "trap": show_trap, "syscalls": show_syscalls,
         "handles": show_handles, "ps": show_ps, "files": show_files,
-        "session": play, "hint": hint}.items():
+        "session": play, "hint": hint}
+Rustica()
+for name, function_of in COMMANDS.items():
     Command(name, function_of)
 Run()
 CheckPower()

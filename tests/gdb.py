@@ -337,15 +337,57 @@ def too_early(t):
                 (answer.strip() or not command.startswith("rustica")), f"{command}\n{answer}")
 
 
+def unprepared(ch, t):
+    """At the first line of a chapter nothing of it is there: each command says a sentence, or
+    what there is, with any words."""
+    words = ["", " 0", " 1", " $rip", " &boot", " boot", " nosuch", " *(char *)8", " 1 +", " '",
+             " -1", " kernel", " all", " hello", " etc/motd", " 0xffff800000000000"]
+    text = "".join(f"rustica {command}{word}\n" for command in
+                   dict.fromkeys(c.split()[0] for c in KERNEL_COMMANDS) for word in words)
+    said = tell(t, ch, text + "rustica hint\nrustica session nosuch\nprint 6 * 7\n")
+    t.check(said[-1][1].endswith(" = 42\n"), f"GDB did not get to the end:\n{said[-1]}")
+    for command, answer in said:
+        t.check("Traceback" not in answer and "Python Exception" not in answer and
+                answer.strip(), f"{command}\n{answer}")
+    for command in "rustica trap", "rustica hint":
+        t.check(dict(said)[command].count("\n") == 1, f"{command}\n{dict(said)[command]}")
+
+
+for chapter in range(1, 13):
+    ALL.append((f"unprepared-ch{chapter:02}", functools.partial(unprepared, chapter)))
+
+
+@test
+def unknown_commands(t):
+    """What is no command of ours gets one line, with names that are like it."""
+    said = dict(tell(t, 1, "rustica hep\nrustica xyzzy\nrustica trap &boot_start\nrustica\n"))
+    t.check(said["rustica hep"].count("\n") == said["rustica xyzzy"].count("\n") == 1, str(said))
+    t.expect("did you mean heap", said["rustica hep"])
+    t.expect("^There is no `rustica xyzzy`", said["rustica xyzzy"])
+    t.expect("^trap: WRONG: no trap has made this", said["rustica trap &boot_start"])
+    t.expect("^rustica trap --", said["rustica"])
+
+
+@test
+def typing(t):
+    """What is typed is done, and somebody takes what comes back."""
+    said = tell(t, "", "tbreak tty_read\ncontinue\nrustica type ls -l /bin; ls -l /bin; poweroff\n"
+                       "continue\nprint boot.serial_stuck\n")
+    t.check(said[-2][1].count("poweroff") > 2, said[-2][1])
+    t.expect(r"^\$\d+ = false$", said[-1][1])
+
+
 @test
 def firmware(t):
-    """`rustica efi` finds the prologue, its lines and variables, and later the kernel's."""
+    """`rustica efi` finds the prologue, its lines and variables, and later the kernel's; and
+    the same once more."""
     for cold in "", "1":
-        said = tell(t, 1, "rustica efi\nwhile !efi.system\nnext\nend\n"
+        said = tell(t, 1, "rustica efi\nrustica efi\nwhile !efi.system\nnext\nend\n"
                           "print efi.system == system\nfinish\n"
                           "break boot_show_trap\ncontinue\n", COLD=cold)
         text = "".join(answer for _, answer in said)
-        t.expect(r"efi_main \(image=0x\w+, system=0x\w+\) at efi_main\.c:\d+$", text)
+        for _, answer in said[:2]:
+            t.expect(r"efi_main \(image=0x\w+, system=0x\w+\) at efi_main\.c:\d+$", answer)
         t.expect(r"^\$1 = 1$", text)
         t.expect(r"^#0  boot_start \(info=0x\w+\) at rustica\.c:\d+$", text)
         t.expect(r"boot_show_trap \(f=0x\w+\) at rustica\.c:\d+$", said[-1][1])
