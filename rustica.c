@@ -13557,7 +13557,9 @@ void ch11_main(void)
 // A **pipe** is a ring of bytes with two ends, each an object. Who reads
 // from an empty one waits; who writes to a full one waits; and when all
 // handles to one end are closed the other end learns of it, as the end of
-// the file or as an error.
+// the file or as an error. Who has other things to do than to wait is told
+// to try again, or asks beforehand, of several at once, [which of
+// them](#proc-poll) would not make him wait.
 //
 // A **signal** is a number that one process, or the kernel, sends to
 // another. It is noted, and looked at when the receiver is about to return
@@ -13578,6 +13580,7 @@ void ch11_main(void)
 //     ignored, blocked signals the same            the same
 //     pending signals, alarm   none                the same
 //     time used, children      none                the same
+//     locks on files           none                the same
 //
 // The invariants, walked by `proc_audit()`: *each process has a parent, or
 // is process 1; a group lies in one session, and a terminal belongs to one
@@ -15742,7 +15745,8 @@ void pipe_close_writer(struct object *o)
 }
 
 // Reading takes what is there, at least one byte; no bytes and no writers
-// is the end of the file. The ring is copied in at most two pieces.
+// is the end of the file, and no bytes but a writer may be an error: "try
+// again". The ring is copied in at most two pieces.
 
 s64 pipe_read(struct file *file, vaddr to, u64 size, u64 *offset)
 {
@@ -15774,9 +15778,11 @@ s64 pipe_read(struct file *file, vaddr to, u64 size, u64 *offset)
 
 // What fits into the ring as a whole waits until there is room for the
 // whole: if several write lines to one pipe, each arrives in one piece.
-// What does not fit waits for room for one byte. If nobody will ever read
-// it, the writer gets a signal which by default is the end of it; this is
-// how `yes | head` comes to an end.
+// What does not fit waits for room for one byte. (Who does not wait is
+// refused where he would have to: so the one goes in as a whole or not at
+// all, the other as far as it goes.) If nobody will ever read it, the
+// writer gets a signal which by default is the end of it; this is how `yes
+// | head` comes to an end.
 
 int pipe_wait(struct file *file, u64 size)
 {
