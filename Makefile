@@ -444,7 +444,8 @@ bench-speed: $(KERNEL) snapshot
 # (By `set -m`, Ctrl-C is for GDB alone; make would think that it is meant. A later
 # chapter's edit makes the source newer than this chapter's kernel, of which GDB would
 # warn, were it not touched. By `flock`, of two who start a session at once, one builds
-# and the other waits.)
+# and the other waits. Another debugger must read code from the file: where it places
+# breakpoints there is nothing in memory yet.)
 
 usual  = -O0 -g3 -w
 DEBUG  = $(usual)
@@ -486,8 +487,9 @@ gdb-wait:
 	@serial=stdio options="$(OPT)"; \
 	[ ! -t 0 ] || { serial=mon:stdio; echo "Leave QEMU with Ctrl-A X."; }; \
 	echo "Your debugger: target remote $(listen:unix:%=%)"; \
+	echo "               set trust-readonly-sections on"; \
 	echo "               add-symbol-file $B/BOOTX64.so -o 0xffffffff80000000"; \
-	$(QEMU) -serial $$serial $(boot.) -S -gdb $(listen)$(if $(PORT),,$(,)server=on$(,)wait=off)
+	exec $(QEMU) -serial $$serial $(boot.) -S -gdb $(listen)$(if $(PORT),,$(,)server=on$(,)wait=off)
 
 , := ,
 

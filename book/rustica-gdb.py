@@ -16,6 +16,7 @@ import difflib
 import os
 import pathlib
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -225,8 +226,33 @@ def leave(event=None):
     machine.stop()
 
 
+def makes():
+    """Whoever has started us by `make`: the processes."""
+    pid = os.getppid()
+    while pid > 1:
+        with open(f"/proc/{pid}/stat") as stat:
+            _, name, rest = re.split(r"[(](.*)[)]", stat.read())
+        if name == "make":
+            yield os.pidfd_open(pid)
+        pid = int(rest.split()[1])
+
+
+def leave_with(processes):
+    """If make is killed, we have no reason to stay, nor has the machine."""
+    wait = select.poll()
+    for process in processes:
+        wait.register(process, select.POLLIN)
+    wait.poll()
+    machine.stop()
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(2)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 machine = Machine()
 gdb.events.gdb_exiting.connect(leave)
+if started_by := list(makes()):
+    threading.Thread(target=leave_with, args=(started_by,), daemon=True).start()
 
 
 # ---- Reading memory ----------------------------------------------------------

@@ -463,6 +463,22 @@ def terminal(t):
 
 
 @test
+def killed_make(t):
+    """Whoever kills make need not look for its debugger and its machine."""
+    t.make("gdb-machine", CH=1)
+    for number in signal.SIGTERM, signal.SIGKILL:
+        terminal = start("CH=1")
+        try:
+            if number == signal.SIGTERM:
+                terminal.type("tbreak boot_show_trap\ncontinue\n", "Temporary breakpoint")
+            os.kill(terminal.pid, number)
+            for pid in terminal.qemu, terminal.gdb:
+                await_end(t, pid)
+        finally:
+            terminal.close()
+
+
+@test
 def machine_interface(t):
     """What .vscode/launch.json says to GDB: the same commands, in its own way."""
     t.make("gdb-machine", CH=1)
@@ -494,6 +510,18 @@ def machine_interface(t):
         front.close()
 
 
+def plain(t, said):
+    """A GDB without our commands that is told what `make gdb-server` says to tell it: its
+    breakpoint is behind the function's prologue, so it has found the code."""
+    lines = re.findall(r"^(?:Your debugger:)? +(target .*|set .*|add-.*)$", said, re.M)
+    lines += ["hbreak ch01_main", "info address ch01_main", "disconnect"]
+    text, patience = "", Patience(LIMIT)
+    while "breakpoint 1 at" not in text and not patience.over():
+        _, text = t.run("gdb", "-q", "-nx", "-batch", *(x for line in lines for x in ("-ex", line)))
+    at = t.expect(r"breakpoint 1 at (0x\w+): file", text)[1]
+    t.check(f"at address {at}" not in text, f"a breakpoint before the prologue:\n{text}")
+
+
 @test
 def server(t):
     """`make gdb-server` waits for any debugger, at a port or at a socket."""
@@ -506,6 +534,8 @@ def server(t):
         waiting = session.Terminal(["make", "gdb-server", "CH=1", *words], LIMIT)
         try:
             waiting.expect(f"target remote {re.escape(place)}\n")
+            waiting.expect(r" add-symbol-file \S+ -o 0x\w+\n")
+            plain(t, waiting.text)
             text, patience = "", Patience(LIMIT)
             while "ch01_main" not in text and not patience.over():
                 _, text = t.run("gdb", "-q", "-batch", "-x", "book/rustica-gdb.py", "-ex",
