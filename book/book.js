@@ -128,12 +128,48 @@ document.addEventListener("focusin", (event) => {
     if (link) show(link); else hide();
 });
 
+// ---- A listing is one stop of the keyboard. Enter goes to its names, Escape comes back ----
+
+document.addEventListener("keydown", (event) => {
+    const listing = event.target.closest?.(".listing"), pre = listing && $("pre", listing);
+    if (!pre || event.ctrlKey || event.altKey || event.metaKey) return;
+    const stops = all("code a:not(.n), .copy", listing), at = stops.indexOf(event.target);
+    const seen = (stop) => stop.getBoundingClientRect().top > 60;
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    const to = event.key === "Enter" && event.target === pre ? stops.find(seen)
+        : event.key === "Escape" && at >= 0 ? pre : at >= 0 && step ? stops[at + step] : null;
+    if (!to) return;
+    event.preventDefault();
+    to.focus();
+});
+
+// ---- What is wider than its window says so ----
+
+function widths() {
+    for (const box of all(".drawn, .drawing, .listing pre, .transcript pre, main > table")) {
+        const wide = box.scrollWidth > box.clientWidth + 1;
+        if (wide && box.className !== "drawing") box.tabIndex = 0;
+        if (wide === !!box.hint) continue;
+        box.hint?.remove();
+        box.hint = null;
+        if (!wide) continue;
+        box.hint = document.createElement("p");
+        box.hint.className = "hint";
+        box.hint.textContent = "wider than the window: scroll sideways \u2192";
+        box.before(box.hint);
+    }
+}
+
+addEventListener("resize", widths);
+addEventListener("load", widths);
+
 // ---- Copying a listing: the code, and nothing but the code ----
 
 for (const pre of all(".listing pre")) {
     const button = document.createElement("button");
     button.className = "copy";
     button.type = "button";
+    button.tabIndex = -1;
     button.textContent = "Copy";
     button.onclick = async () => {
         const text = $("code", pre).textContent;

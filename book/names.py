@@ -19,6 +19,8 @@ TOKEN = re.compile(r"""
     | (?P<directive>\#[ \t]*(?:include[ \t]*<[^>]*>|\w+)) | (?P<number>\b\d\w*)
     | (?P<word>[A-Za-z_]\w*) | (?P<blank>\s+) | (?P<mark>->|.)""", re.X | re.S)
 
+CONTRACT = 4            # lines at most
+
 IGNORE = "noreturn,packed,aligned_to+,printf_like+"
 
 
@@ -208,7 +210,8 @@ class Names:
         return re.sub(r"\s+", " ", re.sub(r"/\*|\*/|^\s*\*", " ", " ".join(block))).strip()
 
     def paragraph(self, lines, at):
-        """The paragraph above, unless another function or a heading stands between."""
+        """The paragraph above, unless another function or a heading stands between. One of
+        more than four lines is no contract: it tells the story of a section."""
         above = at - 1
         while above >= 0 and not lines[above].startswith("//"):
             if lines[above].startswith("}"):
@@ -218,6 +221,8 @@ class Names:
         while above >= 0 and re.match(r"// ", lines[above]):
             block.insert(0, lines[above][3:])
             above -= 1
+        if len(block) > CONTRACT:
+            return ""
         text = re.sub(r"\[([^]]*)\]\([^)]*\)|[`*]", lambda m: m[1] or "", " ".join(block))
         if text.startswith(("#", ":::", "  ")):
             return ""

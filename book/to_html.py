@@ -35,21 +35,29 @@ class Html:
     def listing(self, node, page):
         keys, text = attributes(node)[2], node["c"][1].rstrip("\n")
         file, first = keys["file"], int(keys["startFrom"])
-        lines, seen = [""], set()
+        lines = [""]
         plain_text = [("", text, first, None)]
         for kind, word, line, name in self.book.tokens.get((file, first)) or plain_text:
             for i, piece in enumerate(word.split("\n")):
                 if i:
                     lines.append("")
-                lines[-1] += self.token(kind, piece, name, (file, line), page, seen)
+                lines[-1] += self.token(kind, piece, name, (file, line), page)
         while lines[-1] == "":
             lines.pop()
-        numbered = [f'<span class="l" id="{anchor(file, n)}">{self.number(file, n)}{line}\n</span>'
-                    for n, line in enumerate(lines, first)]
+        numbered = [f'<span class="l" id="{anchor(file, n)}"{self.indent(own)}>'
+                    f'{self.number(file, n)}{line}\n</span>'
+                    for n, (line, own) in enumerate(zip(lines, text.split("\n")), first)]
         last = first + len(lines) - 1
+        keys = ' aria-describedby="keys"' if self.pages else ""
         return raw("html", '<div class="listing"><pre tabindex="0" role="region" '
-                   f'aria-label="{file}, lines {first} to {last}"><code data-file="{file}">'
+                   f'aria-label="{file}, lines {first} to {last}"{keys}><code data-file="{file}">'
                    f'{"".join(numbered)}</code></pre></div>\n')
+
+    def indent(self, line):
+        """Where a line goes on that is wider than its window."""
+        line = line.expandtabs()
+        width = len(line) - len(line.lstrip())
+        return f' style="--in:{width}"' if width and self.pages else ""
 
     def number(self, file, n):
         if not self.pages:
@@ -57,7 +65,7 @@ class Html:
         return f'<a class="n" href="#{anchor(file, n)}" data-n="{n}" tabindex="-1" ' \
                'aria-hidden="true"></a>'
 
-    def token(self, kind, text, name, place, page, seen):
+    def token(self, kind, text, name, place, page):
         text = quiet(text)
         if kind == "word" and name:
             if (name.file, name.line) == place:
@@ -65,9 +73,8 @@ class Html:
             local = name.kind in ("local", "parameter")
             if local and not self.pages:
                 return text
-            again = ' tabindex="-1"' if self.pages and (local or name in seen) else ""
-            seen.add(name)
-            return f'<a href="{self.href(anchor(name.file, name.line), page)}"{again}>{text}</a>'
+            stop = ' tabindex="-1"' if self.pages else ""       # book.js leads to them
+            return f'<a href="{self.href(anchor(name.file, name.line), page)}"{stop}>{text}</a>'
         short = {"keyword": "k", "string": "s", "comment": "c", "number": "m", "directive": "p"}
         return f'<i class="{short[kind]}">{text}</i>' if text and kind in short else text
 
@@ -267,6 +274,9 @@ def page(book, template, part):
                                contents=contents(book, part), turn=turn, kind="chapter")
 
 
+GREETING = "tests/golden/ch12.txt"
+
+
 def landing(book, template):
     items = []
     for part in book.parts:
@@ -277,13 +287,35 @@ def landing(book, template):
         items.append(f'<li><a href="{part.page}"><span class="label">{part.label}</span> '
                      f'{quiet(part.title)}</a>{inner}</li>')
     lines = sum(len(text) for text in book.names.text.values())
+    programs = sum(bool(re.match(r"user/[^/]*\.c$", file)) for file in book.files)
+    greeting = (book.root / GREETING).read_text()
+    shown = greeting[:greeting.index("\n", greeting.index("welcome"))]
     main = f"""<h1 class="cover">Rustica</h1>
 <p class="subtitle">An operating-system course that is its own kernel</p>
+<p>For those who know C and want to understand an operating system by reading one from its
+first line to its last, by running it, breaking it and watching it in a debugger: in a course,
+or alone. You need no knowledge of operating systems, and none of the processor beyond what
+registers and pointers are.</p>
+<img class="cover" src="picture.svg" alt="One file, read as a book and compiled as a kernel"
+width="860" height="310">
 <p>All {lines:,} lines of the system are in this book, and all of the book is in the system's
 source. <a href="{book.parts[0].page}">Begin with the preface</a>, or take the book with you as
 <a href="rustica.pdf">PDF</a> or <a href="rustica.epub">EPUB</a>.</p>
-<img class="cover" src="picture.svg" alt="One file, read as a book and compiled as a kernel"
-width="860" height="310">
+<h2 id="commands">Two commands</h2>
+<p>You need a computer with Linux, and in the folder of the source, on Debian or Ubuntu with
+<code>git</code> and <code>make</code>, one command to see it run, and one to have all of its
+tools, this book's among them, and every promise tested:</p>
+<pre class="drawing" tabindex="0">make setup run
+make setup-book test</pre>
+<p>The first asks for root's rights only if something is missing, builds the kernel and boots
+it in an emulated machine. Nothing touches your disks. After some seconds you are at the
+prompt of its shell, and <code>poweroff</code> ends it:</p>
+{Html(book).transcript("$ make setup run" + chr(10) + shown, GREETING)["c"][1]}
+<h2 id="built">What you will have built</h2>
+<p>A kernel for 64-bit PCs, each line of which has been explained before it was needed. Page
+tables and copy-on-write memory, threads that take turns, processes, signals and pipes, files
+and a terminal; a shell and {programs - 1} other programs, which run unchanged on Linux. After
+any chapter it can be cut off, and boots, and shows what that chapter taught.</p>
 <ol class="parts">{''.join(items)}</ol>"""
     return template.substitute(title="Rustica: an operating-system course that is its own kernel",
                                contents=contents(book), main=main, turn="", kind="landing")

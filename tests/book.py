@@ -561,6 +561,78 @@ def search(t):
         b.picture("search")
 
 
+@test("phone", "chromium")
+def phone(t):
+    """On a phone no listing is wider than the window, what is wider says so, and a finger
+    finds its target (WCAG 2.1, 2.5.5)."""
+    pages(t)
+    with Browser(t) as b:
+        b.go("sched.html", width=390, height=844)
+        wide = b.js("all('.listing pre').filter(p => p.scrollWidth > p.clientWidth + 1).length")
+        t.check(wide == 0, f"{wide} listings of chapter 9 scroll sideways")
+        b.wait("!!document.querySelector('.hint')")
+        cut = b.js("all('.drawn, .drawing').filter(p => p.scrollWidth > p.clientWidth + 1 && "
+                   "!/sideways/.test(p.previousElementSibling?.innerText)).length")
+        t.check(cut == 0, f"{cut} drawings are cut in silence")
+        b.picture("phone-figure")
+        for name in "index.html", "sched.html":
+            b.go(name, width=390, height=844)
+            b.js("all('details').forEach(d => { d.open = true; })")
+            small = b.js("all('header a, header button, header input, nav a, nav summary, .parts a,"
+                         " .parts summary').filter(e => e.offsetParent && "
+                         "e.getBoundingClientRect().height < 44).map(e => e.outerHTML)")
+            t.check(not small, f"{name}: {len(small)} targets are too low, as {small[:3]}")
+
+
+@test("keyboard", "chromium")
+def keyboard(t):
+    """A listing is one stop of the keyboard, from which all its names are reached; and a name's
+    card has the contract alone."""
+    pages(t)
+    contract = re.search(r"^// (.*)\n// (.*)\n\nint vmo_commit\(", (ROOT / "rustica.c").read_text(),
+                         re.M)
+    with Browser(t) as b:
+        b.go("vmo.html")
+        stops = b.js("all('.listing').map(l => all('a, button, pre', l)"
+                     ".filter(e => e.tabIndex >= 0).length)")
+        t.check(stops and set(stops) == {1}, f"listings have {stops} stops")
+        b.js("pre = $('#vmo-state ~ .listing pre'); pre.focus()")
+
+        def press(key):
+            for kind in "keyDown", "keyUp":
+                b("Input.dispatchKeyEvent", type=kind, key=key)
+        seen = set()
+        press("Enter")
+        for _ in range(400):
+            seen.add(b.js("document.activeElement.innerText"))
+            press("ArrowRight")
+        names = set(b.js("all('a:not(.n), .copy', pre.parentNode).map(a => a.innerText)"))
+        t.check(names == seen, f"not reached: {names - seen}")
+        press("Escape")
+        t.check(b.js("document.activeElement === pre"), "Escape should come back")
+        b.js("all('.listing a').find(a => a.innerText === 'vmo_commit').focus()")
+        b.wait("!!document.querySelector('#card')")
+        text = b.js("document.querySelector('#card').innerText")
+        t.check(f"{contract[1]} {contract[2]}" in text, f"the card does not say it: {text}")
+        long = b.js("load('names.js', 'names').then(n => Object.values(n).map(one => one[1])"
+                    ".filter(text => text.length > 4 * 76))")
+        t.check(not long, f"{len(long)} contracts are sections: {long[:1]}")
+
+
+@test("landing")
+def landing(t):
+    """The first page says for whom this is, what it needs, and how to run it, as the README."""
+    text = pages(t)["index.html"]
+    main = text[text.index("<main"):text.index("</main")]
+    said = html.unescape(re.sub(r"<.*?>", "", main))
+    readme = (ROOT / "README.md").read_text()
+    for command in re.findall(r"^    (make setup\S* \w+)  ", readme, re.M):
+        t.expect(rf"^{command}$", said)
+    for what in "know C", "a computer with Linux", "What you will have built", "welcome to Rustica":
+        t.expect(what, re.sub(r"\s+", " ", said))
+    t.expect('<img class="cover"', main)
+
+
 @test("browser", "chromium")
 def browser(t):
     """Theme, contracts and copying work; no page is wider than its window. The
