@@ -10874,7 +10874,7 @@ struct record_lock {
     int kind;
 };
 
-// What programs say and are told (`struct flock` to Linux is this, too).
+// What programs say and are told (struct flock to Linux is this, too).
 
 struct lock_request {
     s16 kind, from;              /* from the start, the position, the end */
