@@ -14591,8 +14591,8 @@ s64 sys_tgkill(struct trap_frame *f)
 {
     if ((s32)f->rdi <= 0 || (s32)f->rsi <= 0)
         return -EINVAL;
-    return f->rdi != f->rsi ? -ESRCH
-                            : signal_from_process((s32)f->rsi, (u32)f->rdx, CODE_TKILL);
+    return (u32)f->rdi != (u32)f->rsi
+               ? -ESRCH : signal_from_process((s32)f->rsi, (u32)f->rdx, CODE_TKILL);
 }
 
 // A program may also send itself, or another, a reason of its own making.

@@ -471,7 +471,7 @@ static void ask_reasons(void)
     handle(SIGNAL_CHILD, remember, 0x10000000, 0);
     kill(getpid(), SIGNAL_USER);
     say_why("kill", getpid());
-    syscall3(234, getpid(), getpid(), SIGNAL_USER);
+    syscall3(234, getpid() | 1L << 40, getpid(), SIGNAL_USER);  /* numbers have 32 bits */
     say_why("tgkill", getpid());
     syscall3(200, getpid(), SIGNAL_USER, 0);
     say_why("tkill", getpid());
