@@ -10,7 +10,9 @@
 ## make gdb       step through it in GDB, from the chapter's first line; CH=5 or CH=vmo
 ##                  (`make gdb-server` waits for your own debugger, at a socket or PORT=)
 ## make hunt      find a bug: BUG=heap-hang boots a kernel that has it, HINT=1 gives a
-##                  hint, `make gdb HUNT=heap-hang` debugs it; without a name, a list
+##                  hint, `make gdb HUNT=heap-hang` debugs it; without a name, a list.
+##                  Mend it in build/hunts/heap-hang; CHECK=1 says whether you have,
+##                  FRESH=1 throws away what you changed there
 ## make image     a disk image of it, build/rustica.img, which dd puts on a stick
 ## make test      run all tests; T=lint only those with "lint" in their names
 ## make test-long the tests that have no natural end (fuzzing, bombs), for a night
@@ -509,26 +511,43 @@ known   = [ -e book/hunts/$(prey).md ] || \
               { echo "make: no hunt is called $(prey). There are:"; $(list); exit 1; }
 list    = sed -n 's/^\# /  /p' book/hunts/*.md
 
-hunt: $(if $(HINT),,$(prey:%=hunt-tree)) | tools
-	@$(if $(prey),$(known); $(if $(HINT),$(hint),$(symptom); $(there) run),$(list); \
+hunt: $(if $(HINT)$(CHECK),,$(prey:%=hunt-tree)) | tools
+	@$(if $(prey),$(known); $(if $(CHECK),$(verdict),$(if $(HINT),$(hint),$(symptom); $(there) run)),\
+	    $(list); \
 	    echo "BUG=NAME boots it, HINT=1 besides gives a hint, 'make gdb HUNT=NAME' debugs it.")
 
 symptom = sed '/^\#\# /,$$d; s/^\# //' book/hunts/$(prey).md
 hint    = sed -n '/^\#\# Hint $(HINT)$$/,/^\#\# /{/^\#\#/!p}' book/hunts/$(prey).md | grep . || \
           echo "There are $$(grep -c '^\#\# Hint' book/hunts/$(prey).md) hints for $(prey)."
 
+verdict = $(call require,python3); python3 tests/run.py --hunt $(prey) $(planted)
+
+# What you change in that copy is kept; CHECK=1 says whether it is right (tests/hunts.py).
+# Beside it, in .planted, is what was planted.
+
+CHECK   =
+FRESH   =
+sources = rustica.c rustica.h efi_main.c user
+changed = [ -e $(planted)/.planted ] && ! { $(foreach f,$(sources),\
+              diff -r $(planted)/.planted/$f $(planted)/$f && ):; } >/dev/null 2>&1
+
 hunt-tree: | tools
 	@$(call require,patch)
 	@$(known)
-	@rm -rf $(planted)/user && mkdir -p $(planted) && \
-	    ln -sfn $(addprefix $(CURDIR)/,Makefile image.lds book tests) $(planted)
-	@cp -rp rustica.c rustica.h efi_main.c user $(planted) && \
-	    patch -s -p1 -F3 --no-backup-if-mismatch -d $(planted) <book/hunts/$(prey).patch || \
-	    { echo "make: book/hunts/$(prey).patch does not fit this source any more."; exit 1; }
-	@for f in $$(sed -n 's|^+++ b/||p' book/hunts/$(prey).patch); do \
-	    touch -r $$([ $$f -nt book/hunts/$(prey).patch ] && echo $$f || \
-	            echo book/hunts/$(prey).patch) $(planted)/$$f; \
-	done
+	@if [ -z "$(FRESH)" ] && $(changed); then \
+	    echo "make: $(planted) is not as it was planted, so it stays. (FRESH=1 plants anew.)"; \
+	else $(plant); fi
+
+plant = rm -rf $(planted)/user $(planted)/.planted && mkdir -p $(planted) && \
+    ln -sfn $(addprefix $(CURDIR)/,Makefile image.lds book tests) $(planted) && \
+    cp -rp $(sources) $(planted) && \
+    { patch -s -p1 -F3 --no-backup-if-mismatch -d $(planted) <book/hunts/$(prey).patch || \
+      { echo "make: book/hunts/$(prey).patch does not fit this source any more."; exit 1; }; } && \
+    for f in $$(sed -n 's|^+++ b/||p' book/hunts/$(prey).patch); do \
+        touch -r $$([ $$f -nt book/hunts/$(prey).patch ] && echo $$f || \
+                echo book/hunts/$(prey).patch) $(planted)/$$f; \
+    done && \
+    mkdir $(planted)/.planted && cp -rp $(addprefix $(planted)/,$(sources)) $(planted)/.planted
 
 # ---- A disk image ------------------------------------------------------------
 #

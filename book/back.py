@@ -21,7 +21,10 @@ def hunts(book):
           "them, where they cost weeks. `make hunt BUG=NAME` plants one in a copy of the " \
           "present source and boots that; `make gdb HUNT=NAME` lets you look for it. Read a " \
           "symptom, guess, and look. If you are stuck, take one hint; if you have found it, " \
-          "compare your way with ours.\n"
+          "compare your way with ours. And mend it: the copy is in `build/hunts/NAME`, what " \
+          "you change there is kept, and `make hunt BUG=NAME CHECK=1` says whether it is " \
+          "fixed: the kernel says what it should, the test that has caught the bug passes, " \
+          "and no assertion and no check has been taken out. (`FRESH=1` plants the bug anew.)\n"
     folder = book.root / "book" / "hunts"
     names = sorted((path.stem for path in folder.glob("*.patch")), key=lambda name:
                    (int(planted_in(folder, name)), name))

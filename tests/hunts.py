@@ -4,6 +4,8 @@ page tells of, the GDB session finds the cause, and some other test would have f
 Each hunt counts as four tests.
 """
 
+import collections
+import difflib
 import os
 import pathlib
 import re
@@ -70,6 +72,7 @@ def applies(name, filtered, t, _):
         t.check((HUNTS / f"{name}.{kind}").exists(), f"book/hunts/{name}.{kind} is missing")
     status, text = t.run("make", "hunt-tree", f"HUNT={name}")
     t.check(status == 0, f"the bug must be planted anew in the present source:\n{text}")
+    t.check("so it stays" not in text, text)
 
 
 def symptom(name, filtered, t, _):
@@ -140,27 +143,127 @@ def comparable(text, filtered):
 
 def caught(name, filtered, t, text):
     """The transcript differs, or the test fails."""
-    catcher = EXPECTED[name][2]
-    group, file, *test = catcher.split("/")
+    complaint = objection(name, filtered, t, text, ROOT / "build" / "hunts" / name)
+    t.check(complaint, f"{EXPECTED[name][2]} is content:\n{text}")
+
+
+def objection(name, filtered, t, text, tree):
+    """What the test that catches this bug has against a tree, and what its kernel prints."""
+    group, file, *test = EXPECTED[name][2].split("/")
     if group == "boot":
         golden = (ROOT / "tests" / "golden" / (file.removesuffix("-gcc") + ".txt")).read_text()
-        kernel = text[text.index("Rustica\n"):]
+        kernel = text[text.find("Rustica\n"):]
         said = filtered("".join(line + "\n" for line in kernel.splitlines()
                                 if not line.startswith("make")))
-        t.check(filtered(golden) != said, f"{catcher} is content:\n{said}")
-        return
-    tree = t.dir / "tree"
-    shutil.copytree(ROOT / "tests" / "host", tree / "tests" / "host")
+        return "" if filtered(golden) == said else \
+            "it does not say what this chapter should:\n" + "\n".join(difflib.unified_diff(
+                filtered(golden).splitlines(), said.splitlines(), "expected", "got", "", "", 1, ""))
+    copy = t.dir / "tree"
+    shutil.rmtree(copy, ignore_errors=True)
+    shutil.copytree(ROOT / "tests" / "host", copy / "tests" / "host")
     for header in "rustica.c", "rustica.h":
-        shutil.copy(ROOT / "build" / "hunts" / name / header, tree)
-    source = tree / "tests" / "host" / f"{file}.c"
+        shutil.copy(tree / header, copy)
+    source = copy / "tests" / "host" / f"{file}.c"
     flags = re.findall(r"^/\* host-cflags: (.*) \*/", source.read_text(), re.M)
     status, said = t.run("gcc", "-std=gnu11", "-g", "-O1", "-w", "-fsanitize=address,undefined",
                          "-fno-sanitize-recover=all", *" ".join(flags).split(), source,
                          "-o", t.dir / file, "-lcmocka")
     t.check(status == 0, said)
     status, said = t.run(t.dir / file, env={"CMOCKA_MESSAGE_OUTPUT": "STDOUT"})
-    t.check(not re.search(rf"^\[ +OK \] {test[0]}$", said, re.M), f"{catcher} is content:\n{said}")
+    return "" if re.search(rf"^\[ +OK \] {test[0]}$", said, re.M) else \
+        f"the test {test[0]} in tests/host/{file}.c fails"
+
+
+# ---- Is it fixed? ----------------------------------------------------------------
+
+CHECKS = re.compile(r"\b(?:assert|panic)\(.*?\);", re.S)
+CHECKING = re.compile(r"^\w[^\n;=]*?\b(\w*(?:audit|check)\w*)\([^;{]*\)\n\{\n.*?^\}",
+                      re.M | re.S)
+
+
+def code(path):
+    return "".join(line for line in path.read_text().splitlines(keepends=True)
+                   if not line.startswith("//"))
+
+
+def loosened(tree):
+    """Assertions that have gone, and functions that check and have been changed, although the
+    bug was not in them."""
+    for file in "rustica.c", "rustica.h", "efi_main.c":
+        right, planted, mended = (code(folder / file) for folder in (ROOT, tree / ".planted", tree))
+        count = [collections.Counter(" ".join(each.split()) for each in CHECKS.findall(text))
+                 for text in (right, planted, mended)]
+        for gone in (count[0] & count[1]) - count[2]:
+            yield f"this check has gone from {file}: {gone}"
+        bodies = [{found[1]: found[0] for found in CHECKING.finditer(text)}
+                  for text in (right, planted, mended)]
+        for name, body in bodies[1].items():
+            if bodies[0].get(name) == body != bodies[2].get(name):
+                yield f"{name}() checks, had no bug, and has been changed"
+
+
+def complaints(name, tree, filtered, t):
+    """What is still wrong, after somebody has mended it."""
+    if not (tree / ".planted").exists():
+        return [f"nothing has been planted yet: make hunt BUG={name}"]
+    if all((tree / ".planted" / path.relative_to(tree)).read_bytes() == path.read_bytes()
+           for path in (tree / "rustica.c", tree / "rustica.h", tree / "efi_main.c",
+                        *(p for p in (tree / "user").rglob("*") if p.is_file()))):
+        return [f"nothing has been changed yet in {os.path.relpath(tree, ROOT)}"]
+    wrong = list(loosened(tree))
+    try:
+        status, text = t.run("make", "hunt", f"BUG={name}",
+                             f"planted={os.path.relpath(tree, ROOT)}")
+    except Exception as hang:
+        return wrong + [str(hang)]
+    text = text.replace("\r", "")
+    kernel = text[text.find("\nRustica\n") + 1:]
+    if "\nRustica\n" not in text:
+        return wrong + [f"it does not boot:\n{text[-1000:]}"]
+    if status:
+        wrong.append("it does not end as it should; the last it says is\n" + kernel[-1000:].strip())
+    if EXPECTED[name][0] != "hangs" and re.search(EXPECTED[name][1], kernel, re.M):
+        wrong.append("the symptom is still there")
+    if complaint := objection(name, filtered, t, kernel, tree):
+        wrong.append(complaint)
+    return wrong
+
+
+def verdict(name, tree, filtered, t):
+    """Says whether it is fixed, and what was looked at; returns make's status."""
+    wrong = complaints(name, ROOT / tree, filtered, t)
+    for each in wrong:
+        print(f"hunt {name}: {each}")
+    print(f"hunt {name}: " + ("not fixed" if wrong else "fixed: the symptom is gone, "
+          f"{EXPECTED[name][2]} is content, and every assertion and check is still there"))
+    return 1 if wrong else 0
+
+
+def mended(filtered, t):
+    """What somebody changes in a hunt's tree stays, and is judged."""
+    tree, words = t.dir / "tree", ("BUG=one-page", f"planted={(t.dir / 'tree').relative_to(ROOT)}")
+
+    def judge(status, *sentences):
+        got, text = t.run("make", "hunt", *words, "CHECK=1")
+        t.check((got == 0) == (status == 0), text)
+        for sentence in sentences:
+            t.expect("^hunt one-page: " + sentence, text)
+
+    t.check(t.run("make", "hunt-tree", *words)[0] == 0, t.log())
+    planted, right = (tree / "rustica.c").read_text(), (ROOT / "rustica.c").read_text()
+    judge(1, "nothing has been changed yet", "not fixed$")
+    (tree / "rustica.c").write_text(planted + "\n")
+    status, text = t.run("make", "hunt-tree", *words)
+    t.expect("so it stays", text)
+    t.check((tree / "rustica.c").read_text() == planted + "\n", "a change has been overwritten")
+    judge(1, "it does not end as it should", "the symptom is still there", "not fixed$")
+    (tree / "rustica.c").write_text(right)
+    judge(0, "fixed: the symptom is gone")
+    check = CHECKS.search(right, right.index("void pmm_"))[0]
+    (tree / "rustica.c").write_text(right.replace(check, "", 1))
+    judge(1, "this check has gone from rustica.c: ", "not fixed$")
+    t.check(t.run("make", "hunt-tree", *words, "FRESH=1")[0] == 0, t.log())
+    t.check((tree / "rustica.c").read_text() == planted, "FRESH=1 does not plant anew")
 
 
 def listed(t):

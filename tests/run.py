@@ -858,6 +858,7 @@ def hunt(name, t):
 
 
 add("hunts/list", hunts.listed)
+add("hunts/mended", hunts.mended, filtered)
 for name in hunts.EXPECTED:
     add("hunts/" + name, hunt, name)
 
@@ -960,5 +961,7 @@ def golden(words):
 
 if __name__ == "__main__":
     patience.inherit_nothing()
+    if sys.argv[1:2] == ["--hunt"]:
+        sys.exit(hunts.verdict(*sys.argv[2:], filtered, Test("hunt-check")))
     words = [word for word in sys.argv[1:] if word != "--golden"]
     sys.exit(golden(words) if "--golden" in sys.argv else main(words))
