@@ -834,7 +834,8 @@ static void overflow_the_other(void)
     sigaltstack(&mine, NULL);
     handle(SIGNAL_USER, where_am_i, 0x48000000, 0);
     __asm__ volatile("leaq 1024(%0), %%rsp\n movl $39, %%eax\n syscall\n movl %%eax, %%edi\n"
-                     "movl $10, %%esi\n movl $62, %%eax\n syscall\n ud2\n"
+                     "movl $10, %%esi\n movl $62, %%eax\n syscall\n"
+                     "xorl %%edi, %%edi\n movl $60, %%eax\n syscall\n"
                      : : "r"(other_stack[1]) : "memory");
 }
 
