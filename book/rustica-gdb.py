@@ -229,12 +229,15 @@ def leave(event=None):
 def makes():
     """Whoever has started us by `make`: the processes."""
     pid = os.getppid()
-    while pid > 1:
-        with open(f"/proc/{pid}/stat") as stat:
-            _, name, rest = re.split(r"[(](.*)[)]", stat.read())
-        if name == "make":
-            yield os.pidfd_open(pid)
-        pid = int(rest.split()[1])
+    try:
+        while pid > 1:
+            with open(f"/proc/{pid}/stat") as stat:
+                _, name, rest = re.split(r"[(](.*)[)]", stat.read())
+            if name == "make":
+                yield os.pidfd_open(pid)
+            pid = int(rest.split()[1])
+    except OSError:
+        pass                    # whoever that was, it has ended, or we may not know
 
 
 def leave_with(processes):
@@ -1564,15 +1567,22 @@ def explain(event):
             gdb.write(quietly("x/i $pc"))
         except gdb.error:
             pass                    # there is no instruction yet
-    if frame.name() == "boot_exit" and register("rdi"):
-        machine.over = "The kernel has given up."
-    elif isinstance(event, gdb.SignalEvent) and event.stop_signal == "SIGQUIT":
+    if isinstance(event, gdb.SignalEvent) and event.stop_signal == "SIGQUIT":
         machine.over = "A triple fault: the processor could not deliver an exception, and " \
             "gave up." if triple_fault() else "The machine is off."
+    elif frame.name() == "boot_exit" and given_up(event, frame):
+        machine.over = "The kernel has given up."
     else:
         return
     machine.over += " Its memory can still be looked at; `run` starts the machine again."
     say(machine.over)
+
+
+def given_up(event, frame):
+    try:
+        return int(frame.read_var("status"))
+    except ValueError:          # tcc's kernel: its first instructions still have the argument
+        return isinstance(event, gdb.BreakpointEvent) and register("rdi")
 
 
 def triple_fault():

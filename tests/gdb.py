@@ -122,7 +122,7 @@ def after_the_end(t):
     for first in "", "delete\n":
         text = end("The kernel has given up.", first, OPT="provoke=assert")
         t.expect(r"^\$\d+ = 1\n#0  boot_exit \(status=1\)(.*\n)*#\d+ .* provoke_assert \(\)", text)
-    end("The machine is off.", "delete\ntbreak boot_exit\ncontinue\n".replace("continue", "c"))
+    end("The machine is off.", "delete\nc\nnext\nstep\n")
     end("A triple fault: .*, and gave up.", "delete\ntbreak cpu_int3\nc\npython gdb.selected_"
         "inferior().write_memory(int(gdb.parse_and_eval('&cpu.idt')), bytes(4096))\n")
 
