@@ -6,6 +6,7 @@ punctuation, so no rivers run through them), by the places where it breaks pages
 listing, and by a real index with page numbers; WeasyPrint also took four times as long.
 """
 
+import copy
 import re
 import shutil
 import subprocess
@@ -20,6 +21,7 @@ SPECIAL = {"\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "
            "^": "\\textasciicircum{}", "_": "\\_", "~": "\\textasciitilde{}", "%": "\\%",
            " ": "\\ ", "'": "\\textquotesingle{}", "`": "\\textasciigrave{}", "\t": "\\ " * 4}
 SPECIALS = re.compile("[" + re.escape("".join(SPECIAL)) + "]")
+PAGE = 50           # lines of code on a page, with some of the prose above them
 TOO_MANY = 40       # sections that use a name: then it is not worth an index of its uses
 
 
@@ -31,6 +33,21 @@ def words(text):
     """Text outside of code: blanks are blanks."""
     return re.sub(r"(?<=[a-z])'(?=[a-z])", "'", code(text).replace("\\ ", " ")
                   .replace("\\textquotesingle{}", "'"))
+
+
+def whole(lines):
+    """The lines behind which no page should end, because they are in a function that fits on
+    one, with what stands right above it."""
+    out = set()
+    for end, line in enumerate(lines):
+        if line.startswith("}"):
+            start = next((n for n in range(end - 1, -1, -1) if lines[n][:1] not in ("", " ", "\t")
+                          and lines[n].endswith("{")), end)
+            while start and lines[start - 1]:
+                start -= 1
+            if end - start < PAGE:
+                out.update(range(start, end))
+    return out
 
 
 class Latex:
@@ -53,11 +70,12 @@ class Latex:
                 lines[-1] += self.token(kind, piece, name, (file, line), targets, seen)
         while lines[-1] == "":
             lines.pop()
-        out = []
+        out, together = [], whole(text.split("\n"))
         for n, line in enumerate(lines, first):
-            out.append(f"\\L{{{n}}}{{{targets.get(n, '')}{line}}}" if line else f"\\B{{{n}}}")
-            if n < first + 2 or n > first + len(lines) - 4:
-                out[-1] += "\\nobreak"
+            out.append(f"\\L{{{n}}}{{{targets.get(n, '')}{line}}}" if line else
+                       "\\nobreak\\vskip5pt" if n - first in together else f"\\B{{{n}}}")
+            if n < first + 2 or n > first + len(lines) - 4 or n - first in together:
+                out[-1] += "\\nobreak" if n < first + len(lines) - 1 else ""
         return raw("latex", "\\begin{listing}\n" + "\n".join(out) + "\n\\end{listing}\n")
 
     def token(self, kind, text, name, place, targets, seen):
@@ -150,9 +168,6 @@ class Latex:
         return [raw("latex", f"\\begin{{exercise}}{{{keys['number']}}}{{{dots}}}{{{id}}}\n"),
                 *node["c"][1], raw("latex", "\\end{exercise}\n")]
 
-    def folded(self, node, keys):
-        return [raw("latex", f"\\folded{{{words(keys['title'])}}}\n"), *node["c"][1]]
-
 
 def breakable(text):
     """Code in running text may be broken after an underscore, a slash or a dot."""
@@ -183,7 +198,42 @@ def make_index(folder):
     run(folder, "makeindex", "-q", index.name)
 
 
+def with_answers(book):
+    """The book, with what is folded on the screen at its end: all first hints, all second ones,
+    and so on, so that who looks one up does not see the next."""
+    book = copy.copy(book)
+    book.parts, book.sections = list(book.parts), dict(book.sections)
+    at = next(n for n, part in enumerate(book.parts) if part.id == "app-hunts")
+    hunts = book.parts[at] = copy.copy(book.parts[at])
+    answers = model.Part(element("Header", 1, ["answers", [], []], [
+        element("Str", "Hints and solutions")]))
+    book.sections["answers"] = model.Section(answers, "", answers.title, answers.id)
+    kept, folds, hunt = [], {}, None
+    for block in [*hunts.blocks, None]:
+        ends = block is None or block["t"] == "Header"
+        if ends and hunt:
+            kept.append(raw("latex", "\\answers{" + ", ".join(
+                f"\\hyperlink{{{id}}}{{{title}: \\pageref{{{id}}}}}" for title, id in [
+                    (title, f"{hunt}-{n}") for n, title in enumerate(folds)]) + "}\n"))
+        if ends:
+            hunt = block and block["c"][1][0]
+        elif block["t"] == "Div" and "folded" in attributes(block)[1]:
+            folds.setdefault(attributes(block)[2]["title"], []).append((hunt, block["c"][1]))
+            continue
+        if block:
+            kept.append(block)
+    hunts.blocks = kept
+    for n, (title, found) in enumerate(folds.items()):
+        answers.blocks.append(raw("latex", f"\\booksection{{}}{{{title}}}{{answers-{n}}}\n"))
+        for hunt, blocks in found:
+            shown = f"{book.sections[hunt].number}. {book.sections[hunt].title}"
+            answers.blocks += [raw("latex", f"\\answer{{{words(shown)}}}{{{hunt}-{n}}}\n"), *blocks]
+    book.parts.insert(next(n for n, p in enumerate(book.parts) if p.id == "names"), answers)
+    return book
+
+
 def build(book, write, pool):
+    book = with_answers(book)
     form = Latex(book)
 
     def part_text(part):

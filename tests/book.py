@@ -384,6 +384,40 @@ def pdf(t):
                 or title.split("'")[0] in text, f"no chapter {title}")
 
 
+@test("paper", "xelatex", "pdftotext", "rsvg-convert",
+      TEX + "tex/latex/koma-script/scrbook.cls", TEX + "fonts/tfm/adobe/zapfding/pzdr.tfm")
+def paper(t):
+    """Of the PDF: three pages of contents at most, no solution in sight of its hunt, and no
+    function that begins on one page and ends on another."""
+    made("pdf", t)
+    status, text = t.run("pdftotext", "-layout", PAGES / "rustica.pdf", "-")
+    sheets = text.split("\f")
+    first = next(n for n, sheet in enumerate(sheets) if re.search("^ *Contents$", sheet, re.M))
+    last = next(n for n, sheet in enumerate(sheets) if "This is a course about" in sheet)
+    count = sum(bool(sheet.strip()) for sheet in sheets[first:last])
+    t.check(count <= 3, f"the contents have {count} pages")
+    hunts = [n for n, sheet in enumerate(sheets) if re.search(r"BUG=\S+, in Chapter", sheet)]
+    behind = [n for n, sheet in enumerate(sheets)
+              if re.search("^ *(Hint [1-4]|How it is found|What was true)$", sheet, re.M)]
+    t.check(hunts and len(behind) >= 3 and max(hunts) < min(behind),
+            f"hunts are on the pages {hunts}, hints and solutions on {behind}")
+    source, found, broken = (ROOT / "rustica.c").read_text().split("\n"), 0, []
+    on = [set(re.findall(r"^ *(\d+) +(\S.*)$", sheet, re.M)) for sheet in sheets]
+    functions = [n for n, line in enumerate(source, 1) if HEAD.match(line)]
+    for n in functions:
+        end = next(m for m in range(n, len(source)) if source[m - 1].startswith("}")
+                   or m == n and source[m - 1].endswith("}"))
+        begun = [sheet for sheet in on if (f"{n}", source[n - 1]) in sheet]
+        found += bool(begun)
+        if begun and not any((f"{end}", source[end - 1]) in sheet for sheet in begun):
+            broken.append(f"rustica.c:{n}: {source[n - 1]}")
+    t.check(found > 500, f"only {found} of {len(functions)} functions are seen")
+    log = (ROOT / "build/tex/rustica.log").read_text(errors="replace")
+    high = [float(h) for h in re.findall(r"Overfull \\vbox \(([\d.]+)pt", log)]
+    t.check(max(high, default=0) < 6, f"pages run over their end by {sorted(high)} points")
+    t.check(not broken, f"{len(broken)} functions break:\n" + "\n".join(broken[:20]))
+
+
 # ---- In a browser ----------------------------------------------------------------
 
 class Browser:
