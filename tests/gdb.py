@@ -102,6 +102,15 @@ def across_traps(t):
     t.expect(r"^#0 .*sched_begin \(.*\n#1 .* thread_begin \(\)\n#2  0x0+40\w+ in ", said[-1][1])
 
 
+@test
+def another_kernel(t):
+    """DEBUG= debugs what it says, also if the usual kernel has been debugged before."""
+    for debug, last in ("", "-O0"), ("-O2 -g", "-O2"), ("", "-O0"):
+        said = tell(t, 1, "info source\n", DEBUG=debug)
+        producer = t.expect("^Producer is (.*)", said[-1][1])[1]
+        t.check(re.findall(r" (-O\d)", producer)[-1] == last, producer)
+
+
 STEPS = "continue\nc\nstep\nnext\nstepi\nnexti\nfinish\nuntil\nadvance boot_start\n"
 
 
