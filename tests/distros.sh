@@ -79,12 +79,13 @@ try()
 
 version()
 {
-    $root chroot $D/$1.copy dpkg-query -W -f '${Version}' $2 2>&1 | sed 's/^.*://; s/[-+].*//'
+    $root chroot $D/$1.copy dpkg-query -W -f '${Version}' $2 2>/dev/null |
+        sed 's/^.*://; s/[-+].*//' || echo -
 }
 
 mkdir -p $D
 git archive -o $D/HEAD.tar HEAD
-table=$(printf '%-10s' release $PACKAGES)
+table=$(printf '%-10s' release ${PACKAGES/-system-x86/})
 table+=$(printf '  %s' "${COMMANDS[@]}" passed failed minutes)
 status=0
 for release in "$@"; do
