@@ -101,7 +101,7 @@ for release in "$@"; do
             status=1 result=FAILED
         row+=$(printf "  %${#command}s" $result)
     done
-    versions=$(for p in $PACKAGES; do printf '%-10s' "$(version $release $p)"; done)
+    versions=$(for p in $PACKAGES; do printf '%-10.9s' "$(version $release $p)"; done)
     row+=$(sed -n 's/^\([0-9]*\) passed, \([0-9]*\) failed$/\1 \2/p' $log | tail -n 1 |
         { read -r passed failed || :; printf '  %6s  %6s' "${passed:--}" "${failed:--}"; })
     table+=$'\n'$(printf '%-10s%s%s  %7d' $release "$versions" "$row" $(((SECONDS - begin) / 60)))
