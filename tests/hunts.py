@@ -121,6 +121,8 @@ def play(name, t):
 
 def session(name, filtered, t, _):
     text, golden = play(name, t), HUNTS / f"{name}.txt"
+    if comparable(golden.read_text(), filtered) != comparable(text, filtered):
+        text = play(name, t)        # as in gdb.py
     (t.dir / "session.txt").write_text(text)
     t.expect(PROOF[name], text)
     try:
