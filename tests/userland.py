@@ -153,7 +153,7 @@ def typing(t, root, cc):
         elif keys.endswith("\r"):
             screen.until_mode(termios.ICANON)       # a command runs
         elif keys == "\3":
-            screen.until_prompt(before)
+            screen.interrupted(before)
     waiting, ended, status = patience.Patience(30), 0, 0
     while not ended and not waiting.over():
         screen.read(0.1)
@@ -189,6 +189,18 @@ class Screen:
     def until_prompt(self, start):
         self.until("$ ", start)
         self.until_mode(0)
+
+    def interrupted(self, start):
+        """A command that has just begun may not own the terminal yet, and then ^C is the
+        shell's, which does nothing. So would anybody, we press it again."""
+        for attempt in range(4):
+            waiting = patience.Patience(5)
+            while "$ " not in self.text[max(start, self.seen):] and not waiting.over():
+                self.read(0.1)
+            if "$ " in self.text[max(start, self.seen):]:
+                break
+            os.write(self.fd, b"\3")
+        self.until_prompt(start)
 
     def until_mode(self, mode):
         """The shell reads single keys; while a command runs the terminal is canonical."""
