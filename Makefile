@@ -281,7 +281,7 @@ $B/user/font_psf: | tools
 #
 # ld makes a shared object of it all (BOOTX64.so, with the debugger's symbols), and
 # objcopy turns that into what firmware starts: a PE file. What is where in it says
-# image.lds. The firmware's side calls kernel_main(); which chapter's main that is, is
+# tools/image.lds. The firmware's side calls kernel_main(); which chapter's main that is, is
 # decided here. Of the programs, a kernel contains those that it mentions. Of gnu-efi's
 # library we use the functions efi_call0() to efi_call10() and nothing else: start-up
 # code and linker scripts differ too much from one release to the next. (The firmware
@@ -290,20 +290,20 @@ $B/user/font_psf: | tools
 
 mentioned = nm -u $B/rustica.o | sed -n 's|^ *U _binary_\(.*\)_start$$|$B/user/\1.bin.o|p'
 constants = .rodata .dynamic .rela .dynsym .dynstr
-link      = ld -shared -Bsymbolic -T image.lds --hash-style=sysv -z defs -z noexecstack \
+link      = ld -shared -Bsymbolic -T tools/image.lds --hash-style=sysv -z defs -z noexecstack \
             -nostdlib --build-id=none
 to_pe     = objcopy $(patsubst %,-j %,.text $(constants) .data .reloc) \
             $(constants:%=--set-section-flags %=alloc,load,data) --output-target efi-app-x86_64
 
 $B/BOOTX64.so: $B/efi_main.o $B/rustica.o $(PROGRAMS:%=$B/user/%.bin.o) $B/user/font_psf.bin.o \
-               image.lds
+               tools/image.lds
 	$(Q)$(link) --defsym=kernel_main=$(chNN)_main $B/efi_main.o $$($(mentioned)) $B/rustica.o \
 	    $(EFI_LIB) -o $@
 
-$(KERNEL): $B/BOOTX64.so tests/image.sh
+$(KERNEL): $B/BOOTX64.so tools/image.sh
 	$(call say,link,$@)
 	$(Q)$(to_pe) $< $@
-	$(Q)tests/image.sh $< $@
+	$(Q)tools/image.sh $< $@
 
 # ---- Running -----------------------------------------------------------------
 #
@@ -393,12 +393,12 @@ SNAPSHOT = $(WARM)/snapshot-$(shell ($(identity)) | cksum | tr ' ' -)
 identity = stat -Lc '%s %y' $$(type -P qemu-system-x86_64) $(OVMF); cat tests/waiter.c; \
            echo '$(hardware)'
 
-$(WAITER): tests/waiter.c image.lds Makefile | tools
+$(WAITER): tests/waiter.c tools/image.lds Makefile | tools
 	$(call say,$(COMPILER),$<)
 	$(Q)mkdir -p $(WARM) && new=$(WARM)/waiter.$$$$ && trap "rm -f $$new.*" EXIT && \
 	$(CC) $(CFLAGS) $(EFI.$(COMPILER)) -c $< -o $$new.o && \
 	$(link) $$new.o $(EFI_LIB) -o $$new.so && \
-	$(to_pe) $$new.so $$new.efi && tests/image.sh $$new.so $$new.efi && mv $$new.efi $@
+	$(to_pe) $$new.so $$new.efi && tools/image.sh $$new.so $$new.efi && mv $$new.efi $@
 
 snapshot: $(WAITER) | emulator
 	@snapshot=$(SNAPSHOT); [ -s $$snapshot ] || [ "$$(find $$snapshot.failed -mmin -10 2>&-)" ] || \
@@ -539,7 +539,7 @@ hunt-tree: | tools
 	else $(plant); fi
 
 plant = rm -rf $(planted)/user $(planted)/.planted && mkdir -p $(planted) && \
-    ln -sfn $(addprefix $(CURDIR)/,Makefile image.lds book tests) $(planted) && \
+    ln -sfn $(addprefix $(CURDIR)/,Makefile book tests tools) $(planted) && \
     cp -rp $(sources) $(planted) && \
     { patch -s -p1 -F3 --no-backup-if-mismatch -d $(planted) <book/hunts/$(prey).patch || \
       { echo "make: book/hunts/$(prey).patch does not fit this source any more."; exit 1; }; } && \

@@ -401,13 +401,13 @@ u64 efi_map_direct(struct boot_info *info, bool count_only)
     return top;
 }
 
-// Our linker script, `image.lds`, puts code, constants and variables on
-// pages of their own and tells where they begin: code from `image_text` to
-// `image_text_end`, variables from `image_data` to `image_data_end`.
+// Our linker script, `tools/image.lds`, puts code, constants and variables
+// on pages of their own and tells where they begin: code from `image_text`
+// to `image_text_end`, variables from `image_data` to `image_data_end`.
 // Whatever lies elsewhere in the image is constant, neither written nor
 // executed. (tcc puts its constants among the variables.)
 //
-// ::: {.transcript file="image.lds"}
+// ::: {.transcript file="tools/image.lds"}
 // :::
 
 extern u8 image_text[], image_text_end[], image_data[], image_data_end[];

@@ -53,8 +53,8 @@ for char16 in "wchar_t", "uint16_t":
 
 # What may come to be otherwise: (file, what stands there, what might, the complaint).
 DRIFT = [
-    ("image.lds", "ENTRY(efi_start)", "ENTRY(kernel_main)", "the firmware would start at"),
-    ("image.lds", "    .data : {", "    . = . + 64;\n    .data : {",
+    ("tools/image.lds", "ENTRY(efi_start)", "ENTRY(kernel_main)", "the firmware would start at"),
+    ("tools/image.lds", "    .data : {", "    . = . + 64;\n    .data : {",
      "image_data is not at the beginning of a page"),
     ("efi_main.c", "#include <efi.h>", '#include <efi.h>\nextern char nowhere[] __attribute__('
      '(weak, visibility("default")));\nchar *drift = nowhere;', "and here are R_X86_64_64"),
