@@ -11264,6 +11264,18 @@ int sys_path(u64 fd, vaddr from, char *path, struct node **start)
     return error ? error : vfs_start(fd, path, start);
 }
 
+// Most want to know what the path leads to, and nothing else. No reference
+// is taken.
+
+int sys_node(u64 fd, vaddr name, bool follow, struct node **n)
+{
+    char path[PATH_SIZE];
+    struct node *from;
+    int error = sys_path(fd, name, path, &from);
+
+    return error ? error : vfs_find(from, path, follow, n);
+}
+
 s64 vfs_open_at(u64 fd, vaddr name, u64 flags, u64 mode)
 {
     char path[PATH_SIZE];
@@ -11316,13 +11328,10 @@ s64 sys_close(struct trap_frame *f)
 
 s64 vfs_status_at(u64 fd, vaddr name, vaddr to, u64 flags)
 {
-    char path[PATH_SIZE];
     struct file_status status;
-    struct node *from, *n;
-    int error = sys_path(fd, name, path, &from);
+    struct node *n;
+    int error = sys_node(fd, name, !(flags & AT_SYMLINK_NOFOLLOW), &n);
 
-    if (!error)
-        error = vfs_find(from, path, !(flags & AT_SYMLINK_NOFOLLOW), &n);
     if (error)
         return error;
     node_status(n, &status);
@@ -11447,12 +11456,9 @@ s64 sys_getdents(struct trap_frame *f)
 
 s64 vfs_readlink_at(u64 fd, vaddr name, vaddr to, u64 size)
 {
-    char path[PATH_SIZE];
-    struct node *from, *n;
-    int error = sys_path(fd, name, path, &from);
+    struct node *n;
+    int error = sys_node(fd, name, false, &n);
 
-    if (!error)
-        error = vfs_find(from, path, false, &n);
     if (error)
         return error;
     if (!node_is(n, MODE_LINK) || (s64)size <= 0)
@@ -11474,12 +11480,9 @@ s64 sys_readlinkat(struct trap_frame *f)
 
 s64 vfs_access_at(u64 fd, vaddr name, u64 wanted)
 {
-    char path[PATH_SIZE];
-    struct node *from, *n;
-    int error = sys_path(fd, name, path, &from);
+    struct node *n;
+    int error = sys_node(fd, name, true, &n);
 
-    if (!error)
-        error = vfs_find(from, path, true, &n);
     if (error)
         return error;
     if (wanted > 7)
@@ -11512,12 +11515,9 @@ void vfs_set_directory(struct node *n)
 
 s64 sys_chdir(struct trap_frame *f)
 {
-    char path[PATH_SIZE];
-    struct node *from, *n;
-    int error = sys_path((u64)AT_FDCWD, f->rdi, path, &from);
+    struct node *n;
+    int error = sys_node((u64)AT_FDCWD, f->rdi, true, &n);
 
-    if (!error)
-        error = vfs_find(from, path, true, &n);
     if (error)
         return error;
     if (!node_is(n, MODE_DIRECTORY))
@@ -11644,9 +11644,7 @@ s64 vfs_link_at(u64 old_fd, vaddr old, u64 new_fd, vaddr new, u64 flags)
 
     if (flags & ~(u64)AT_SYMLINK_FOLLOW)
         return -EINVAL;
-    error = sys_path(old_fd, old, path, &from);
-    if (!error)
-        error = vfs_find(from, path, flags & AT_SYMLINK_FOLLOW, &n);
+    error = sys_node(old_fd, old, flags & AT_SYMLINK_FOLLOW, &n);
     if (!error)
         error = sys_path(new_fd, new, path, &from);
     if (!error)
@@ -11812,12 +11810,9 @@ s64 sys_renameat(struct trap_frame *f)
 
 s64 sys_truncate(struct trap_frame *f)
 {
-    char path[PATH_SIZE];
-    struct node *from, *n;
-    int error = (s64)f->rsi < 0 ? -EINVAL : sys_path((u64)AT_FDCWD, f->rdi, path, &from);
+    struct node *n;
+    int error = (s64)f->rsi < 0 ? -EINVAL : sys_node((u64)AT_FDCWD, f->rdi, true, &n);
 
-    if (!error)
-        error = vfs_find(from, path, true, &n);
     if (error)
         return error;
     if (node_is(n, MODE_DIRECTORY))
@@ -11860,12 +11855,9 @@ void node_set_mode(struct node *n, u64 mode)
 
 s64 vfs_chmod_at(u64 fd, vaddr name, u64 mode)
 {
-    char path[PATH_SIZE];
-    struct node *from, *n;
-    int error = sys_path(fd, name, path, &from);
+    struct node *n;
+    int error = sys_node(fd, name, true, &n);
 
-    if (!error)
-        error = vfs_find(from, path, true, &n);
     if (!error)
         node_set_mode(n, mode);
     return error;
@@ -11902,17 +11894,13 @@ s64 sys_fchmod(struct trap_frame *f)
 
 int vfs_find_at(u64 fd, vaddr name, u64 flags, struct node **n)
 {
-    char path[PATH_SIZE];
     struct handle *h = sys_handle((u32)fd, 0);
-    struct node *from;
-    int error;
 
     if (!name && (s32)fd != AT_FDCWD) {
         *n = h ? vfs_node(h) : NULL;
         return !h ? -EBADF : *n && !flags ? 0 : -EINVAL;
     }
-    error = sys_path(fd, name, path, &from);
-    return error ? error : vfs_find(from, path, !(flags & AT_SYMLINK_NOFOLLOW), n);
+    return sys_node(fd, name, !(flags & AT_SYMLINK_NOFOLLOW), n);
 }
 
 // What may be given, and what is to be done about it.
@@ -11979,12 +11967,9 @@ s64 vfs_file_system_status(vaddr to)
 
 s64 sys_statfs(struct trap_frame *f)
 {
-    char path[PATH_SIZE];
-    struct node *from, *n;
-    int error = sys_path((u64)AT_FDCWD, f->rdi, path, &from);
+    struct node *n;
+    int error = sys_node((u64)AT_FDCWD, f->rdi, true, &n);
 
-    if (!error)
-        error = vfs_find(from, path, true, &n);
     return error ? error : vfs_file_system_status(f->rsi);
 }
 
