@@ -10593,7 +10593,10 @@ int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow
 
 int vfs_walk_any(struct walk *w, struct node *from, const char *path, bool follow)
 {
-    memset(w, 0, sizeof *w);
+    w->node = NULL;
+    w->name[0] = 0;              /* the rest of it need not be cleared */
+    w->must_be_directory = false;
+    w->links = 0;
     if (!*path)
         return -ENOENT;
     w->directory = vfs.root;
