@@ -138,8 +138,8 @@ static bool shares(long (*call)(int fd), int fd)
     return all_calling * 3 >= all_computing;
 }
 
-// Several calls that are long: on a buffer that is one, or in as many
-// pieces as are allowed; and a call that Linux does not have.
+// Calls that are long: on a buffer that is one, or in as many pieces as are
+// allowed.
 
 static long read_big(int fd)
 {
@@ -166,17 +166,12 @@ static long read_pieces(int fd)
     return syscall6(295, fd, (long)piece, array_count(piece), 0, 0, 0);
 }
 
-static long read_object(int fd)
-{
-    return syscall6(0x1001, fd, 0, (long)big, BIG, 0, 0);
-}
-
 // The child would like to go on for ever.
 
 static void ask_turns(void)
 {
     int zero = (int)open("/dev/zero", O_RDONLY, 0), fd = create("turns");
-    long child, object = syscall3(0x1000, BIG, 0, 0);
+    long child;
 
     turns = (u64 *)map(PAGE, 1);
     child = fork();
@@ -184,11 +179,9 @@ static void ask_turns(void)
         ++*turns, yield();
     say("others get their turns: %d", shares(read_big, zero));
     say(", %d", shares(read_pieces, zero));
-    say(", %d", shares(write_big, fd));
-    say(", %d", shares(read_big, fd));
-    say(", %d\n", shares(read_object, (int)object));
+    say(", %d\n", shares(write_big, fd));
     kill(child, 9), wait4(child, NULL, 0);
-    close(zero), close(fd), close((int)object);
+    close(zero), close(fd);
     unlink("turns");
 }
 

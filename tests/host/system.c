@@ -327,6 +327,56 @@ static void test_limits(void **state)
     expect_true(!process[4]->limits, "take no memory");
 }
 
+/* ---- What takes long ----------------------------------------------------- */
+
+static u64 pauses;
+
+static bool count_pause(void)
+{
+    pauses++;
+    return false;
+}
+
+#define MUCH (16 * PORTION)
+
+#define expect_pauses(call, what) \
+    do { \
+        pauses = 0; \
+        expect_equal(call, MUCH, "bytes moved: " what); \
+        expect_true(pauses >= 15 && pauses <= 16, "pauses in 16 portions: " what ": %lu", pauses); \
+    } while (0)
+
+/* Whoever moves much pauses once for each portion, and moves all of it. */
+static void test_pauses(void **state)
+{
+    static u8 bytes[MUCH];
+    struct vmo *v;
+    struct node *n;
+    struct trap_frame f = {.rdi = (u64)bytes, .rsi = MUCH};
+    u64 i;
+
+    (void)state;
+    start();
+    v = vmo_create(MUCH);
+    n = node_create(MODE_FILE | 0644, &rd_operations);
+    sys.pause = count_pause;
+    for (i = 0; i < MUCH; i++)
+        bytes[i] = (u8)(i * 7 >> 3);
+    expect_pauses(vmo_transfer(v, 0, (vaddr)bytes, MUCH, RIGHT_WRITE), "to a VMO");
+    expect_pauses(rd_write(n, 0, (vaddr)bytes, MUCH), "to a file");
+    libc_memset(bytes, 0, sizeof bytes);
+    expect_pauses(vmo_transfer(v, 0, (vaddr)bytes, MUCH, RIGHT_READ), "from a VMO");
+    for (i = 0; i < MUCH; i++)
+        expect_equal(bytes[i], (u8)(i * 7 >> 3), "byte %lu of the VMO", i);
+    libc_memset(bytes, 0, sizeof bytes);
+    expect_pauses(rd_read(n, 0, (vaddr)bytes, MUCH), "from a file");
+    for (i = 0; i < MUCH; i++)
+        expect_equal(bytes[i], (u8)(i * 7 >> 3), "byte %lu of the file", i);
+    expect_pauses(zero_read(NULL, 0, (vaddr)bytes, MUCH), "from /dev/zero");
+    expect_pauses(sys_getrandom(&f), "random");
+    sys.pause = sys_never;
+}
+
 /* ---- What sigreturn believes ---------------------------------------------- */
 
 static struct fpu_state loaded;
@@ -378,7 +428,7 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_notes), cmocka_unit_test(test_lost_notes),
         cmocka_unit_test(test_processes), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_mxcsr)};
+        cmocka_unit_test(test_pauses), cmocka_unit_test(test_mxcsr)};
 
     return cmocka_run_group_tests(tests, setup, host_teardown);
 }
