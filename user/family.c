@@ -780,6 +780,37 @@ static void ask_forged(void)
     say(", without a stack: %x\n", asked(handle_without_stack));
 }
 
+// Below the stack pointer are 128 bytes that a function may use without
+// saying so. A handler, called in the middle of it, must leave them alone.
+// Returns how many of their sixteen words are the same afterwards.
+
+long red_zone(long pid, long signal);
+
+__asm__(".text\n"
+        ".globl red_zone\n"
+        "red_zone:\n"
+        "    movl $16, %ecx\n"
+        "    leaq -128(%rsp), %rdx\n"
+        "1:  movq %rcx, -8(%rdx,%rcx,8)\n"
+        "    decl %ecx\n"
+        "    jnz 1b\n"
+        "    movl $62, %eax\n"          /* kill */
+        "    syscall\n"
+        "    xorl %eax, %eax\n"
+        "    movl $16, %ecx\n"
+        "2:  cmpq %rcx, -8(%rdx,%rcx,8)\n"
+        "    jne 3f\n"
+        "    incl %eax\n"
+        "3:  decl %ecx\n"
+        "    jnz 2b\n"
+        "    ret\n");
+
+static void ask_red_zone(void)
+{
+    handle(SIGNAL_USER, note, 0, 0);
+    say("words of the red zone behind a handler: %ld\n", red_zone(getpid(), SIGNAL_USER));
+}
+
 // ## The other stack {#family-stack}
 
 static u8 other_stack[2][16384];
@@ -1283,6 +1314,7 @@ int main(int argc, char **argv)
     ask_faults();
     ask_contexts();
     ask_forged();
+    ask_red_zone();
     ask_stack();
     ask_clones();
     asked(leave_much_behind);
