@@ -423,13 +423,17 @@ def await_end(t, pid):
 
 
 def start(*words):
-    """A debugger that has come to its first stop."""
-    terminal = session.Terminal(["make", "gdb", *words], LIMIT)
+    """A debugger that has come to its first stop, started by a shell: this one stays when make
+    goes. (If the first process on a terminal ends, all others there are told to.)"""
+    command = ["sh", "-c", 'make gdb "$@"; status=$?; [ $status = 0 ] || sleep 1000; exit $status']
+    terminal = session.Terminal([*command, "sh", *words], LIMIT)
     terminal.expect(r"ch\d\d_main \(\) at rustica.c:\d+\n(.|\n)*\(gdb\) ")
     terminal.type("python print('processes', machine.process.pid, os.getpid())\n",
                   r"\nprocesses \d+ \d+\n")
     terminal.qemu, terminal.gdb = map(int, re.findall(r"\nprocesses (\d+) (\d+)\n",
                                                       terminal.text)[-1])
+    with open(f"/proc/{terminal.pid}/task/{terminal.pid}/children") as children:
+        terminal.make = int(children.read().split()[0])
     return terminal
 
 
@@ -483,7 +487,7 @@ def killed_make(t):
         try:
             if number == signal.SIGTERM:
                 terminal.type("tbreak boot_show_trap\ncontinue\n", "Temporary breakpoint")
-            os.kill(terminal.pid, number)
+            os.kill(terminal.make, number)
             for pid in terminal.qemu, terminal.gdb:
                 await_end(t, pid)
         finally:
