@@ -62,10 +62,10 @@ inside()
     echo "127.0.0.1 localhost $(uname -n)" >$copy/etc/hosts
     chroot $copy useradd -m -s /bin/bash student
     echo "student ALL=(ALL) NOPASSWD: ALL" >$copy/etc/sudoers.d/student
-    mkdir $copy/home/student/rustica
-    tar -C $copy/home/student/rustica -xf $D/HEAD.tar
-    chroot $copy chown -R student: /home/student
-    exec chroot $copy su - student -c "cd rustica && $2 </dev/null"
+    mkdir $copy/srv/rustica
+    tar -C $copy/srv/rustica -xf $D/HEAD.tar
+    chroot $copy chown -R student: /srv/rustica
+    exec chroot $copy su - student -c "cd /srv/rustica && $2 </dev/null"
 }
 
 # try RELEASE COMMAND: runs the command in a fresh copy.
