@@ -635,7 +635,7 @@ book: $(KERNEL) | tools
 	@python3 book/make.py $(WHAT)
 
 .PHONY: setup-book
-setup-book: NEEDS += $(BOOK_NEEDS)
+NEEDS = $(if $(filter setup-book,$(MAKECMDGOALS)),$(BOOK_NEEDS))
 setup-book: setup
 
 # ---- What must be installed --------------------------------------------------
@@ -645,7 +645,7 @@ setup-book: setup
 # do without the second compiler.
 
 SECOND := tcc:tcc
-NEEDS := gcc:gcc ld:binutils qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
+NEEDS += gcc:gcc ld:binutils qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
          mformat:mtools python3:python3 gdb:gdb patch:patch
 FILES  = /usr/bin/kill:procps /usr/include/stdio.h:libc6-dev /usr/include/cmocka.h:libcmocka-dev \
          /usr/include/efi/efi.h:gnu-efi \
