@@ -26,7 +26,8 @@ EXPECTED = {
     "one-page": (3, r"^pmm:    \d{5} frames free\n.*\n\n\*\*\* panic at .*: memory$",
                  "boot/ch03-gcc"),
     "heap-hang": ("hangs", r"^heap: empty: .*$", "boot/ch04-gcc"),
-    "vmo3": (3, r"^\*\*\* exception 13, #GP.*\n.* vmo_slice\+(?s:.*) deadbeefdeadbeef",
+    "vmo3": (3, r"^\*\*\* exception 13, #GP.*\n.* vmo_(?:slice|show_clone)\+"
+                r"(?s:.*) deadbeefdeadbeef",
              "boot/ch05-gcc"),
     "vmo3-true": (0, r"^vmo: page 0 of number 3 is present\n.*\n"
                      r"vmo: page 0 of number 3 is MISSING$", "host/heap/test_shadow"),

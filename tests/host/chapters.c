@@ -177,7 +177,7 @@ static void test_consoles(void **state)
     expect_text(machine.serial_text, "x", "a serial line that is always busy");
 }
 
-static void stop(int status)
+static void power_off(int status)
 {
     if (setjmp(host_end.back) == 0)
         boot_exit(status);
@@ -189,16 +189,16 @@ static void test_exit(void **state)
     start("");
     boot_init_consoles();
     boot.emulated = true;
-    stop(0);
+    power_off(0);
     expect_equal(machine.halts, 1, "halts after success");
     expect_line("this machine cannot be switched off by us");
     expect_equal(machine.exits, 1, "writes to the exit port, as there is no other way off");
     expect_equal(machine.exit_status, EXIT_STILL_ON, "status of a machine that is still on");
-    stop(7);
+    power_off(7);
     expect_equal(machine.exits, 2, "writes to the exit port after failure");
     expect_equal(machine.exit_status, 7, "status");
     boot.emulated = false;
-    stop(8);
+    power_off(8);
     expect_equal(machine.exits, 2, "writes to the exit port of a real machine");
     expect_equal(machine.halts, 3, "halts");
     if (setjmp(host_end.back) == 0)
