@@ -6218,8 +6218,6 @@ void cpu_init_syscall(void)
 #define SYSCALL_COUNT 512
 #define SYSCALL_OWN 0x1000
 #define SYSCALL_OWN_COUNT 64
-#define SYS_WRITE 1
-#define SYS_EXIT 60
 
 typedef s64 syscall_function(struct trap_frame *f);
 
@@ -6344,14 +6342,7 @@ s64 sys_exit(struct trap_frame *f)
 // All exceptions come to us now. What happened in ring 0 is our own fault,
 // as before. What happened in ring 3 is either a page that was only waiting
 // to be needed, or the end. Each cause of death has a number, a *signal*,
-// and we use those of Unix.
-
-#define SIGILL 4
-#define SIGTRAP 5
-#define SIGBUS 7
-#define SIGFPE 8
-#define SIGKILL 9
-#define SIGSEGV 11
+// and we use [those of Unix](#h-processes).
 
 int user_signal(u64 vector)
 {
@@ -6471,13 +6462,6 @@ void stack_push_word(struct stack_builder *b, u64 word)
 {
     stack_push(b, &word, sizeof word);
 }
-
-#define AT_NULL 0
-#define AT_PHDR 3
-#define AT_PHENT 4
-#define AT_PHNUM 5
-#define AT_PAGESZ 6
-#define AT_ENTRY 9
 
 void stack_push_facts(struct stack_builder *b, const struct elf_image *image)
 {
@@ -7075,8 +7059,6 @@ bool sys_must_stop(void)
 // not by somebody who opens the same thing again. (One flag matters to us
 // already: who has set it wants an error rather than wait.)
 
-#define O_NONBLOCK 04000
-
 struct file {
     struct object object;
     u32 flags;                   /* how it was opened; the others: chapter 10 */
@@ -7102,13 +7084,13 @@ struct file_operations {
 
 // What has a position reads and writes at `offset`, and moves that. It is
 // the file's own, or, for calls that name a place, a copy. And `poll`
-// returns what could be done now without waiting, by Linux's bits (each has
-// two, for historical reasons), and where to wait for more.
+// returns what could be done now without waiting, by Linux's bits (of which
+// two have a twin, for historical reasons), and where to wait for more.
+// `POLLERR` says that nobody reads what one might write, `POLLHUP` that
+// nobody writes any more.
 
-#define POLL_READABLE 0x041      /* POLLIN, POLLRDNORM */
-#define POLL_WRITABLE 0x104      /* POLLOUT, POLLWRNORM */
-#define POLL_ERROR 0x008         /* nobody reads what one might write */
-#define POLL_HANG_UP 0x010       /* nobody writes any more */
+#define POLL_READABLE (POLLIN | POLLRDNORM)
+#define POLL_WRITABLE (POLLOUT | POLLWRNORM)
 
 struct file *file_of(struct object *o)
 {
@@ -7323,11 +7305,6 @@ s64 sys_file_write(struct trap_frame *f)
 
 #define PIECES_MAX 1024
 
-struct piece {
-    vaddr start;
-    u64 size;
-};
-
 // If the pieces shall arrive as one, there must be room for all of them
 // before the first is written. (What waits there may find other sizes
 // afterwards, if somebody shares the memory and changes them. Then they do
@@ -7335,7 +7312,7 @@ struct piece {
 
 s64 sys_wait_for_pieces(struct file *file, vaddr list, u64 count)
 {
-    struct piece piece;
+    struct iovec piece;
     u64 total = 0, i;
 
     for (i = 0; i < count && total <= TRANSFER_MAX; i++) {
@@ -7351,7 +7328,7 @@ s64 sys_wait_for_pieces(struct file *file, vaddr list, u64 count)
 
 s64 sys_each_piece(struct file *file, vaddr list, u64 count, u32 right, u64 *offset)
 {
-    struct piece piece;
+    struct iovec piece;
     s64 total = 0, part, paused = 0;
     u64 i;
 
@@ -7444,13 +7421,11 @@ void console_destroy(struct object *o)
 // All programs share one description of it, made by nobody, which is open
 // for reading and writing.
 
-#define O_READ_WRITE 2
-
 const struct file_operations console_operations = {.read = console_read,
                                                    .write = console_write};
 struct object_type console_type = {.name = "console", .destroy = console_destroy,
                                    .file = &console_operations};
-struct file console = {.flags = O_READ_WRITE};
+struct file console = {.flags = O_RDWR};
 
 // ## Memory for programs {#sys-memory}
 //
@@ -7459,13 +7434,6 @@ struct file console = {.flags = O_READ_WRITE};
 // `PROT_READ` and so on has other bit values than the rights of the ELF
 // file, for no reason anybody remembers.
 
-#define PROT_READ 1
-#define PROT_WRITE 2
-#define PROT_EXEC 4
-#define MAP_SHARED 1
-#define MAP_PRIVATE 2
-#define MAP_FIXED 16
-#define MAP_ANONYMOUS 32
 #define MAPPING_SHARED 8         /* beside the rights: fork shares it; chapter 12 */
 #define MAPPING_READ_ONLY 16     /* likewise: nobody may make it writable */
 
@@ -7879,12 +7847,6 @@ void time_init(void)
 // (2, 3), which we decline; of the rest, number 5 is a coarser form of the
 // date, and all others have begun at some moment of no importance.
 
-struct timespec {
-    s64 seconds, nanoseconds;
-};
-
-#define CLOCK_REALTIME 0
-#define CLOCK_MONOTONIC 1
 #define CLOCKS 8
 
 s64 sys_clock_gettime(struct trap_frame *f)
@@ -8021,8 +7983,6 @@ s64 sys_getrandom(struct trap_frame *f)
 // A C library keeps a pointer to its thread's variables in the base of the
 // segment FS. Setting it is a privileged act.
 
-#define ARCH_SET_FS 0x1002
-#define ARCH_GET_FS 0x1003
 #define MSR_FS_BASE 0xc0000100
 
 s64 sys_arch_prctl(struct trap_frame *f)
@@ -8045,15 +8005,6 @@ s64 sys_arch_prctl(struct trap_frame *f)
 //
 // What Linux does not have, we number from 0x1000: the objects of [Chapter
 // 5](#ch-vmo) in the hands of programs. Their numbers carry a generation.
-
-#define SYS_VMO_CREATE 0x1000
-#define SYS_VMO_READ 0x1001
-#define SYS_VMO_WRITE 0x1002
-#define SYS_VMO_CLONE 0x1003
-#define SYS_VMO_SIZE 0x1004
-#define SYS_VMO_MAP 0x1005
-#define SYS_HANDLE_DUPLICATE 0x1006
-#define SYS_HANDLE_CLOSE 0x1007
 
 struct vmo *sys_vmo(u64 number, u32 rights)
 {
@@ -8247,7 +8198,7 @@ void sys_clean(struct program *p)
 }
 
 struct system_call {
-    u64 number;
+    enum system_call_number number;
     syscall_function *function;
 };
 
@@ -8255,10 +8206,11 @@ struct system_call {
 // does that for this chapter and for later ones.
 
 const struct system_call sys_calls[] = {
-    {0, sys_read}, {1, sys_file_write}, {9, sys_mmap}, {10, sys_mprotect},
-    {11, sys_munmap}, {12, sys_brk}, {19, sys_readv}, {20, sys_writev},
-    {158, sys_arch_prctl}, {228, sys_clock_gettime}, {230, sys_clock_nanosleep},
-    {231, sys_exit}, {318, sys_getrandom},
+    {SYS_READ, sys_read}, {SYS_WRITE, sys_file_write}, {SYS_MMAP, sys_mmap},
+    {SYS_MPROTECT, sys_mprotect}, {SYS_MUNMAP, sys_munmap}, {SYS_BRK, sys_brk},
+    {SYS_READV, sys_readv}, {SYS_WRITEV, sys_writev}, {SYS_ARCH_PRCTL, sys_arch_prctl},
+    {SYS_CLOCK_GETTIME, sys_clock_gettime}, {SYS_CLOCK_NANOSLEEP, sys_clock_nanosleep},
+    {SYS_EXIT_GROUP, sys_exit}, {SYS_GETRANDOM, sys_getrandom},
     {SYS_VMO_CREATE, sys_vmo_create}, {SYS_VMO_READ, sys_vmo_read},
     {SYS_VMO_WRITE, sys_vmo_write}, {SYS_VMO_CLONE, sys_vmo_clone},
     {SYS_VMO_SIZE, sys_vmo_size}, {SYS_VMO_MAP, sys_vmo_map},
@@ -9537,8 +9489,10 @@ s64 sched_arch_prctl(struct trap_frame *f)
 }
 
 const struct system_call sched_calls[] = {
-    {24, sys_sched_yield}, {35, sys_nanosleep}, {39, sys_getpid}, {110, sys_getppid},
-    {158, sched_arch_prctl}, {186, sys_getpid}, {230, sched_clock_nanosleep}};
+    {SYS_SCHED_YIELD, sys_sched_yield}, {SYS_NANOSLEEP, sys_nanosleep},
+    {SYS_GETPID, sys_getpid}, {SYS_GETPPID, sys_getppid},
+    {SYS_ARCH_PRCTL, sched_arch_prctl}, {SYS_GETTID, sys_getpid},
+    {SYS_CLOCK_NANOSLEEP, sched_clock_nanosleep}};
 
 // ## Setting up {#sched-init}
 //
@@ -9779,13 +9733,9 @@ void ch09_main(void)
 // ## Nodes {#vfs-node}
 //
 // The type and the permissions share a word, in the encoding of Unix
-// (POSIX, `sys/stat.h`).
+// (POSIX, `sys/stat.h`): `S_IFMT` is what is left of a mode without the
+// permissions.
 
-#define MODE_TYPE 0170000
-#define MODE_DEVICE 0020000
-#define MODE_DIRECTORY 0040000
-#define MODE_FILE 0100000
-#define MODE_LINK 0120000
 #define NAME_SIZE 256
 #define PATH_SIZE 1024
 
@@ -9841,7 +9791,7 @@ struct vfs_state {
 
 bool node_is(const struct node *n, u32 type)
 {
-    return (n->mode & MODE_TYPE) == type;
+    return (n->mode & S_IFMT) == type;
 }
 
 u64 node_size(const struct node *n)
@@ -9933,7 +9883,7 @@ struct entry *entry_create(const char *name, struct node *n)
 void entry_count(struct node *directory, struct node *n, u32 by)
 {
     n->links += by;
-    if (node_is(n, MODE_DIRECTORY))
+    if (node_is(n, S_IFDIR))
         directory->links += by;
     node_modified(directory);
     n->change = directory->change;
@@ -9948,7 +9898,7 @@ void entry_attach(struct node *directory, struct entry *e)
     *place = e;
     e->next = NULL;
     e->place = ++vfs.last_place;
-    if (node_is(e->node, MODE_DIRECTORY))
+    if (node_is(e->node, S_IFDIR))
         e->node->parent = directory;
     entry_count(directory, e->node, 1);
 }
@@ -10296,7 +10246,7 @@ struct node *rd_make_directory(struct node *at, const char *name)
 
     if (n)
         return n;
-    n = node_create(MODE_DIRECTORY | 0755, &rd_operations);
+    n = node_create(S_IFDIR | 0755, &rd_operations);
     assert(n);
     error = node_attach(at, name, n);
     assert(!error);
@@ -10343,28 +10293,28 @@ void rd_add(struct vmo *archive, struct node *root, struct tar_entry *e)
     struct node *at = root, *n;
     char *name = e->path, *p;
     int error;
-    u32 type = e->type == '5' ? MODE_DIRECTORY : e->type == '2' ? MODE_LINK : MODE_FILE;
+    u32 type = e->type == '5' ? S_IFDIR : e->type == '2' ? S_IFLNK : S_IFREG;
 
     for (p = name; *p; p++) {
         if (*p != '/')
             continue;
         *p = 0;
         at = rd_make_directory(at, name);
-        if (!node_is(at, MODE_DIRECTORY))
+        if (!node_is(at, S_IFDIR))
             return;
         name = p + 1;
     }
     n = rd_find(at, name);
     if (!*name || string_equal(name, ".pad") ||
-        (n && (type != MODE_DIRECTORY || !node_is(n, MODE_DIRECTORY))))
+        (n && (type != S_IFDIR || !node_is(n, S_IFDIR))))
         return;
-    n = type == MODE_DIRECTORY ? rd_make_directory(at, name) : node_create(type, &rd_operations);
+    n = type == S_IFDIR ? rd_make_directory(at, name) : node_create(type, &rd_operations);
     assert(n);
-    if (type == MODE_FILE && e->size)
+    if (type == S_IFREG && e->size)
         n->data = rd_contents(archive, e);
-    if (type == MODE_LINK)
+    if (type == S_IFLNK)
         n->data = rd_link_text(e->link);
-    error = type == MODE_DIRECTORY ? 0 : node_attach(at, name, n);
+    error = type == S_IFDIR ? 0 : node_attach(at, name, n);
     assert(!error);
     n->mode = type | (u32)(e->mode & 07777);
     n->access = n->modification = n->change = (struct timespec){(s64)e->time, 0};
@@ -10459,7 +10409,7 @@ int dev_mount(struct node *at)
     u64 i;
 
     for (i = 0; i < array_count(devices); i++) {
-        n = node_create(MODE_DEVICE | 0666, devices[i].operations);
+        n = node_create(S_IFCHR | 0666, devices[i].operations);
         if (!n)
             return -ENOMEM;
         n->device = devices[i].number;
@@ -10519,7 +10469,7 @@ int vfs_follow(struct walk *w, struct node *link, struct node *directory, bool f
 
 int vfs_step(struct walk *w, struct node *at)
 {
-    if (!node_is(at, MODE_DIRECTORY) || !at->operations->find)
+    if (!node_is(at, S_IFDIR) || !at->operations->find)
         return -ENOTDIR;
     w->directory = at;
     if (string_equal(w->name, "."))
@@ -10573,7 +10523,7 @@ int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow
             path++;
         last = !path[0] || !path[1];
         w->must_be_directory = path[0] == '/';
-        if (w->node && node_is(w->node, MODE_LINK) && (!last || follow || path[0])) {
+        if (w->node && node_is(w->node, S_IFLNK) && (!last || follow || path[0])) {
             error = vfs_follow(w, w->node, at, true);
             if (error)
                 return error;
@@ -10607,7 +10557,7 @@ int vfs_walk(struct walk *w, struct node *from, const char *path, bool follow)
 {
     int error = vfs_walk_any(w, from, path, follow);
 
-    if (!error && w->node && w->must_be_directory && !node_is(w->node, MODE_DIRECTORY))
+    if (!error && w->node && w->must_be_directory && !node_is(w->node, S_IFDIR))
         return -ENOTDIR;
     return error;
 }
@@ -10649,17 +10599,6 @@ int vfs_find(struct node *from, const char *path, bool follow, struct node **nod
 // not flags but a number: 0 to read, 1 to write, and 2, which we have met,
 // for both.
 
-#define O_WRITE_ONLY 1
-#define O_ACCESS 3
-#define O_CREATE 0100
-#define O_EXCLUSIVE 0200
-#define O_NOCTTY 0400
-#define O_TRUNCATE 01000
-#define O_APPEND 02000
-#define O_DIRECTORY 0200000
-#define O_NOFOLLOW 0400000
-#define O_CLOEXEC 02000000
-
 // A program that runs must not change under its own feet, nor begin while
 // it is being written. So a node counts who writes to it, and those who
 // execute it, in [Chapter 12](#exec-busy), count the other way: it can be
@@ -10668,7 +10607,7 @@ int vfs_find(struct node *from, const char *path, bool follow, struct node **nod
 
 bool file_writes(u32 flags)
 {
-    return flags & O_ACCESS;
+    return flags & O_ACCMODE;
 }
 
 void file_destroy(struct object *o)
@@ -10701,7 +10640,7 @@ s64 file_transfer(s64 (*transfer)(struct node *n, u64 offset, vaddr at, u64 size
 
 s64 file_read(struct file *file, vaddr to, u64 size, u64 *offset)
 {
-    if (node_is(file->node, MODE_DIRECTORY))
+    if (node_is(file->node, S_IFDIR))
         return -EISDIR;
     if (!file->node->operations->read)
         return -EINVAL;
@@ -10730,30 +10669,21 @@ s64 file_write(struct file *file, vaddr from, u64 size, u64 *offset)
 
 s64 file_seek(struct file *file, s64 offset, int from)
 {
-    u64 base = from == 0 ? 0 : from == 1 ? file->offset : node_size(file->node);
+    u64 base = from == SEEK_SET ? 0 : from == SEEK_CUR ? file->offset : node_size(file->node);
 
-    if (node_is(file->node, MODE_DEVICE))
+    if (node_is(file->node, S_IFCHR))
         return file->offset = 0;
-    if (from < 0 || from > 2 || (s64)(base + (u64)offset) < 0)
+    if (from < SEEK_SET || from > SEEK_END || (s64)(base + (u64)offset) < 0)
         return -EINVAL;
     file->offset = base + (u64)offset;
     return (s64)file->offset;
 }
 
-// What `stat` tells, in Linux's layout.
-
-struct file_status {
-    u64 device, number, links;
-    u32 mode, uid, gid, pad;
-    u64 device_number;
-    s64 size, block_size, blocks;
-    struct timespec access, modification, change; /* of contents, of this */
-    u64 reserved[3];
-};
+// What `stat` tells, in [Linux's layout](#h-files).
 
 void node_status(const struct node *n, struct file_status *status)
 {
-    bool named = node_is(n, MODE_DIRECTORY) && n->links; /* then it has a `.`, too */
+    bool named = node_is(n, S_IFDIR) && n->links; /* then it has a `.`, too */
 
     *status = (struct file_status){
         .device = 1, .number = n->number, .links = n->links + named, .mode = n->mode,
@@ -10772,14 +10702,6 @@ int file_tell_status(struct file *file, struct file_status *status)
 // position of an open directory is the place of the entry that was told
 // last. It does not count entries, because programs remove what they have
 // just listed, and would then be told of every second one only.
-
-struct directory_entry {
-    u64 number;
-    s64 offset;
-    u16 length;
-    u8 type;
-    char name[];
-} packed;
 
 s64 file_list_entry(vaddr to, u64 room, u64 position, const struct node *n, const char *name)
 {
@@ -10832,7 +10754,7 @@ s64 file_list(struct file *file, vaddr to, u64 size)
     u64 done = 0, count = 0;
     s64 length;
 
-    if (!node_is(file->node, MODE_DIRECTORY))
+    if (!node_is(file->node, S_IFDIR))
         return -ENOTDIR;
     if (!file->node->links)
         return -ENOENT;
@@ -10866,23 +10788,11 @@ s64 file_list(struct file *file, vaddr to, u64 size)
 // in 1988 a committee found that in somebody's kernel. Data bases have had
 // to live with it ever since; so have we.
 
-#define LOCK_READ 0
-#define LOCK_WRITE 1
-#define LOCK_NONE 2
-
 struct record_lock {
     struct record_lock *next;    /* of the same node */
     const struct process *owner;
     u64 start, last;             /* bytes, both included */
     int kind;
-};
-
-// What programs say and are told (struct flock to Linux is this, too).
-
-struct lock_request {
-    s16 kind, from;              /* from the start, the position, the end */
-    s64 start, size;             /* size 0: up to any end */
-    u32 pid;                     /* in answers: whose it is */
 };
 
 // Who is in the way?
@@ -10893,7 +10803,7 @@ struct record_lock *lock_find(const struct node *n, const struct record_lock *wa
 
     for (l = n->locks; l; l = l->next)
         if (l->owner != wanted->owner && l->start <= wanted->last && wanted->start <= l->last &&
-            (l->kind == LOCK_WRITE || wanted->kind == LOCK_WRITE))
+            (l->kind == F_WRLCK || wanted->kind == F_WRLCK))
             return l;
     return NULL;
 }
@@ -10963,7 +10873,7 @@ void lock_set(struct node *n, struct record_lock *new, struct record_lock *spare
             place = &l->next;
         }
     }
-    if (new->kind == LOCK_NONE)
+    if (new->kind == F_UNLCK)
         heap_free(&heap, new);
     else
         lock_insert(n, new);
@@ -10977,7 +10887,7 @@ int lock_read(const struct file *file, const struct lock_request *r, struct reco
 {
     s64 start = r->start;
 
-    if (r->kind < LOCK_READ || r->kind > LOCK_NONE || r->from < 0 || r->from > 2)
+    if (r->kind < F_RDLCK || r->kind > F_UNLCK || r->from < 0 || r->from > 2)
         return -EINVAL;
     start += r->from == 1 ? (s64)file->offset : r->from == 2 ? (s64)node_size(file->node) : 0;
     if (start < 0 || start + r->size < 0 || (r->size < 0 && start == 0))
@@ -11013,7 +10923,7 @@ int lock_wait(const struct node *n, const struct record_lock *wanted, bool patie
     struct record_lock *l;
     int woken = 0;
 
-    while (!woken && wanted->kind != LOCK_NONE && (l = lock_find(n, wanted))) {
+    while (!woken && wanted->kind != F_UNLCK && (l = lock_find(n, wanted))) {
         if (!patient)
             return -EAGAIN;
         if (lock_is_circle(l))
@@ -11032,10 +10942,10 @@ int lock_change(struct file *file, const struct lock_request *r, bool patient)
     struct record_lock *new = heap_alloc(&heap, sizeof *new);
     struct record_lock *spare = heap_alloc(&heap, sizeof *spare);
     int error = new && spare ? lock_read(file, r, new) : -ENOLCK;
-    u32 access = file->flags & O_ACCESS;
+    u32 access = file->flags & O_ACCMODE;
 
-    if (!error && ((r->kind == LOCK_READ && access == O_WRITE_ONLY) ||
-                   (r->kind == LOCK_WRITE && access == 0)))
+    if (!error && ((r->kind == F_RDLCK && access == O_WRONLY) ||
+                   (r->kind == F_WRLCK && access == 0)))
         error = -EBADF;
     if (!error)
         error = lock_wait(file->node, new, patient);
@@ -11049,22 +10959,18 @@ int lock_change(struct file *file, const struct lock_request *r, bool patient)
 }
 
 // Asking for what is in the way, and the call itself, which is a part of
-// `fcntl`: to ask (5), to set (6), and to set and wait (7).
-
-#define F_GETLK 5
-#define F_SETLK 6
-#define F_SETLKW 7
+// `fcntl`.
 
 int lock_ask(const struct file *file, struct lock_request *r)
 {
     struct record_lock wanted, *l;
-    int error = r->kind == LOCK_NONE ? -EINVAL : lock_read(file, r, &wanted);
+    int error = r->kind == F_UNLCK ? -EINVAL : lock_read(file, r, &wanted);
 
     if (error)
         return error;
     l = lock_find(file->node, &wanted);
     if (!l)
-        r->kind = LOCK_NONE;
+        r->kind = F_UNLCK;
     else
         *r = (struct lock_request){.kind = (s16)l->kind, .start = (s64)l->start,
                                    .size = l->last == ~0UL >> 1 ? 0
@@ -11130,7 +11036,7 @@ struct object *file_create(struct node *n, u32 flags)
     object_init(&file->object, n->operations->type ? n->operations->type : &file_type);
     object_get(&n->object);
     file->node = n;
-    file->flags = flags & ~(u32)(O_CREATE | O_EXCLUSIVE | O_NOCTTY | O_TRUNCATE | O_CLOEXEC);
+    file->flags = flags & ~(u32)(O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_CLOEXEC);
     if (file_writes(flags))
         n->writers++;
     return &file->object;
@@ -11152,9 +11058,9 @@ struct node *vfs_node(const struct handle *h)
 
 u32 vfs_rights(u32 flags)
 {
-    u32 access = flags & O_ACCESS;
+    u32 access = flags & O_ACCMODE;
 
-    return RIGHT_DUPLICATE | RIGHT_MAP | (access != O_WRITE_ONLY ? RIGHT_READ : 0) |
+    return RIGHT_DUPLICATE | RIGHT_MAP | (access != O_WRONLY ? RIGHT_READ : 0) |
            (access != 0 ? RIGHT_WRITE : 0);
 }
 
@@ -11164,7 +11070,7 @@ int vfs_create_file(struct walk *w, u32 mode)
         return -EISDIR;
     if (!vfs_has_name(w->directory))
         return -ENOENT;
-    w->node = node_create(MODE_FILE | (mode & 0777), &rd_operations);
+    w->node = node_create(S_IFREG | (mode & 0777), &rd_operations);
     return w->node ? node_attach(w->directory, w->name, w->node) : -ENOSPC;
 }
 
@@ -11172,13 +11078,13 @@ int vfs_create_file(struct walk *w, u32 mode)
 
 int vfs_check_open(const struct node *n, u32 flags)
 {
-    if ((flags & O_DIRECTORY) && !node_is(n, MODE_DIRECTORY))
+    if ((flags & O_DIRECTORY) && !node_is(n, S_IFDIR))
         return -ENOTDIR;
-    if (node_is(n, MODE_DIRECTORY) && (flags & (O_ACCESS | O_CREATE)))
+    if (node_is(n, S_IFDIR) && (flags & (O_ACCMODE | O_CREAT)))
         return -EISDIR;
-    if (node_is(n, MODE_LINK))
+    if (node_is(n, S_IFLNK))
         return -ELOOP;
-    return n->writers < 0 && (flags & (O_ACCESS | O_TRUNCATE)) ? -ETXTBSY : 0;
+    return n->writers < 0 && (flags & (O_ACCMODE | O_TRUNC)) ? -ETXTBSY : 0;
 }
 
 // To make a file longer or shorter is to write to it.
@@ -11202,14 +11108,14 @@ int vfs_resize(struct node *n, u64 size)
 struct object *vfs_open(struct node *from, const char *path, u32 flags, u32 mode, int *error)
 {
     struct walk w;
-    bool follow = !(flags & O_NOFOLLOW) && (flags & (O_CREATE | O_EXCLUSIVE)) !=
-                                               (O_CREATE | O_EXCLUSIVE);
+    bool follow = !(flags & O_NOFOLLOW) && (flags & (O_CREAT | O_EXCL)) !=
+                                               (O_CREAT | O_EXCL);
     struct object *o;
 
     *error = vfs_walk(&w, from, path, follow);
     if (!*error && !w.node)
-        *error = flags & O_CREATE ? vfs_create_file(&w, mode) : -ENOENT;
-    else if (!*error && (flags & O_CREATE) && (flags & O_EXCLUSIVE))
+        *error = flags & O_CREAT ? vfs_create_file(&w, mode) : -ENOENT;
+    else if (!*error && (flags & O_CREAT) && (flags & O_EXCL))
         *error = -EEXIST;
     if (!*error)
         *error = vfs_check_open(w.node, flags);
@@ -11217,7 +11123,7 @@ struct object *vfs_open(struct node *from, const char *path, u32 flags, u32 mode
         return NULL;
     o = file_create(w.node, flags);
     *error = o ? 0 : -ENOMEM;
-    if (o && (flags & O_TRUNCATE) && (flags & O_ACCESS) && w.node->operations->resize)
+    if (o && (flags & O_TRUNC) && (flags & O_ACCMODE) && w.node->operations->resize)
         *error = vfs_resize(w.node, 0);
     if (o && *error) {
         object_put(o);
@@ -11229,13 +11135,8 @@ struct object *vfs_open(struct node *from, const char *path, u32 flags, u32 mode
 // ## System calls with paths {#vfs-calls}
 //
 // Each exists twice: in its old form, relative to the process's directory,
-// and with `at`, relative to an open directory. The number -100 for that
+// and with `at`, relative to an open directory. `AT_FDCWD` in its place
 // means the process's directory.
-
-#define AT_FDCWD (-100)
-#define AT_SYMLINK_NOFOLLOW 0x100
-#define AT_REMOVEDIR 0x200
-#define AT_EMPTY_PATH 0x1000
 
 struct node *vfs_directory(void)
 {
@@ -11255,7 +11156,7 @@ int vfs_start(u64 fd, const char *path, struct node **from)
     if (!h)
         return -EBADF;
     *from = vfs_node(h);
-    return *from && node_is(*from, MODE_DIRECTORY) ? 0 : -ENOTDIR;
+    return *from && node_is(*from, S_IFDIR) ? 0 : -ENOTDIR;
 }
 
 // Fetches the path from the program and finds where it starts.
@@ -11313,7 +11214,7 @@ s64 sys_openat(struct trap_frame *f)
 
 s64 sys_creat(struct trap_frame *f)
 {
-    return vfs_open_at((u64)AT_FDCWD, f->rdi, O_CREATE | O_WRITE_ONLY | O_TRUNCATE, f->rsi);
+    return vfs_open_at((u64)AT_FDCWD, f->rdi, O_CREAT | O_WRONLY | O_TRUNC, f->rsi);
 }
 
 s64 sys_close(struct trap_frame *f)
@@ -11346,7 +11247,7 @@ s64 vfs_status_at(u64 fd, vaddr name, vaddr to, u64 flags)
 
 s64 vfs_status_of(u64 fd, vaddr to)
 {
-    struct file_status status = {.mode = MODE_DEVICE | 0620, .device_number = 5 << 8 | 1};
+    struct file_status status = {.mode = S_IFCHR | 0620, .device_number = 5 << 8 | 1};
     struct handle *h = sys_handle((u32)fd, 0);
     struct file *file = h ? file_of(h->object) : NULL;
 
@@ -11464,7 +11365,7 @@ s64 vfs_readlink_at(u64 fd, vaddr name, vaddr to, u64 size)
 
     if (error)
         return error;
-    if (!node_is(n, MODE_LINK) || (s64)size <= 0)
+    if (!node_is(n, S_IFLNK) || (s64)size <= 0)
         return -EINVAL;
     return rd_read(n, 0, to, size);
 }
@@ -11523,7 +11424,7 @@ s64 sys_chdir(struct trap_frame *f)
 
     if (error)
         return error;
-    if (!node_is(n, MODE_DIRECTORY))
+    if (!node_is(n, S_IFDIR))
         return -ENOTDIR;
     vfs_set_directory(n);
     return 0;
@@ -11536,7 +11437,7 @@ s64 sys_fchdir(struct trap_frame *f)
 
     if (!h)
         return -EBADF;
-    if (!n || !node_is(n, MODE_DIRECTORY))
+    if (!n || !node_is(n, S_IFDIR))
         return -ENOTDIR;
     vfs_set_directory(n);
     return 0;
@@ -11614,12 +11515,12 @@ s64 vfs_make_at(u64 fd, vaddr name, u32 mode, const char *link)
 
 s64 sys_mkdir(struct trap_frame *f)
 {
-    return vfs_make_at((u64)AT_FDCWD, f->rdi, MODE_DIRECTORY | ((u32)f->rsi & 0777), NULL);
+    return vfs_make_at((u64)AT_FDCWD, f->rdi, S_IFDIR | ((u32)f->rsi & 0777), NULL);
 }
 
 s64 sys_mkdirat(struct trap_frame *f)
 {
-    return vfs_make_at(f->rdi, f->rsi, MODE_DIRECTORY | ((u32)f->rdx & 0777), NULL);
+    return vfs_make_at(f->rdi, f->rsi, S_IFDIR | ((u32)f->rdx & 0777), NULL);
 }
 
 s64 sys_symlink(struct trap_frame *f)
@@ -11629,14 +11530,12 @@ s64 sys_symlink(struct trap_frame *f)
 
     if (error)
         return error;
-    return *text ? vfs_make_at((u64)AT_FDCWD, f->rsi, MODE_LINK | 0777, text) : -ENOENT;
+    return *text ? vfs_make_at((u64)AT_FDCWD, f->rsi, S_IFLNK | 0777, text) : -ENOENT;
 }
 
 // Another name for something. Not for a directory, or the tree would have
 // circles. A symbolic link at the end of the old path is what gets the
 // name, unless the flags say that it is to be followed.
-
-#define AT_SYMLINK_FOLLOW 0x400
 
 s64 vfs_link_at(u64 old_fd, vaddr old, u64 new_fd, vaddr new, u64 flags)
 {
@@ -11656,7 +11555,7 @@ s64 vfs_link_at(u64 old_fd, vaddr old, u64 new_fd, vaddr new, u64 flags)
         error = -ENOENT;
     if (error)
         return error;
-    if (node_is(n, MODE_DIRECTORY))
+    if (node_is(n, S_IFDIR))
         return -EPERM;
     object_get(&n->object);
     return node_attach(w.directory, w.name, n);
@@ -11685,9 +11584,9 @@ bool vfs_is_dots(const char *name)
 
 int vfs_can_remove(const struct node *n, bool directory)
 {
-    if (directory && !node_is(n, MODE_DIRECTORY))
+    if (directory && !node_is(n, S_IFDIR))
         return -ENOTDIR;
-    if (!directory && node_is(n, MODE_DIRECTORY))
+    if (!directory && node_is(n, S_IFDIR))
         return -EISDIR;
     if (n == vfs.root)
         return -EBUSY;
@@ -11757,14 +11656,14 @@ int vfs_rename(struct walk *old, struct walk *new)
         return 0;
     if (!vfs_has_name(new->directory))
         return -ENOENT;
-    if (new->must_be_directory && !node_is(n, MODE_DIRECTORY))
+    if (new->must_be_directory && !node_is(n, S_IFDIR))
         return -ENOTDIR;
     if (vfs_is_dots(new->name))
         return -EBUSY;
     if (n == vfs.root || vfs_is_inside(new->directory, n))
         return -EINVAL;
     if (new->node) {
-        error = vfs_can_remove(new->node, node_is(n, MODE_DIRECTORY));
+        error = vfs_can_remove(new->node, node_is(n, S_IFDIR));
         if (error)
             return error;
     }
@@ -11818,9 +11717,9 @@ s64 sys_truncate(struct trap_frame *f)
 
     if (error)
         return error;
-    if (node_is(n, MODE_DIRECTORY))
+    if (node_is(n, S_IFDIR))
         return -EISDIR;
-    if (!node_is(n, MODE_FILE))
+    if (!node_is(n, S_IFREG))
         return -EINVAL;
     if (n->writers < 0)
         return -ETXTBSY;
@@ -11840,7 +11739,7 @@ s64 sys_ftruncate(struct trap_frame *f)
         return -EINVAL;
     if (!h)
         return -EBADF;
-    if (!n || !node_is(n, MODE_FILE) || !(h->rights & RIGHT_WRITE))
+    if (!n || !node_is(n, S_IFREG) || !(h->rights & RIGHT_WRITE))
         return -EINVAL;
     object_get(&n->object);
     error = vfs_resize(n, f->rsi);
@@ -11852,7 +11751,7 @@ s64 sys_ftruncate(struct trap_frame *f)
 
 void node_set_mode(struct node *n, u64 mode)
 {
-    n->mode = (n->mode & MODE_TYPE) | ((u32)mode & 07777);
+    n->mode = (n->mode & S_IFMT) | ((u32)mode & 07777);
     n->change = node_now();
 }
 
@@ -11891,9 +11790,6 @@ s64 sys_fchmod(struct trap_frame *f)
 // `touch` wants new times: of the last access and of the last change, the
 // present one or what it gives. In place of nanoseconds there may stand
 // "now", or "leave it". Without a path, the descriptor tells which file.
-
-#define UTIME_NOW 0x3fffffff
-#define UTIME_OMIT 0x3ffffffe
 
 int vfs_find_at(u64 fd, vaddr name, u64 flags, struct node **n)
 {
@@ -11951,12 +11847,6 @@ s64 sys_utimensat(struct trap_frame *f)
 
 #define FS_KIND 0x01021994
 
-struct file_system_status {
-    u64 kind, block_size, blocks, free, available, nodes, free_nodes;
-    u32 number[2];
-    u64 name_size, fragment_size, flags, spare[4];
-};
-
 s64 vfs_file_system_status(vaddr to)
 {
     u64 free = pmm.states[FRAME_FREE];
@@ -11990,7 +11880,7 @@ s64 sys_fsync(struct trap_frame *f)
 
     if (!h)
         return -EBADF;
-    return n && !node_is(n, MODE_DEVICE) ? 0 : -EINVAL;
+    return n && !node_is(n, S_IFCHR) ? 0 : -EINVAL;
 }
 
 s64 sys_sync(struct trap_frame *f)
@@ -12008,16 +11898,22 @@ s64 sys_umask(struct trap_frame *f)
 // The numbers:
 
 const struct system_call vfs_calls[] = {
-    {2, sys_open}, {3, sys_close}, {4, sys_stat}, {5, sys_fstat}, {6, sys_lstat},
-    {8, sys_lseek}, {17, sys_pread}, {18, sys_pwrite}, {21, sys_access}, {74, sys_fsync},
-    {75, sys_fsync}, {76, sys_truncate}, {77, sys_ftruncate}, {79, sys_getcwd},
-    {80, sys_chdir}, {81, sys_fchdir}, {82, sys_rename}, {83, sys_mkdir}, {84, sys_rmdir},
-    {85, sys_creat}, {86, sys_link}, {87, sys_unlink}, {88, sys_symlink}, {89, sys_readlink},
-    {90, sys_chmod}, {91, sys_fchmod}, {95, sys_umask}, {137, sys_statfs},
-    {138, sys_fstatfs}, {162, sys_sync}, {217, sys_getdents}, {257, sys_openat},
-    {258, sys_mkdirat}, {262, sys_newfstatat}, {263, sys_unlinkat}, {264, sys_renameat},
-    {265, sys_linkat}, {267, sys_readlinkat}, {268, sys_fchmodat}, {269, sys_faccessat},
-    {280, sys_utimensat}, {295, sys_preadv}, {296, sys_pwritev}, {439, sys_faccessat}};
+    {SYS_OPEN, sys_open}, {SYS_CLOSE, sys_close}, {SYS_STAT, sys_stat},
+    {SYS_FSTAT, sys_fstat}, {SYS_LSTAT, sys_lstat}, {SYS_LSEEK, sys_lseek},
+    {SYS_PREAD64, sys_pread}, {SYS_PWRITE64, sys_pwrite}, {SYS_ACCESS, sys_access},
+    {SYS_FSYNC, sys_fsync}, {SYS_FDATASYNC, sys_fsync}, {SYS_TRUNCATE, sys_truncate},
+    {SYS_FTRUNCATE, sys_ftruncate}, {SYS_GETCWD, sys_getcwd}, {SYS_CHDIR, sys_chdir},
+    {SYS_FCHDIR, sys_fchdir}, {SYS_RENAME, sys_rename}, {SYS_MKDIR, sys_mkdir},
+    {SYS_RMDIR, sys_rmdir}, {SYS_CREAT, sys_creat}, {SYS_LINK, sys_link},
+    {SYS_UNLINK, sys_unlink}, {SYS_SYMLINK, sys_symlink}, {SYS_READLINK, sys_readlink},
+    {SYS_CHMOD, sys_chmod}, {SYS_FCHMOD, sys_fchmod}, {SYS_UMASK, sys_umask},
+    {SYS_STATFS, sys_statfs}, {SYS_FSTATFS, sys_fstatfs}, {SYS_SYNC, sys_sync},
+    {SYS_GETDENTS64, sys_getdents}, {SYS_OPENAT, sys_openat}, {SYS_MKDIRAT, sys_mkdirat},
+    {SYS_NEWFSTATAT, sys_newfstatat}, {SYS_UNLINKAT, sys_unlinkat},
+    {SYS_RENAMEAT, sys_renameat}, {SYS_LINKAT, sys_linkat},
+    {SYS_READLINKAT, sys_readlinkat}, {SYS_FCHMODAT, sys_fchmodat},
+    {SYS_FACCESSAT, sys_faccessat}, {SYS_UTIMENSAT, sys_utimensat},
+    {SYS_PREADV, sys_preadv}, {SYS_PWRITEV, sys_pwritev}, {SYS_FACCESSAT2, sys_faccessat}};
 
 // ## The audit {#vfs-audit}
 //
@@ -12038,7 +11934,7 @@ void vfs_audit_entry(struct node *directory, const struct entry *e)
         assert(*c != '/');
     assert(entry_find(directory, e->name) == e);
     assert(n->links && n->object.references && n->object.type == &node_type);
-    if (node_is(n, MODE_DIRECTORY))
+    if (node_is(n, S_IFDIR))
         assert(n->parent == directory);
     else
         assert(!n->parent && !n->entries && n->object.references >= n->links);
@@ -12049,10 +11945,10 @@ void vfs_audit_directory(struct node *n)
     const struct entry *e;
     u32 links = 1;
 
-    assert(node_is(n, MODE_DIRECTORY) && !n->data);
+    assert(node_is(n, S_IFDIR) && !n->data);
     for (e = n->entries; e; e = e->next) {
         vfs_audit_entry(n, e);
-        links += node_is(e->node, MODE_DIRECTORY);
+        links += node_is(e->node, S_IFDIR);
     }
     assert(n->links == links);
 }
@@ -12064,7 +11960,7 @@ void vfs_audit_directory(struct node *n)
 
 struct node *vfs_next_directory(const struct entry *e)
 {
-    while (e && !node_is(e->node, MODE_DIRECTORY))
+    while (e && !node_is(e->node, S_IFDIR))
         e = e->next;
     return e ? e->node : NULL;
 }
@@ -12095,7 +11991,7 @@ void vfs_audit(void)
         vfs_audit_directory(n);
     }
     for (p = sched.processes; p; p = p->next)
-        assert(!p->directory || node_is(p->directory, MODE_DIRECTORY));
+        assert(!p->directory || node_is(p->directory, S_IFDIR));
 }
 
 struct audit vfs_audits = {"files", vfs_audit, NULL};
@@ -12157,7 +12053,7 @@ void vfs_clean(struct program *program)
 void ch10_init(void)
 {
     ch09_init();
-    vfs.root = node_create(MODE_DIRECTORY | 0755, &rd_operations);
+    vfs.root = node_create(S_IFDIR | 0755, &rd_operations);
     assert(vfs.root);
     vfs.root->links = 1;             /* its own `..` */
     vfs_add_file_system(&rd_file_system);
@@ -12180,7 +12076,7 @@ struct process *vfs_spawn(const char *const *arguments, int *error)
     *error = vfs_find(vfs.root, arguments[0], true, &n);
     if (*error)
         return NULL;
-    if (!node_is(n, MODE_FILE) || !(n->mode & 0111) || !n->data) {
+    if (!node_is(n, S_IFREG) || !(n->mode & 0111) || !n->data) {
         *error = -EACCES;
         return NULL;
     }
@@ -12318,39 +12214,13 @@ void ch10_main(void)
 // The names are those of POSIX (XBD 11), the values Linux's. A termios has
 // four words of flags, for input, output, control of the line, and what is
 // "local", that is, between keyboard and program; and an array with the
-// keys that have a meaning, by the indices below. So `ICRNL` turns the
-// Enter key's carriage return into a newline, `ICANON` is the canonical
+// keys that have a meaning, by an index such as `VINTR`. So `ICRNL` turns
+// the Enter key's carriage return into a newline, `ICANON` is the canonical
 // mode, and `ISIG` lets ^C be a signal. Flags that we do not look at are
 // kept for whoever asks.
 
 #define TTY_SIZE 4096
 #define TTY_END 0x100            /* in the buffer: an end of file was typed here */
-
-#define ICRNL 0x100
-#define OPOST 1
-#define ONLCR 4
-#define ISIG 1
-#define ICANON 2
-#define ECHO 8
-#define ECHOE 0x10
-#define ECHOK 0x20
-#define ECHOCTL 0x200
-#define IEXTEN 0x8000
-
-enum tty_key {
-    VINTR, VQUIT, VERASE, VKILL, VEOF, VTIME, VMIN, VSWTC, VSTART, VSTOP, VSUSP, VEOL,
-    VREPRINT, VDISCARD, VWERASE, VLNEXT, TTY_KEYS = 19,
-};
-
-struct termios {
-    u32 input, output, control, local;
-    u8 line;
-    u8 key[TTY_KEYS];
-};
-
-struct window_size {
-    u16 rows, columns, width, height;
-};
 
 // The ring and the rest of it.
 
@@ -12375,9 +12245,6 @@ struct tty_state tty = {
                 .local = ISIG | ICANON | ECHO | ECHOE | ECHOK | ECHOCTL | IEXTEN,
                 .key = {3, 28, 127, 21, 4, 0, 1, 0, 17, 19, 26, 0, 18, 15, 23, 22}},
     .window = {24, 80, 0, 0}, .signal = tty_signal_nobody, .own = tty_own_nothing};
-
-#define SIGINT 2
-#define SIGQUIT 3
 
 void tty_signal_nobody(u32 group, int signal)
 {
@@ -12630,15 +12497,6 @@ s64 tty_count(vaddr to)
 // Requests to the terminal itself, with Linux's numbers. If the serial line
 // is fed from a file there is no terminal, and the answer says so: programs
 // then do not prompt, and do not edit.
-
-#define TCGETS 0x5401
-#define TCSETS 0x5402
-#define TCSETSW 0x5403
-#define TCSETSF 0x5404
-#define TIOCGWINSZ 0x5413
-#define TIOCSWINSZ 0x5414
-#define FIONREAD 0x541b
-#define FIONBIO 0x5421
 
 s64 tty_set(vaddr from, bool flush)
 {
@@ -13369,17 +13227,16 @@ bool screen_init(void)
 
 // ## What the kernel has said {#con-log}
 //
-// The kernel's own messages are kept, and `dmesg` shows them (Linux:
-// `syslog`, 103; 3 reads, 10 tells the size).
+// The kernel's own messages are kept, and `dmesg` shows them.
 
 s64 sys_syslog(struct trap_frame *f)
 {
     u64 size = boot.log_end < BOOT_LOG_SIZE ? boot.log_end : BOOT_LOG_SIZE, i;
     char c;
 
-    if (f->rdi == 10)
+    if (f->rdi == SYSLOG_SIZE)
         return BOOT_LOG_SIZE;
-    if (f->rdi != 3)
+    if (f->rdi != SYSLOG_READ_ALL)
         return -EINVAL;
     if (size > f->rdx)
         size = f->rdx;
@@ -13418,7 +13275,8 @@ void con_timer(struct trap_frame *f)
 // a serial line nor this keyboard, but one behind USB, for which the
 // firmware of many, not of all, acts as if it were the old one.
 
-const struct system_call con_calls[] = {{16, sys_ioctl}, {103, sys_syslog}};
+const struct system_call con_calls[] = {
+    {SYS_IOCTL, sys_ioctl}, {SYS_SYSLOG, sys_syslog}};
 
 void ch11_init(void)
 {
@@ -13596,70 +13454,24 @@ void ch11_main(void)
 // Who may found groups and join them, a [later section](#proc-groups)
 // says.)
 //
-// Numbers and flags are Linux's. Most are here because their default is to
-// do nothing, and somebody has to know that.
+// Numbers and flags are [Linux's](#h-processes). Most signals are there
+// because their default is to do nothing, and somebody has to know that.
 
-#define SIGHUP 1
-#define SIGUSR1 10
-#define SIGPIPE 13
-#define SIGALRM 14
-#define SIGTERM 15
-#define SIGCHLD 17
-#define SIGCONT 18
-#define SIGSTOP 19
-#define SIGTSTP 20
-#define SIGTTIN 21
-#define SIGTTOU 22
-#define SIGURG 23
-#define SIGWINCH 28
-#define SIGSYS 31
-#define SIGREALTIME 32
 #define SIGNALS 65
 
-#define SA_ONSTACK 0x08000000UL
-#define SA_RESTORER 0x04000000UL
-#define SA_RESTART 0x10000000UL
-#define SA_NODEFER 0x40000000UL
-#define SA_RESETHAND 0x80000000UL
-#define HANDLER_DEFAULT 0
-#define HANDLER_IGNORE 1
-
-// What a process wants to be done about a signal.
-
-struct signal_action {
-    vaddr handler;
-    u64 flags;
-    vaddr restorer;              /* where the handler returns to */
-    u64 mask;                    /* signals to block meanwhile */
-};
-
+// What a process wants to be done about a signal is an action: a handler,
+// flags, and the signals to block meanwhile.
+//
 // A number says little. Who wants more is also told why it came: a fault
 // with its address, a child with its status, another process with its
-// number. The layout is that of Linux's `siginfo_t`, the codes are
-// Linux's: positive if the kernel has a reason, 0 or below if a process
-// has.
-
-#define CODE_KILL 0
-#define CODE_TKILL (-6)
-#define CODE_KERNEL 128
-
-struct signal_info {
-    s32 signal, error, code, pad;
-    union {
-        struct {
-            u32 pid, user;       /* whose doing it is */
-        };
-        vaddr address;           /* or where */
-    };
-    u64 value;                   /* a child's status, or what the sender added */
-};
-
-// Such a *note* lies with the receiver until the signal is taken. There is
-// one for each pending signal, and here the signals from 32 on, which POSIX
-// added "for real time", differ from the old ones: they queue, each with
-// its note. Notes take memory that the receiver has not asked for, so there
-// is a limit; and when there is none to be had, the signal comes without
-// its reason.
+// number. That is a `struct signal_info`; its codes are positive if the
+// kernel has a reason, 0 or below if a process has. Such a *note* lies
+// with the receiver until the signal is taken. There is one for each
+// pending signal, and here the signals from 32 on, which POSIX added "for
+// real time", differ from the old ones: they queue, each with its note.
+// Notes take memory that the receiver has not asked for, so there is a
+// limit; and when there is none to be had, the signal comes without its
+// reason.
 
 #define NOTES_MAX 64
 
@@ -13670,12 +13482,6 @@ struct signal_note {
 
 // A program can also name a stack for its handlers, in Linux's layout. It
 // is the only way to survive the end of the usual one.
-
-struct signal_stack {
-    vaddr start;
-    u32 flags, pad;
-    u64 size;                    /* 0: there is none */
-};
 
 struct signal_state {
     struct signal_action action[SIGNALS];
@@ -13710,9 +13516,9 @@ bool signal_matters(const struct process *p, int signal)
 
     if (signal == SIGKILL)
         return p->pid != 1;
-    if (handler == HANDLER_IGNORE)
+    if (handler == SIG_IGN)
         return false;
-    return handler != HANDLER_DEFAULT || (p->pid != 1 && !signal_ignored_by_default(signal));
+    return handler != SIG_DFL || (p->pid != 1 && !signal_ignored_by_default(signal));
 }
 
 void signal_update(struct process *p)
@@ -13726,7 +13532,7 @@ void signal_update(struct process *p)
 
 void signal_keep_note(struct signal_state *s, const struct signal_info *info)
 {
-    bool queues = info->signal >= SIGREALTIME;
+    bool queues = info->signal >= SIGRTMIN;
     struct signal_note **place = &s->notes, *n;
 
     if (s->pending & signal_bit(info->signal) && !queues)
@@ -13781,7 +13587,7 @@ void signal_send_info(struct process *p, const struct signal_info *info)
 
 void signal_send(struct process *p, int signal)
 {
-    struct signal_info info = {.signal = signal, .code = CODE_KERNEL};
+    struct signal_info info = {.signal = signal, .code = SI_KERNEL};
 
     signal_send_info(p, &info);
 }
@@ -13806,7 +13612,7 @@ u32 signal_send_group(u32 group, const struct signal_info *info)
 
 void signal_from_tty(u32 group, int signal)
 {
-    struct signal_info info = {.signal = signal, .code = CODE_KERNEL};
+    struct signal_info info = {.signal = signal, .code = SI_KERNEL};
 
     signal_send_group(group, &info);
 }
@@ -13887,25 +13693,6 @@ int signal_take(struct process *p, u64 of, struct signal_info *info)
 // it, to go on behind that instruction. So the layout is part of the
 // convention, Linux's `ucontext_t`: its registers come in an order of their
 // own, which is that of a 32-bit processor with eight more in front.
-
-struct signal_context {
-    u64 flags;
-    vaddr link;
-    struct signal_stack stack;   /* as it is set */
-    u64 r8, r9, r10, r11, r12, r13, r14, r15;
-    u64 rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags;
-    u16 cs, gs, fs, ss;
-    u64 error, vector;           /* of the fault, if it is about one, */
-    u64 old_mask, cr2;           /* and its address */
-    vaddr fpu;                   /* where the vector registers are */
-    u64 reserved[8];
-    u64 blocked;
-};
-
-union signal_room {
-    struct signal_info info;
-    u8 room[128];
-};
 
 struct signal_frame {
     vaddr restorer;
@@ -14011,12 +13798,6 @@ int signal_push(struct process *p, struct trap_frame *f, const struct signal_inf
 // bytes of `syscall`. That is right for those that wait for data or for a
 // child, and wrong for those that wait for the signal.
 
-#define SYS_READV 19
-#define SYS_WRITEV 20
-#define SYS_WAIT4 61
-#define SYS_FCNTL 72
-#define SYS_WAITID 247
-
 bool signal_can_restart(u64 call)
 {
     return call <= SYS_WRITE || call == SYS_READV || call == SYS_WRITEV || call == SYS_WAIT4 ||
@@ -14048,11 +13829,11 @@ void signal_force(struct process *p, struct trap_frame *f, const struct signal_i
 
 void signal_deliver(struct process *p, struct trap_frame *f, const struct signal_info *info)
 {
-    static const struct signal_info no_place = {.signal = SIGSEGV, .code = CODE_KERNEL};
+    static const struct signal_info no_place = {.signal = SIGSEGV, .code = SI_KERNEL};
     struct signal_action *a = &p->signals->action[info->signal];
     u64 mask = a->mask | (a->flags & SA_NODEFER ? 0 : signal_bit(info->signal));
 
-    if (a->handler == HANDLER_DEFAULT || info->signal == SIGKILL)
+    if (a->handler == SIG_DFL || info->signal == SIGKILL)
         process_end(0, info->signal);
     signal_restart(f, a->flags);
     if (signal_push(p, f, info)) {
@@ -14064,7 +13845,7 @@ void signal_deliver(struct process *p, struct trap_frame *f, const struct signal
     p->signals->suspended = false;
     signal_set_blocked(p, p->signals->blocked | mask);
     if (a->flags & SA_RESETHAND)
-        a->handler = HANDLER_DEFAULT;
+        a->handler = SIG_DFL;
 }
 
 // A signal that a program has brought upon itself, and that cannot wait: if
@@ -14074,7 +13855,7 @@ void signal_deliver(struct process *p, struct trap_frame *f, const struct signal
 bool signal_is_caught(const struct process *p, int signal)
 {
     return p->signals && signal != SIGKILL && !(p->signals->blocked & signal_bit(signal)) &&
-           p->signals->action[signal].handler > HANDLER_IGNORE;
+           p->signals->action[signal].handler > SIG_IGN;
 }
 
 void signal_force(struct process *p, struct trap_frame *f, const struct signal_info *info)
@@ -14096,7 +13877,7 @@ bool signal_dooms(void)
     for (; ready; ready &= ready - 1) {
         signal = (int)cpu_bsf(ready) + 1;
         if (signal_matters(p, signal) &&
-            (signal == SIGKILL || p->signals->action[signal].handler == HANDLER_DEFAULT))
+            (signal == SIGKILL || p->signals->action[signal].handler == SIG_DFL))
             return true;
     }
     return false;
@@ -14127,9 +13908,6 @@ void signal_leave(struct trap_frame *f)
 // and whether its address is that of the instruction, stands in a table;
 // those that are missing have no code but that the kernel says so.
 
-#define CODE_UNMAPPED 1
-#define CODE_FORBIDDEN 2
-
 struct signal_fault {
     u8 vector, code;
     bool at_instruction;
@@ -14147,7 +13925,7 @@ void signal_explain(const struct trap_frame *f, struct signal_info *info)
 {
     const struct signal_fault *fault;
 
-    info->code = CODE_KERNEL;
+    info->code = SI_KERNEL;
     for (fault = signal_faults; fault < signal_faults + array_count(signal_faults); fault++)
         if (fault->vector == f->vector) {
             info->code = fault->code;
@@ -14155,8 +13933,8 @@ void signal_explain(const struct trap_frame *f, struct signal_info *info)
         }
     if (f->vector == VECTOR_PAGE_FAULT) {
         info->address = cpu_read_cr2();
-        info->code = as_find(&user.current->space, info->address) ? CODE_FORBIDDEN
-                                                                  : CODE_UNMAPPED;
+        info->code = as_find(&user.current->space, info->address) ? SEGV_ACCERR
+                                                                  : SEGV_MAPERR;
     }
 }
 
@@ -14193,7 +13971,7 @@ s64 sys_sigaction(struct trap_frame *f)
             return -EINVAL;
         if (sys_copy_in(&new, f->rsi, sizeof new))
             return -EFAULT;
-        if (new.handler > HANDLER_IGNORE && !(new.flags & SA_RESTORER))
+        if (new.handler > SIG_IGN && !(new.flags & SA_RESTORER))
             return -EINVAL;
         new.mask &= ~(signal_bit(SIGKILL) | signal_bit(SIGSTOP));
         s->action[signal] = new;
@@ -14235,20 +14013,16 @@ s64 sys_sigpending(struct trap_frame *f)
 // The other stack: naming one, or none, and asking. Who is on it cannot
 // change it.
 
-#define STACK_IN_USE 1
-#define STACK_DISABLE 2
-#define STACK_LEAST 2048
-
 int signal_set_stack(struct signal_state *s, const struct signal_stack *new, vaddr rsp)
 {
     if (signal_is_on_stack(&s->stack, rsp))
         return -EPERM;
-    if (new->flags > STACK_DISABLE)
+    if (new->flags > SS_DISABLE)
         return -EINVAL;
-    if (new->flags != STACK_DISABLE && new->size < STACK_LEAST)
+    if (new->flags != SS_DISABLE && new->size < MINSIGSTKSZ)
         return -ENOMEM;
     s->stack = (struct signal_stack){.flags = new->flags};
-    if (new->flags != STACK_DISABLE)
+    if (new->flags != SS_DISABLE)
         s->stack.start = new->start, s->stack.size = new->size;
     return 0;
 }
@@ -14259,7 +14033,7 @@ s64 sys_sigaltstack(struct trap_frame *f)
     struct signal_stack new, old = s->stack;
     int error = 0;
 
-    old.flags = !old.size ? STACK_DISABLE : signal_is_on_stack(&old, f->rsp) ? STACK_IN_USE : 0;
+    old.flags = !old.size ? SS_DISABLE : signal_is_on_stack(&old, f->rsp) ? SS_ONSTACK : 0;
     if (f->rdi && sys_copy_in(&new, f->rdi, sizeof new))
         return -EFAULT;
     if (f->rdi)
@@ -14276,7 +14050,7 @@ s64 sys_sigaltstack(struct trap_frame *f)
 
 s64 sys_sigreturn(struct trap_frame *f)
 {
-    static const struct signal_info bad_frame = {.signal = SIGSEGV, .code = CODE_KERNEL};
+    static const struct signal_info bad_frame = {.signal = SIGSEGV, .code = SI_KERNEL};
     struct process *p = process_current();
     struct signal_frame s;
     struct fpu_state fpu = fpu_fresh;
@@ -14464,14 +14238,6 @@ s64 sys_alarm(struct trap_frame *f)
 // With microseconds, and an interval. Of the three timers that a process
 // can have on Linux, two run while it computes; those we do not have.
 
-struct usage_time {
-    s64 seconds, microseconds;
-};
-
-struct alarm_times {
-    struct usage_time interval, value;
-};
-
 int alarm_read(const struct usage_time *t, u64 *nanoseconds)
 {
     if (t->seconds < 0 || (u64)t->microseconds >= 1000000)
@@ -14563,7 +14329,7 @@ s64 signal_from_process(s32 to, u64 signal, s32 code)
 
 s64 sys_kill(struct trap_frame *f)
 {
-    return signal_from_process((s32)f->rdi, (u32)f->rsi, CODE_KILL);
+    return signal_from_process((s32)f->rdi, (u32)f->rsi, SI_USER);
 }
 
 // To a thread, of which each process has one, by its number. The newer call
@@ -14572,7 +14338,7 @@ s64 sys_kill(struct trap_frame *f)
 s64 sys_tkill(struct trap_frame *f)
 {
     return (s32)f->rdi <= 0 ? -EINVAL
-                            : signal_from_process((s32)f->rdi, (u32)f->rsi, CODE_TKILL);
+                            : signal_from_process((s32)f->rdi, (u32)f->rsi, SI_TKILL);
 }
 
 s64 sys_tgkill(struct trap_frame *f)
@@ -14580,7 +14346,7 @@ s64 sys_tgkill(struct trap_frame *f)
     if ((s32)f->rdi <= 0 || (s32)f->rsi <= 0)
         return -EINVAL;
     return (u32)f->rdi != (u32)f->rsi
-               ? -ESRCH : signal_from_process((s32)f->rsi, (u32)f->rdx, CODE_TKILL);
+               ? -ESRCH : signal_from_process((s32)f->rsi, (u32)f->rdx, SI_TKILL);
 }
 
 // A program may also send itself, or another, a reason of its own making.
@@ -14593,14 +14359,14 @@ s64 sys_sigqueueinfo(struct trap_frame *f)
 
     if (sys_copy_in(&info, f->rdx, sizeof info))
         return -EFAULT;
-    if ((info.code >= 0 || info.code == CODE_TKILL) && p != process_current())
+    if ((info.code >= 0 || info.code == SI_TKILL) && p != process_current())
         return -EPERM;
     if (!p)
         return -ESRCH;
     if ((u32)f->rsi >= SIGNALS)
         return -EINVAL;
     info.signal = (s32)f->rsi;
-    if (p->signals && p->signals->note_count == NOTES_MAX && info.signal >= SIGREALTIME)
+    if (p->signals && p->signals->note_count == NOTES_MAX && info.signal >= SIGRTMIN)
         return -EAGAIN;
     if (info.signal)
         signal_send_info(p, &info);
@@ -14617,29 +14383,19 @@ s64 sys_sigqueueinfo(struct trap_frame *f)
 // large the stack of the next program is, and how much memory may be
 // mapped. The others we remember, and tell when asked.
 
-#define LIMIT_STACK 3
-#define LIMIT_DESCRIPTORS 7
-#define LIMIT_MEMORY 9
-#define LIMITS 16
-#define UNLIMITED (~0UL)
-
-struct limit {
-    u64 now, most;
-};
-
 struct limits {
-    struct limit of[LIMITS];
+    struct limit of[RLIM_NLIMITS];
 };
 
 // Hardly anybody changes them. So a process has limits of its own only
 // after somebody has, and its children inherit a copy.
 
 const struct limits limits_usual = {{
-    {UNLIMITED, UNLIMITED}, {UNLIMITED, UNLIMITED}, {UNLIMITED, UNLIMITED},
-    {USER_STACK_SIZE, UNLIMITED}, {0, UNLIMITED}, {UNLIMITED, UNLIMITED},
+    {RLIM_INFINITY, RLIM_INFINITY}, {RLIM_INFINITY, RLIM_INFINITY}, {RLIM_INFINITY, RLIM_INFINITY},
+    {USER_STACK_SIZE, RLIM_INFINITY}, {0, RLIM_INFINITY}, {RLIM_INFINITY, RLIM_INFINITY},
     {THREADS_MAX, THREADS_MAX}, {HANDLES_MAX, HANDLES_MAX}, {8 * MIB, 8 * MIB},
-    {UNLIMITED, UNLIMITED}, {UNLIMITED, UNLIMITED}, {NOTES_MAX, NOTES_MAX},
-    {800 * KIB, 800 * KIB}, {0, 0}, {0, 0}, {UNLIMITED, UNLIMITED}}};
+    {RLIM_INFINITY, RLIM_INFINITY}, {RLIM_INFINITY, RLIM_INFINITY}, {NOTES_MAX, NOTES_MAX},
+    {800 * KIB, 800 * KIB}, {0, 0}, {0, 0}, {RLIM_INFINITY, RLIM_INFINITY}}};
 
 const struct limit *limit_of(const struct process *p, u64 which)
 {
@@ -14663,15 +14419,15 @@ int limit_set(struct process *p, u64 which, const struct limit *new)
 {
     struct limits *before = p->limits;
 
-    if (which == LIMIT_DESCRIPTORS && new->most > HANDLES_MAX)
+    if (which == RLIMIT_NOFILE && new->most > HANDLES_MAX)
         return -EPERM;
     if (!before && limit_copy(p, p))
         return -ENOMEM;
     p->limits->of[which] = *new;
-    if (which == LIMIT_DESCRIPTORS && p->program.handles)
+    if (which == RLIMIT_NOFILE && p->program.handles)
         p->program.handles->limit = (u32)new->now;
-    if (which == LIMIT_MEMORY)
-        p->program.space.limit = new->now == UNLIMITED ? 0 : new->now < 1 ? 1 : new->now;
+    if (which == RLIMIT_AS)
+        p->program.space.limit = new->now == RLIM_INFINITY ? 0 : new->now < 1 ? 1 : new->now;
     return 0;
 }
 
@@ -14688,7 +14444,7 @@ s64 limit_exchange(u32 pid, u64 which, vaddr from, vaddr to)
         return -EFAULT;
     if (!p)
         return -ESRCH;
-    if (which >= LIMITS || (from && new.now > new.most))
+    if (which >= RLIM_NLIMITS || (from && new.now > new.most))
         return -EINVAL;
     old = *limit_of(p, which);
     if (from)
@@ -14705,7 +14461,7 @@ s64 sys_prlimit(struct trap_frame *f)
 
 s64 sys_getrlimit(struct trap_frame *f)
 {
-    return (u32)f->rdi >= LIMITS ? -EINVAL
+    return (u32)f->rdi >= RLIM_NLIMITS ? -EINVAL
                                  : sys_copy_out(f->rsi, limit_of(process_current(), (u32)f->rdi),
                                                 sizeof(struct limit));
 }
@@ -14917,13 +14673,6 @@ s64 sys_fork(struct trap_frame *f)
 // (But not who wants both memory and `vfork`, to start another program at
 // once: a copy serves as well.) Whatever else it can share we copy.
 
-#define CLONE_VM 0x100
-#define CLONE_VFORK 0x4000
-#define CLONE_THREAD 0x10000
-#define CLONE_SETTLS 0x80000
-#define CLONE_PARENT_SETTID 0x100000
-#define CLONE_CHILD_SETTID 0x1000000
-
 // Puts a number into the memory of a process that is not the current one,
 // if there is a place for it.
 
@@ -14990,7 +14739,7 @@ struct arguments {
 
 u64 exec_stack_size(const struct process *p)
 {
-    u64 size = limit_of(p, LIMIT_STACK)->now;
+    u64 size = limit_of(p, RLIMIT_STACK)->now;
 
     if (size < 4 * ARGUMENTS_LEAST)
         return 4 * ARGUMENTS_LEAST;
@@ -15130,7 +14879,7 @@ int exec_find(char *path, struct arguments *a, struct node **n)
         error = vfs_find(vfs_directory(), path, true, n);
         if (error)
             return error;
-        if (!node_is(*n, MODE_FILE) || !((*n)->mode & 0111))
+        if (!node_is(*n, S_IFREG) || !((*n)->mode & 0111))
             return -EACCES;
         if (!(*n)->data)
             return -ENOEXEC;
@@ -15146,15 +14895,6 @@ int exec_find(char *path, struct arguments *a, struct node **n)
 
 // The [start of a stack](#user-stack) as C libraries expect it, with
 // environment and more facts.
-
-#define AT_UID 11
-#define AT_EUID 12
-#define AT_GID 13
-#define AT_EGID 14
-#define AT_CLKTCK 17
-#define AT_SECURE 23
-#define AT_RANDOM 25
-#define AT_EXECFN 31
 
 void exec_push_facts(struct stack_builder *b, const struct elf_image *image, vaddr random,
                      vaddr name)
@@ -15309,7 +15049,7 @@ void exec_reset(struct process *p, const char *path)
         if (p->program.handles->entry[i].object && p->program.handles->entry[i].close_on_exec)
             handle_close_entry(&p->program.handles->entry[i]);
     for (i = 1; i < SIGNALS; i++)
-        if (p->signals->action[i].handler != HANDLER_IGNORE)
+        if (p->signals->action[i].handler != SIG_IGN)
             p->signals->action[i] = (struct signal_action){0};
     p->signals->stack = (struct signal_stack){0};
     p->replaced = true;
@@ -15388,15 +15128,6 @@ s64 sys_execve(struct trap_frame *f)
 // What Linux calls a *clone* is a child whose end is told by another
 // signal, or by none. It is waited for only by who asks for such.
 
-#define WNOHANG 1
-#define WUNTRACED 2
-#define WSTOPPED 2
-#define WEXITED 4
-#define WCONTINUED 8
-#define WNOWAIT 0x1000000
-#define WNOTHREAD 0x20000000
-#define WALL 0x40000000
-#define WCLONE 0x80000000
 #define WAIT_ANY (1L << 32)
 
 // `who` is a process, or if it is negative a group, or `WAIT_ANY`.
@@ -15456,12 +15187,6 @@ int wait_for_child(s64 who, u64 options, struct process **child)
 // the kernel we do not know, as nobody looks at the clock on the way in and
 // out. It is all said to be its own.
 
-struct usage {                   /* Linux's `struct rusage` */
-    struct usage_time user, system;
-    s64 memory;                  /* KiB */
-    s64 unknown[13];
-};
-
 void usage_fill(struct usage *u, u64 nanoseconds, u64 memory)
 {
     *u = (struct usage){.user = alarm_time(nanoseconds), .memory = (s64)(memory / KIB)};
@@ -15513,16 +15238,10 @@ s64 sys_wait4(struct trap_frame *f)
 // The newer call says the same in the words of a signal's reason, and can
 // leave the child as it is.
 
-#define WAITID_ALL 0
-#define WAITID_PROCESS 1
-#define WAITID_GROUP 2
-#define CODE_EXITED 1
-#define CODE_KILLED 2
-
 void wait_explain(const struct process *p, struct signal_info *info)
 {
     *info = (struct signal_info){
-        .signal = SIGCHLD, .code = p->exit_signal ? CODE_KILLED : CODE_EXITED, .pid = p->pid,
+        .signal = SIGCHLD, .code = p->exit_signal ? CLD_KILLED : CLD_EXITED, .pid = p->pid,
         .value = (u64)(p->exit_signal ? p->exit_signal : p->exit_code)};
 }
 
@@ -15530,11 +15249,11 @@ void wait_explain(const struct process *p, struct signal_info *info)
 
 s64 waitid_who(u64 kind, s64 id)
 {
-    if (kind == WAITID_ALL)
+    if (kind == P_ALL)
         return WAIT_ANY;
-    if (kind == WAITID_GROUP && id >= 0)
+    if (kind == P_PGID && id >= 0)
         return -(id ? id : (s64)process_current()->group);
-    return kind == WAITID_PROCESS && id > 0 ? id : 0;
+    return kind == P_PID && id > 0 ? id : 0;
 }
 
 s64 sys_waitid(struct trap_frame *f)
@@ -15564,9 +15283,6 @@ s64 sys_waitid(struct trap_frame *f)
 
 // The same about oneself, or about all children that were waited for.
 
-#define USAGE_SELF 0
-#define USAGE_CHILDREN (-1)
-#define USAGE_THREAD 1
 #define TICK_NANOSECONDS 10000000UL
 
 u64 proc_time(const struct process *p)
@@ -15581,9 +15297,9 @@ s64 sys_getrusage(struct trap_frame *f)
 
     proc_note_memory(p);
     switch ((s32)f->rdi) {
-    case USAGE_SELF:
-    case USAGE_THREAD: usage_fill(&usage, proc_time(p), p->memory); break;
-    case USAGE_CHILDREN: usage_fill(&usage, p->children_time, p->children_memory); break;
+    case RUSAGE_SELF:
+    case RUSAGE_THREAD: usage_fill(&usage, proc_time(p), p->memory); break;
+    case RUSAGE_CHILDREN: usage_fill(&usage, p->children_time, p->children_memory); break;
     default: return -EINVAL;
     }
     return sys_copy_out(f->rsi, &usage, sizeof usage);
@@ -15606,11 +15322,10 @@ s64 sys_times(struct trap_frame *f)
 // ## Telling the parent {#proc-tell}
 //
 // When a process ends, its parent is told by a signal, which most have no
-// use for. Who says in so many words that it is to be ignored, or sets a
-// flag for it, will not ask for the status either: process 1 does. (The
-// parent may be waiting all the same, and perhaps that was the last child.)
-
-#define SA_NOCLDWAIT 2UL
+// use for. Who says in so many words that it is to be ignored, or sets
+// `SA_NOCLDWAIT` for it, will not ask for the status either: process 1
+// does. (The parent may be waiting all the same, and perhaps that was the
+// last child.)
 
 void proc_tell_parent(struct process *p)
 {
@@ -15626,7 +15341,7 @@ void proc_tell_parent(struct process *p)
     if (!parent->signals || !init || p->notice)
         return;
     a = &parent->signals->action[SIGCHLD];
-    if (a->handler == HANDLER_IGNORE || a->flags & SA_NOCLDWAIT) {
+    if (a->handler == SIG_IGN || a->flags & SA_NOCLDWAIT) {
         p->parent = init;
         sched_wake(&parent->waiters);
     }
@@ -15826,7 +15541,7 @@ u32 pipe_poll_reader(struct file *file, struct wait_queue **queue)
     struct pipe *p = container_of(file, struct pipe, reader);
 
     *queue = &p->waiters;
-    return (p->read < p->written ? POLL_READABLE : 0) | (p->writer_gone ? POLL_HANG_UP : 0);
+    return (p->read < p->written ? POLL_READABLE : 0) | (p->writer_gone ? POLLHUP : 0);
 }
 
 u32 pipe_poll_writer(struct file *file, struct wait_queue **queue)
@@ -15834,7 +15549,7 @@ u32 pipe_poll_writer(struct file *file, struct wait_queue **queue)
     struct pipe *p = container_of(file, struct pipe, writer);
 
     *queue = &p->waiters;
-    return (p->read == p->written ? POLL_WRITABLE : 0) | (p->reader_gone ? POLL_ERROR : 0);
+    return (p->read == p->written ? POLL_WRITABLE : 0) | (p->reader_gone ? POLLERR : 0);
 }
 
 // What the two ends are to the outside.
@@ -15894,7 +15609,7 @@ s64 proc_pipe(vaddr to, u64 flags)
     object_init(&p->reader.object, &pipe_reader_type);
     object_init(&p->writer.object, &pipe_writer_type);
     p->reader.flags = flags & O_NONBLOCK;
-    p->writer.flags = (flags & O_NONBLOCK) | O_WRITE_ONLY;
+    p->writer.flags = (flags & O_NONBLOCK) | O_WRONLY;
     fd[0] = handle_add(t, &p->reader.object, RIGHT_READ | RIGHT_DUPLICATE, 0);
     if (fd[0] < 0) {
         object_put(&p->writer.object);
@@ -15975,15 +15690,6 @@ s64 sys_dup3(struct trap_frame *f)
     return proc_dup_to(f->rdi, f->rsi, f->rdx & O_CLOEXEC);
 }
 
-#define F_DUPFD 0
-#define F_GETFD 1
-#define F_SETFD 2
-#define F_GETFL 3
-#define F_SETFL 4
-#define F_DUPFD_CLOEXEC 1030
-#define F_SETPIPE_SZ 1031
-#define F_GETPIPE_SZ 1032
-
 // Two of the flags may change later. They belong to the description, so
 // whoever shares it notices: a shell that gives its terminal to a program
 // which does not like to wait finds it like that afterwards.
@@ -16038,14 +15744,6 @@ s64 sys_fcntl(struct trap_frame *f)
 // [watch](#sched-sleep) on each of their queues, to sleep, and to look
 // again. Between the look and the sleep nobody can slip in, as ever.
 
-#define POLL_PRIORITY 0x002      /* nothing here has that */
-#define POLL_INVALID 0x020       /* there is no such descriptor */
-
-struct poll_item {
-    s32 fd;                      /* negative: nothing is asked */
-    u16 wanted, found;
-};
-
 struct poll_watch {
     struct watch watch;
     struct file *file;           /* with a reference, for the queue is in it */
@@ -16063,7 +15761,7 @@ u16 poll_look_at(const struct poll_item *p, u32 always)
     if (p->fd < 0)
         return 0;
     if (!file)
-        return POLL_INVALID;
+        return POLLNVAL;
     if (file->object.type->file->poll)
         found = file->object.type->file->poll(file, &queue);
     return (u16)(found & (p->wanted | always));
@@ -16144,7 +15842,7 @@ s64 poll_list(vaddr list, u64 count, u64 until)
         return -ENOMEM;
     result = sys_copy_in(item, list, size);
     if (!result)
-        result = poll_wait(item, count, POLL_ERROR | POLL_HANG_UP | POLL_INVALID, until);
+        result = poll_wait(item, count, POLLERR | POLLHUP | POLLNVAL, until);
     if (result >= 0 && sys_copy_out(list, item, size))
         result = -EFAULT;
     heap_free(&heap, item);
@@ -16165,14 +15863,14 @@ s64 sys_poll(struct trap_frame *f)
 // nobody left who writes.
 
 #define SELECT_WORDS (HANDLES_MAX / 64)
-#define SELECT_READ (POLL_READABLE | POLL_HANG_UP | POLL_ERROR)
-#define SELECT_WRITE (POLL_WRITABLE | POLL_ERROR)
+#define SELECT_READ (POLL_READABLE | POLLHUP | POLLERR)
+#define SELECT_WRITE (POLL_WRITABLE | POLLERR)
 
 struct select_sets {
     u64 set[3][SELECT_WORDS];    /* to read, to write, and for what is special */
 };
 
-const u16 select_events[3] = {SELECT_READ, SELECT_WRITE, POLL_PRIORITY};
+const u16 select_events[3] = {SELECT_READ, SELECT_WRITE, POLLPRI};
 
 bool select_has(const struct select_sets *s, int kind, u64 fd)
 {
@@ -16209,7 +15907,7 @@ s64 select_from_list(struct select_sets *s, const struct poll_item *item, u64 co
     memset(s, 0, sizeof *s);
     for (i = 0; i < count; i++) {
         fd = (u64)item[i].fd;
-        if (item[i].found & POLL_INVALID)
+        if (item[i].found & POLLNVAL)
             return -EBADF;
         for (kind = 0; kind < 3; kind++)
             if (select_has(&asked, kind, fd) && item[i].found & select_events[kind]) {
@@ -16250,7 +15948,7 @@ s64 select_wait(struct trap_frame *f, u64 until)
     if (!item)
         return -ENOMEM;
     count = select_to_list(&s, limit, item);
-    result = poll_wait(item, count, POLL_INVALID, until);
+    result = poll_wait(item, count, POLLNVAL, until);
     if (result >= 0)
         result = select_from_list(&s, item, count);
     heap_free(&heap, item);
@@ -16465,11 +16163,6 @@ s64 sys_setsid(struct trap_frame *f)
 // from another session), to ask for the group and the session that it
 // knows, and to choose the group.
 
-#define TIOCSCTTY 0x540e
-#define TIOCGPGRP 0x540f
-#define TIOCSPGRP 0x5410
-#define TIOCGSID 0x5429
-
 s64 terminal_take(const struct process *p, u64 force)
 {
     bool first = p->session == p->pid;
@@ -16523,26 +16216,12 @@ s64 proc_own_terminal(u64 request, vaddr argument)
 //
 // Who and what we are, how much there is of what, and who else is here.
 
-struct system_name {
-    char field[6][65];
-};
-
 s64 sys_uname(struct trap_frame *f)
 {
     struct system_name name = {{"Rustica", "rustica", "12.0", "chapters 1 to 12", "x86_64", ""}};
 
     return sys_copy_out(f->rdi, &name, sizeof name);
 }
-
-struct system_info {
-    s64 uptime;
-    u64 loads[3], total, free, shared, buffers, swap, free_swap;
-    u16 processes, pad;
-    u32 pad2;
-    u64 high, free_high;
-    u32 unit;
-    u8 rest[4];
-};
 
 s64 sys_sysinfo(struct trap_frame *f)
 {
@@ -16558,16 +16237,6 @@ s64 sys_sysinfo(struct trap_frame *f)
 
 // Rustica's own: the process with the lowest number above a given one. A
 // program that wants all of them begins with 0.
-
-#define SYS_PROCESS_INFO 0x1008
-
-struct process_info {
-    u32 pid, parent;
-    char state;                  /* R runs or could, S sleeps, Z has ended */
-    char pad[7];
-    u64 cpu_time, memory;        /* nanoseconds, bytes */
-    char name[32];
-};
 
 s64 sys_process_info(struct trap_frame *f)
 {
@@ -16608,20 +16277,16 @@ s64 sys_decline(struct trap_frame *f)
 s64 sys_gettimeofday(struct trap_frame *f)
 {
     u64 now = time_now();
-    s64 t[2] = {sys.boot_seconds + (s64)(now / 1000000000), (s64)(now / 1000 % 1000000)};
+    struct usage_time t = {sys.boot_seconds + (s64)(now / 1000000000),
+                           (s64)(now / 1000 % 1000000)};
 
-    return f->rdi ? sys_copy_out(f->rdi, t, sizeof t) : 0;
+    return f->rdi ? sys_copy_out(f->rdi, &t, sizeof t) : 0;
 }
 
 // Switching off, and starting again: in the way that the board's tables
 // tell, by a register of the chipset (first which reset it shall be, all of
 // the machine, and then the reset), or by the keyboard controller, which
 // since 1984 has had a wire to the processor's reset.
-
-#define REBOOT_MAGIC 0xfee1dead
-#define REBOOT_POWER_OFF 0x4321fedc
-#define REBOOT_HALT 0xcdef0123
-#define REBOOT_RESTART 0x01234567
 
 s64 sys_reboot(struct trap_frame *f)
 {
@@ -16643,19 +16308,24 @@ s64 sys_reboot(struct trap_frame *f)
 }
 
 const struct system_call proc_calls[] = {
-    {7, sys_poll}, {13, sys_sigaction}, {14, sys_sigprocmask}, {15, sys_sigreturn},
-    {22, sys_pipe}, {23, sys_select}, {32, sys_dup}, {33, sys_dup2}, {34, sys_pause},
-    {36, sys_getitimer}, {37, sys_alarm}, {38, sys_setitimer}, {56, sys_clone}, {57, sys_fork},
-    {58, sys_fork}, {59, sys_execve}, {SYS_WAIT4, sys_wait4}, {62, sys_kill}, {63, sys_uname},
-    {SYS_FCNTL, sys_fcntl}, {96, sys_gettimeofday}, {97, sys_getrlimit}, {98, sys_getrusage},
-    {99, sys_sysinfo}, {100, sys_times}, {102, sys_zero}, {104, sys_zero}, {107, sys_zero},
-    {108, sys_zero}, {109, sys_setpgid}, {111, sys_getpgrp}, {112, sys_setsid},
-    {121, sys_getpgid},
-    {124, sys_getsid}, {127, sys_sigpending}, {128, sys_sigtimedwait},
-    {129, sys_sigqueueinfo}, {130, sys_sigsuspend}, {131, sys_sigaltstack},
-    {160, sys_setrlimit}, {169, sys_reboot}, {200, sys_tkill}, {218, sys_getpid}, {234, sys_tgkill},
-    {SYS_WAITID, sys_waitid}, {270, sys_pselect6}, {271, sys_ppoll}, {273, sys_decline},
-    {292, sys_dup3}, {293, sys_pipe2}, {302, sys_prlimit}, {334, sys_decline}, {435, sys_decline},
+    {SYS_POLL, sys_poll}, {SYS_RT_SIGACTION, sys_sigaction}, {SYS_RT_SIGPROCMASK, sys_sigprocmask},
+    {SYS_RT_SIGRETURN, sys_sigreturn}, {SYS_PIPE, sys_pipe}, {SYS_SELECT, sys_select},
+    {SYS_DUP, sys_dup}, {SYS_DUP2, sys_dup2}, {SYS_PAUSE, sys_pause},
+    {SYS_GETITIMER, sys_getitimer}, {SYS_ALARM, sys_alarm}, {SYS_SETITIMER, sys_setitimer},
+    {SYS_CLONE, sys_clone}, {SYS_FORK, sys_fork}, {SYS_VFORK, sys_fork}, {SYS_EXECVE, sys_execve},
+    {SYS_WAIT4, sys_wait4}, {SYS_KILL, sys_kill}, {SYS_UNAME, sys_uname}, {SYS_FCNTL, sys_fcntl},
+    {SYS_GETTIMEOFDAY, sys_gettimeofday}, {SYS_GETRLIMIT, sys_getrlimit},
+    {SYS_GETRUSAGE, sys_getrusage}, {SYS_SYSINFO, sys_sysinfo}, {SYS_TIMES, sys_times},
+    {SYS_GETUID, sys_zero}, {SYS_GETGID, sys_zero}, {SYS_GETEUID, sys_zero},
+    {SYS_GETEGID, sys_zero}, {SYS_SETPGID, sys_setpgid}, {SYS_GETPGRP, sys_getpgrp},
+    {SYS_SETSID, sys_setsid}, {SYS_GETPGID, sys_getpgid}, {SYS_GETSID, sys_getsid},
+    {SYS_RT_SIGPENDING, sys_sigpending}, {SYS_RT_SIGTIMEDWAIT, sys_sigtimedwait},
+    {SYS_RT_SIGQUEUEINFO, sys_sigqueueinfo}, {SYS_RT_SIGSUSPEND, sys_sigsuspend},
+    {SYS_SIGALTSTACK, sys_sigaltstack}, {SYS_SETRLIMIT, sys_setrlimit}, {SYS_REBOOT, sys_reboot},
+    {SYS_TKILL, sys_tkill}, {SYS_SET_TID_ADDRESS, sys_getpid}, {SYS_TGKILL, sys_tgkill},
+    {SYS_WAITID, sys_waitid}, {SYS_PSELECT6, sys_pselect6}, {SYS_PPOLL, sys_ppoll},
+    {SYS_SET_ROBUST_LIST, sys_decline}, {SYS_DUP3, sys_dup3}, {SYS_PIPE2, sys_pipe2},
+    {SYS_PRLIMIT64, sys_prlimit}, {SYS_RSEQ, sys_decline}, {SYS_CLONE3, sys_decline},
     {SYS_PROCESS_INFO, sys_process_info}};
 
 // ## The audit {#proc-audit}

@@ -318,4 +318,446 @@ extern struct elf_dynamic _DYNAMIC[];
 #define ELOOP 40
 #define ETIMEDOUT 110
 
+// ## The system calls {#h-calls}
+//
+// From here on stands what programs and the kernel must agree on. Numbers,
+// flags and layouts are those of Linux for x86-64, and so are the names of
+// numbers and flags, without which nobody could look anything up. (The
+// fields of structures we name so that they can be read.) Each is explained
+// in the chapter that honours it. The last few calls are our own.
+
+enum system_call_number {
+    SYS_READ = 0, SYS_WRITE = 1, SYS_OPEN = 2, SYS_CLOSE = 3, SYS_STAT = 4, SYS_FSTAT = 5,
+    SYS_LSTAT = 6, SYS_POLL = 7, SYS_LSEEK = 8, SYS_MMAP = 9, SYS_MPROTECT = 10,
+    SYS_MUNMAP = 11, SYS_BRK = 12, SYS_RT_SIGACTION = 13, SYS_RT_SIGPROCMASK = 14,
+    SYS_RT_SIGRETURN = 15, SYS_IOCTL = 16, SYS_PREAD64 = 17, SYS_PWRITE64 = 18,
+    SYS_READV = 19, SYS_WRITEV = 20, SYS_ACCESS = 21, SYS_PIPE = 22, SYS_SELECT = 23,
+    SYS_SCHED_YIELD = 24, SYS_DUP = 32, SYS_DUP2 = 33, SYS_PAUSE = 34, SYS_NANOSLEEP = 35,
+    SYS_GETITIMER = 36, SYS_ALARM = 37, SYS_SETITIMER = 38, SYS_GETPID = 39, SYS_CLONE = 56,
+    SYS_FORK = 57, SYS_VFORK = 58, SYS_EXECVE = 59, SYS_EXIT = 60, SYS_WAIT4 = 61,
+    SYS_KILL = 62, SYS_UNAME = 63, SYS_FCNTL = 72, SYS_FSYNC = 74, SYS_FDATASYNC = 75,
+    SYS_TRUNCATE = 76, SYS_FTRUNCATE = 77, SYS_GETCWD = 79, SYS_CHDIR = 80, SYS_FCHDIR = 81,
+    SYS_RENAME = 82, SYS_MKDIR = 83, SYS_RMDIR = 84, SYS_CREAT = 85, SYS_LINK = 86,
+    SYS_UNLINK = 87, SYS_SYMLINK = 88, SYS_READLINK = 89, SYS_CHMOD = 90, SYS_FCHMOD = 91,
+    SYS_UMASK = 95, SYS_GETTIMEOFDAY = 96, SYS_GETRLIMIT = 97, SYS_GETRUSAGE = 98,
+    SYS_SYSINFO = 99, SYS_TIMES = 100, SYS_GETUID = 102, SYS_SYSLOG = 103, SYS_GETGID = 104,
+    SYS_GETEUID = 107, SYS_GETEGID = 108, SYS_SETPGID = 109, SYS_GETPPID = 110,
+    SYS_GETPGRP = 111, SYS_SETSID = 112, SYS_GETPGID = 121, SYS_GETSID = 124,
+    SYS_RT_SIGPENDING = 127, SYS_RT_SIGTIMEDWAIT = 128, SYS_RT_SIGQUEUEINFO = 129,
+    SYS_RT_SIGSUSPEND = 130, SYS_SIGALTSTACK = 131, SYS_STATFS = 137, SYS_FSTATFS = 138,
+    SYS_ARCH_PRCTL = 158, SYS_SETRLIMIT = 160, SYS_SYNC = 162, SYS_REBOOT = 169,
+    SYS_GETTID = 186, SYS_TKILL = 200, SYS_GETDENTS64 = 217, SYS_SET_TID_ADDRESS = 218,
+    SYS_CLOCK_GETTIME = 228, SYS_CLOCK_NANOSLEEP = 230, SYS_EXIT_GROUP = 231,
+    SYS_TGKILL = 234, SYS_WAITID = 247, SYS_OPENAT = 257, SYS_MKDIRAT = 258,
+    SYS_NEWFSTATAT = 262, SYS_UNLINKAT = 263, SYS_RENAMEAT = 264, SYS_LINKAT = 265,
+    SYS_READLINKAT = 267, SYS_FCHMODAT = 268, SYS_FACCESSAT = 269, SYS_PSELECT6 = 270,
+    SYS_PPOLL = 271, SYS_SET_ROBUST_LIST = 273, SYS_UTIMENSAT = 280, SYS_DUP3 = 292,
+    SYS_PIPE2 = 293, SYS_PREADV = 295, SYS_PWRITEV = 296, SYS_PRLIMIT64 = 302,
+    SYS_GETRANDOM = 318, SYS_RSEQ = 334, SYS_CLONE3 = 435, SYS_FACCESSAT2 = 439,
+
+    SYS_VMO_CREATE = 0x1000, SYS_VMO_READ, SYS_VMO_WRITE, SYS_VMO_CLONE, SYS_VMO_SIZE,
+    SYS_VMO_MAP, SYS_HANDLE_DUPLICATE, SYS_HANDLE_CLOSE, SYS_PROCESS_INFO,
+};
+
+// **Memory and time** ([Chapter 8](#ch-syscall)). And what a C library
+// keeps in the base of FS.
+
+#define PROT_READ 1
+#define PROT_WRITE 2
+#define PROT_EXEC 4
+#define MAP_SHARED 1
+#define MAP_PRIVATE 2
+#define MAP_FIXED 16
+#define MAP_ANONYMOUS 32
+
+#define CLOCK_REALTIME 0
+#define CLOCK_MONOTONIC 1
+
+#define ARCH_SET_FS 0x1002
+#define ARCH_GET_FS 0x1003
+
+struct timespec {
+    s64 seconds, nanoseconds;
+};
+
+struct iovec {                   /* one of the pieces of a transfer */
+    vaddr start;
+    u64 size;                    /* bytes */
+};
+
+// **What a new program finds** on its stack, above its arguments
+// ([Chapter 7](#user-stack), [Chapter 12](#proc-exec)): pairs of one of
+// these numbers and a value.
+
+#define AT_NULL 0
+#define AT_PHDR 3
+#define AT_PHENT 4
+#define AT_PHNUM 5
+#define AT_PAGESZ 6
+#define AT_ENTRY 9
+#define AT_UID 11
+#define AT_EUID 12
+#define AT_GID 13
+#define AT_EGID 14
+#define AT_CLKTCK 17
+#define AT_SECURE 23
+#define AT_RANDOM 25
+#define AT_EXECFN 31
+
+// ## Files, to programs {#h-files}
+//
+// ([Chapter 10](#ch-ramdisk).) The first three say how a file is opened and
+// are not flags, but one number in two bits; the others can be added. A
+// path is relative to an open directory or, with `AT_FDCWD` in its place,
+// to the process's.
+
+#define O_RDONLY 0
+#define O_WRONLY 1
+#define O_RDWR 2
+#define O_ACCMODE 3
+#define O_CREAT 0100
+#define O_EXCL 0200
+#define O_NOCTTY 0400
+#define O_TRUNC 01000
+#define O_APPEND 02000
+#define O_NONBLOCK 04000
+#define O_DIRECTORY 0200000
+#define O_NOFOLLOW 0400000
+#define O_CLOEXEC 02000000
+
+#define AT_FDCWD (-100)
+#define AT_SYMLINK_NOFOLLOW 0x100
+#define AT_REMOVEDIR 0x200
+#define AT_SYMLINK_FOLLOW 0x400
+#define AT_EMPTY_PATH 0x1000
+
+// Where a position is counted from, and what can stand in place of a time's
+// nanoseconds.
+
+#define SEEK_SET 0
+#define SEEK_CUR 1
+#define SEEK_END 2
+
+#define UTIME_NOW 0x3fffffff
+#define UTIME_OMIT 0x3ffffffe
+
+// What a file is, in the word that also has its permissions, and all that
+// is told about it.
+
+#define S_IFMT 0170000
+#define S_IFIFO 0010000
+#define S_IFCHR 0020000
+#define S_IFDIR 0040000
+#define S_IFREG 0100000
+#define S_IFLNK 0120000
+
+struct file_status {             /* struct stat to Linux */
+    u64 device, number, links;
+    u32 mode, uid, gid, pad;
+    u64 device_number;           /* of the device that it stands for */
+    s64 size, block_size, blocks; /* bytes, bytes, 512 bytes each */
+    struct timespec access, modification, change; /* of contents, of this */
+    u64 reserved[3];
+};
+
+struct directory_entry {         /* struct linux_dirent64 */
+    u64 number;
+    s64 offset;
+    u16 length;                  /* of this entry: where the next one begins */
+    u8 type;
+    char name[];                 /* up to a zero */
+} packed;
+
+struct file_system_status {      /* struct statfs */
+    u64 kind, block_size, blocks, free, available, nodes, free_nodes;
+    u32 number[2];
+    u64 name_size, fragment_size, flags, spare[4];
+};
+
+// What can be done to an open descriptor, and locks, which are asked for in
+// the same way.
+
+#define F_DUPFD 0
+#define F_GETFD 1
+#define F_SETFD 2
+#define F_GETFL 3
+#define F_SETFL 4
+#define F_GETLK 5
+#define F_SETLK 6
+#define F_SETLKW 7
+#define F_DUPFD_CLOEXEC 1030
+#define F_SETPIPE_SZ 1031
+#define F_GETPIPE_SZ 1032
+#define F_RDLCK 0
+#define F_WRLCK 1
+#define F_UNLCK 2
+
+struct lock_request {            /* struct flock */
+    s16 kind, from;              /* F_RDLCK ..., SEEK_SET ... */
+    s64 start, size;             /* size 0: up to any end */
+    u32 pid;                     /* in answers: whose it is */
+};
+
+// What one may wait for, and is told.
+
+#define POLLIN 0x001
+#define POLLPRI 0x002
+#define POLLOUT 0x004
+#define POLLERR 0x008
+#define POLLHUP 0x010
+#define POLLNVAL 0x020
+#define POLLRDNORM 0x040
+#define POLLWRNORM 0x100
+
+struct poll_item {               /* struct pollfd */
+    s32 fd;                      /* negative: nothing is asked */
+    u16 wanted, found;
+};
+
+// ## Terminals, to programs {#h-terminals}
+//
+// ([Chapter 11](#ch-console).) What a terminal can be asked for, by
+// `ioctl`, and below the flags for input, output and what is local, and the
+// keys that mean something.
+
+#define TCGETS 0x5401
+#define TCSETS 0x5402
+#define TCSETSW 0x5403
+#define TCSETSF 0x5404
+#define TIOCSCTTY 0x540e
+#define TIOCGPGRP 0x540f
+#define TIOCSPGRP 0x5410
+#define TIOCGWINSZ 0x5413
+#define TIOCSWINSZ 0x5414
+#define FIONREAD 0x541b
+#define FIONBIO 0x5421
+#define TIOCGSID 0x5429
+
+// (In the order of the structure.)
+
+#define ICRNL 0x100
+#define OPOST 1
+#define ONLCR 4
+#define ISIG 1
+#define ICANON 2
+#define ECHO 8
+#define ECHOE 0x10
+#define ECHOK 0x20
+#define ECHOCTL 0x200
+#define IEXTEN 0x8000
+
+enum tty_key {
+    VINTR, VQUIT, VERASE, VKILL, VEOF, VTIME, VMIN, VSWTC, VSTART, VSTOP, VSUSP, VEOL,
+    VREPRINT, VDISCARD, VWERASE, VLNEXT, TTY_KEYS = 19,
+};
+
+struct termios {
+    u32 input, output, control, local;
+    u8 line;
+    u8 key[TTY_KEYS];
+};
+
+struct window_size {             /* struct winsize */
+    u16 rows, columns, width, height;
+};
+
+// And two questions about what the kernel has said.
+
+#define SYSLOG_READ_ALL 3
+#define SYSLOG_SIZE 10
+
+// ## Processes and signals, to programs {#h-processes}
+//
+// ([Chapter 12](#ch-shell), but some signals from [Chapter 7](#user-kill)
+// on.)
+
+#define SIGHUP 1
+#define SIGINT 2
+#define SIGQUIT 3
+#define SIGILL 4
+#define SIGTRAP 5
+#define SIGABRT 6
+#define SIGBUS 7
+#define SIGFPE 8
+#define SIGKILL 9
+#define SIGUSR1 10
+#define SIGSEGV 11
+#define SIGUSR2 12
+#define SIGPIPE 13
+#define SIGALRM 14
+#define SIGTERM 15
+#define SIGCHLD 17
+#define SIGCONT 18
+#define SIGSTOP 19
+#define SIGTSTP 20
+#define SIGTTIN 21
+#define SIGTTOU 22
+#define SIGURG 23
+#define SIGWINCH 28
+#define SIGSYS 31
+#define SIGRTMIN 32
+
+// What may stand in place of a handler; what is to be done with a mask of
+// signals; and an action with its flags.
+
+#define SIG_DFL 0
+#define SIG_IGN 1
+#define SIG_BLOCK 0
+#define SIG_UNBLOCK 1
+#define SIG_SETMASK 2
+
+#define SA_NOCLDWAIT 2UL
+#define SA_SIGINFO 4UL
+#define SA_RESTORER 0x04000000UL
+#define SA_ONSTACK 0x08000000UL
+#define SA_RESTART 0x10000000UL
+#define SA_NODEFER 0x40000000UL
+#define SA_RESETHAND 0x80000000UL
+
+struct signal_action {           /* struct sigaction */
+    vaddr handler;
+    u64 flags;
+    vaddr restorer;              /* where the handler returns to */
+    u64 mask;                    /* signals to block meanwhile */
+};
+
+// Why a signal came: 0 and below, somebody has sent it; above, the kernel
+// has a reason.
+
+#define SI_USER 0
+#define SI_TKILL (-6)
+#define SI_KERNEL 128
+#define SEGV_MAPERR 1
+#define SEGV_ACCERR 2
+#define CLD_EXITED 1
+#define CLD_KILLED 2
+
+struct signal_info {             /* siginfo_t, which has room for more */
+    s32 signal, error, code, pad;
+    union {
+        struct {
+            u32 pid, user;       /* whose doing it is */
+        };
+        vaddr address;           /* or where */
+    };
+    u64 value;                   /* a child's status, or what the sender added */
+};
+
+union signal_room {
+    struct signal_info info;
+    u8 room[128];
+};
+
+// What a handler finds on its stack: which stack that is, and the registers
+// of what was interrupted. Some handlers look which instruction was at
+// fault, and some change the registers to go on behind it.
+
+#define SS_ONSTACK 1
+#define SS_DISABLE 2
+#define MINSIGSTKSZ 2048
+
+struct signal_stack {            /* stack_t */
+    vaddr start;
+    u32 flags, pad;
+    u64 size;                    /* 0: there is none */
+};
+
+struct signal_context {          /* ucontext_t */
+    u64 flags;
+    vaddr link;
+    struct signal_stack stack;   /* as it is set */
+    u64 r8, r9, r10, r11, r12, r13, r14, r15;
+    u64 rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, rflags;
+    u16 cs, gs, fs, ss;
+    u64 error, vector;           /* of the fault, if it is about one, */
+    u64 old_mask, cr2;           /* and its address */
+    vaddr fpu;                   /* where the vector registers are */
+    u64 reserved[8];
+    u64 blocked;
+};
+
+// What a child shares with its parent, and how it is waited for.
+
+#define CLONE_VM 0x100
+#define CLONE_VFORK 0x4000
+#define CLONE_THREAD 0x10000
+#define CLONE_SETTLS 0x80000
+#define CLONE_PARENT_SETTID 0x100000
+#define CLONE_CHILD_SETTID 0x1000000
+
+#define WNOHANG 1
+#define WUNTRACED 2
+#define WSTOPPED 2
+#define WEXITED 4
+#define WCONTINUED 8
+#define WNOWAIT 0x1000000
+#define WNOTHREAD 0x20000000     /* this and the next two begin with __ on Linux */
+#define WALL 0x40000000
+#define WCLONE 0x80000000
+#define P_ALL 0
+#define P_PID 1
+#define P_PGID 2
+
+// What has been used, and how much may be.
+
+#define RUSAGE_SELF 0
+#define RUSAGE_CHILDREN (-1)
+#define RUSAGE_THREAD 1
+
+struct usage_time {              /* struct timeval */
+    s64 seconds, microseconds;
+};
+
+struct usage {                   /* struct rusage */
+    struct usage_time user, system;
+    s64 memory;                  /* KiB */
+    s64 unknown[13];
+};
+
+struct alarm_times {             /* struct itimerval */
+    struct usage_time interval, value;
+};
+
+#define RLIMIT_STACK 3
+#define RLIMIT_NOFILE 7
+#define RLIMIT_AS 9
+#define RLIM_NLIMITS 16
+#define RLIM_INFINITY (~0UL)
+
+struct limit {                   /* struct rlimit */
+    u64 now, most;
+};
+
+// What the whole system says of itself. (The second of the magic numbers
+// without which it does not switch itself off is the birthday of Linus
+// Torvalds.)
+
+struct system_name {             /* struct utsname: name, node, release, version, */
+    char field[6][65];           /* machine, and the domain of long ago */
+};
+
+struct system_info {             /* struct sysinfo */
+    s64 uptime;                  /* seconds */
+    u64 loads[3], total, free, shared, buffers, swap, free_swap;
+    u16 processes, pad;
+    u32 pad2;
+    u64 high, free_high;
+    u32 unit;                    /* bytes; all amounts are multiples of it */
+    u8 rest[4];
+};
+
+struct process_info {            /* Rustica's own */
+    u32 pid, parent;
+    char state;                  /* R runs or could, S sleeps, Z has ended */
+    char pad[7];
+    u64 cpu_time, memory;        /* nanoseconds, bytes */
+    char name[32];
+};
+
+#define REBOOT_MAGIC 0xfee1dead
+#define REBOOT_MAGIC_2 672274793
+#define REBOOT_POWER_OFF 0x4321fedc
+#define REBOOT_HALT 0xcdef0123
+#define REBOOT_RESTART 0x01234567
+
 #endif

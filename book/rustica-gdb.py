@@ -1043,11 +1043,13 @@ def show_syscalls(words):
     user = variable("user")
     if not any(user.call):
         say("syscalls: none yet; chapters enter theirs when they begin")
+    names = {field.enumval: field.name[len("SYS_"):].lower()
+             for field in type_named("enum system_call_number").fields()}
     for name, first in ("call", 0), ("own_call", 0x1000):
         table = getattr(user, name)
         for i in range(len(table)):
             if table[i]:
-                say(f"  {first + i:5}  {function(table[i])}")
+                say(f"  {first + i:5}  {names.get(first + i, '?'):18} {function(table[i])}")
 
 
 # ---- Chapters 8 to 12: handles, processes, files ------------------------------

@@ -317,6 +317,42 @@ def types():
 
 
 @rule
+def calls():
+    """System calls have Linux's names and numbers, and programs say the names."""
+    header = (ROOT / "rustica.h").read_text()
+    known = pathlib.Path("/usr/include/x86_64-linux-gnu/asm/unistd_64.h").read_text()
+    numbers = {name.upper(): number
+               for name, number in re.findall(r"#define __NR_(\w+) (\d+)", known)}
+    bad = [f"SYS_{name} is {numbers.get(name, 'not known')} on Linux, not {number}"
+           for name, number in re.findall(r"\bSYS_(\w+) = (\d+),", header)
+           if number != numbers.get(name)]
+    # Some calls are made because nobody knows them.
+    bad += [f"{line}: a bare number" for line in all_lines()
+            if (m := re.search(r"\bsyscall[36]\((\d+)", line.code)) and m[1] in numbers.values()
+            or re.search(r"^    \{\d+, sys_", line.code)]
+    return bad, []
+
+
+@rule
+def defined_once():
+    """What stands in rustica.h stands nowhere else."""
+    def macros(path):
+        return {m[1]: line for line in lines(path)
+                if (m := re.match(r"#define (\w+)", line.code))}
+
+    def structures(path):
+        return {m[0]: line for line in lines(path)
+                if (m := re.match(r"(?:struct|union|enum) \w+(?= \{)", line.code))}
+    bad = []
+    for kind in macros, structures:
+        shared = kind(ROOT / "rustica.h")
+        for path in literate_paths()[1:]:
+            bad += [f"{line}: {name} stands in rustica.h already"
+                    for name, line in kind(path).items() if name in shared]
+    return bad, []
+
+
+@rule
 def assembler():
     """Inline assembly stands in functions that are named after the instruction."""
     bad = []

@@ -41,12 +41,10 @@ static long must(const char *what, long result)
 
 // Memory of our own, or shared with children.
 
-#define PRIVATE 0x22
-#define SHARED 0x21
 
 static char *map(u64 size, int kind)
 {
-    return (char *)must("mmap", syscall6(SYS_MMAP, 0, (long)size, 3, kind, -1, 0));
+    return (char *)must("mmap", map_memory(size, kind));
 }
 
 static void unmap(char *memory, u64 size)
@@ -144,7 +142,7 @@ static volatile char *turn;
 
 static void yield(void)
 {
-    syscall3(24, 0, 0, 0);
+    syscall3(SYS_SCHED_YIELD, 0, 0, 0);
 }
 
 static void answer(void)
@@ -155,7 +153,7 @@ static void answer(void)
 
 static u64 yield_twice(void)
 {
-    char *page = map(PAGE, SHARED);
+    char *page = map(PAGE, MAP_SHARED);
     u64 start, cost;
     long child;
     int i;
@@ -236,7 +234,7 @@ static u64 map_page(void)
     int i;
 
     for (i = 0; i < MANY; i++) {
-        char *memory = map(PAGE, PRIVATE);
+        char *memory = map(PAGE, MAP_PRIVATE);
 
         *memory = 1;
         unmap(memory, PAGE);
@@ -251,7 +249,7 @@ static u64 map_page(void)
 
 static char *touched(void)
 {
-    char *memory = map(BIG, PRIVATE);
+    char *memory = map(BIG, MAP_PRIVATE);
     u64 at;
 
     for (at = 0; at < BIG; at += PAGE)
@@ -294,7 +292,7 @@ static u64 open_close(void)
 
 static u64 ask(void)
 {
-    struct file_info info;
+    struct file_status info;
     u64 start = counter();
     int i;
 
@@ -318,7 +316,7 @@ static u64 read_file(void)
     must("unlink", unlink(path));
     for (at = 0; at < MIB; at += sizeof piece)
         must("write", write_all(fd, piece, sizeof piece));
-    syscall3(8, fd, 0, 0);              /* lseek */
+    syscall3(SYS_LSEEK, fd, 0, SEEK_SET);
     start = counter();
     for (at = 0; at < MIB; at += sizeof piece)
         must("read", read(fd, piece, sizeof piece) == sizeof piece ? 0 : -EIO);

@@ -12,7 +12,7 @@
 
 static u8 *map(u64 size)
 {
-    long at = syscall6(SYS_MMAP, 0, (long)size, 3, 0x22, -1, 0);
+    long at = map_memory(size, MAP_PRIVATE);
 
     return at > 0 ? (u8 *)at : NULL;
 }
@@ -132,14 +132,9 @@ void send_again(int signal)
     kill(getpid(), signal);
 }
 
-extern u8 back[];
-__asm__("back:\n movl $15, %eax\n syscall\n");
-
 void bomb_signals(void)
 {
-    const u64 action[4] = {(u64)send_again, 0x44000000, (u64)back, 0};
-
-    syscall6(13, SIGTERM, (long)action, 0, 8, 0, 0);
+    signal_action(SIGTERM, (vaddr)send_again, SA_NODEFER, 0);
     kill(getpid(), SIGTERM);
 }
 
@@ -158,12 +153,12 @@ static const struct {
 void clean_up(void)
 {
     static char list[4096], path[300];
-    struct dir_entry *e;
+    struct directory_entry *e;
     long fd = open("/tmp/bomb", O_RDONLY, 0), size, at;
 
     while ((size = getdents((int)fd, list, sizeof list)) > 0)
-        for (at = 0; at < size; at += e->size) {
-            e = (struct dir_entry *)(list + at);
+        for (at = 0; at < size; at += e->length) {
+            e = (struct directory_entry *)(list + at);
             memcpy(path, "/tmp/bomb", 10);
             path_append(path, e->name);
             unlink(path);
@@ -177,18 +172,18 @@ void clean_up(void)
 
 void set_off(u64 i)
 {
-    s64 moment[2] = {0, MOMENT};
+    struct timespec moment = {0, MOMENT};
     long pid;
 
     mkdir("/tmp/bomb", 0755);
     while ((pid = fork()) < 0)
         ;
     if (!pid) {
-        syscall3(109, 0, 0, 0); /* setpgid */
+        syscall3(SYS_SETPGID, 0, 0, 0);
         bombs[i].go_off();
         exit(0);
     }
-    nanosleep(moment, NULL);
+    nanosleep(&moment, NULL);
     while (kill(-pid, SIGKILL) == 0 || wait4(-1, NULL, 1) > 0)
         while (wait4(-1, NULL, 0) > 0)
             ;

@@ -43,11 +43,12 @@ void try_memory(void)
            syscall3(SYS_BRK, (long)heap + 3 * 4096, 0, 0) - (long)heap);
     heap[3 * 4096 - 1] = 7;
     report("its last byte", heap[3 * 4096 - 1]);
-    map = (char *)syscall6(SYS_MMAP, 0, 1 << 20, 3, 0x22, -1, 0);
+    map = (char *)syscall6(SYS_MMAP, 0, 1 << 20, PROT_READ | PROT_WRITE,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     map[12345] = 42;
     report("a byte in a new megabyte", map[12345]);
     report("make it read-only", syscall3(SYS_MPROTECT, (long)map, 1 << 20, 1));
-    report("write the time into it", syscall3(SYS_CLOCK_GETTIME, 1, (long)map, 0));
+    report("write the time into it", syscall3(SYS_CLOCK_GETTIME, CLOCK_MONOTONIC, (long)map, 0));
     report("unmap it", syscall3(SYS_MUNMAP, (long)map, 1 << 20, 0));
     report("read from a file that is not open", syscall3(SYS_READ, 17, (long)big, 100));
     report("write from where nothing is mapped", write(1, map, 10));
@@ -58,15 +59,16 @@ void try_memory(void)
 
 void try_time(void)
 {
-    long a[2], b[2], nap[2] = {0, 2000000}, passed;
+    struct timespec a, b, nap = {0, 2000000};
+    long passed;
 
-    syscall3(SYS_CLOCK_GETTIME, 1, (long)a, 0);
-    syscall6(SYS_CLOCK_NANOSLEEP, 1, 0, (long)nap, 0, 0, 0);
-    syscall3(SYS_CLOCK_GETTIME, 1, (long)b, 0);
-    passed = (b[0] - a[0]) * 1000000000 + b[1] - a[1];
+    syscall3(SYS_CLOCK_GETTIME, CLOCK_MONOTONIC, (long)&a, 0);
+    syscall6(SYS_CLOCK_NANOSLEEP, CLOCK_MONOTONIC, 0, (long)&nap, 0, 0, 0);
+    syscall3(SYS_CLOCK_GETTIME, CLOCK_MONOTONIC, (long)&b, 0);
+    passed = (b.seconds - a.seconds) * 1000000000 + b.nanoseconds - a.nanoseconds;
     report("slept 2 ms, at least that passed", passed >= 2000000);
-    syscall3(SYS_CLOCK_GETTIME, 0, (long)a, 0);
-    report("it is later than 2024", a[0] > 1704067200);
+    syscall3(SYS_CLOCK_GETTIME, CLOCK_REALTIME, (long)&a, 0);
+    report("it is later than 2024", a.seconds > 1704067200);
     report("random bytes", syscall3(SYS_GETRANDOM, (long)big, 16, 0));
 }
 

@@ -8,7 +8,7 @@
 static struct {
     bool recursive;
     char from[PATH_MAX], to[PATH_MAX];
-    struct file_info top;       /* the directory that we have made ourselves */
+    struct file_status top;       /* the directory that we have made ourselves */
 } cp;
 
 int complain_about(const char *path, long error)
@@ -16,9 +16,9 @@ int complain_about(const char *path, long error)
     return complain("cp: %s: %s", path, reason(error));
 }
 
-bool same_file(const struct file_info *a, const struct file_info *b)
+bool same_file(const struct file_status *a, const struct file_status *b)
 {
-    return a->device == b->device && a->inode == b->inode;
+    return a->device == b->device && a->number == b->number;
 }
 
 // Copies all bytes from one descriptor to another.
@@ -43,9 +43,9 @@ int copy_bytes(int from, int to)
 // To open the copy is to empty it, so before that we make sure that it is
 // not the original.
 
-int copy_file(const struct file_info *info)
+int copy_file(const struct file_status *info)
 {
-    struct file_info there;
+    struct file_status there;
     long from, to;
     int status;
 
@@ -75,7 +75,7 @@ int copy_link(void)
     if (n < 0)
         return complain_about(cp.from, n);
     target[n] = 0;
-    n = syscall3(88, (long)target, (long)cp.to, 0);         /* symlink */
+    n = syscall3(SYS_SYMLINK, (long)target, (long)cp.to, 0);
     return n ? complain_about(cp.to, n) : 0;
 }
 
@@ -98,7 +98,7 @@ int copy_entry(const char *name)
 
 // A directory that is there already is filled up.
 
-int copy_directory(const struct file_info *info)
+int copy_directory(const struct file_status *info)
 {
     long error = mkdir(cp.to, (info->mode & 0777) | 0700), fd, size, at;
     int status = 0;
@@ -112,8 +112,8 @@ int copy_directory(const struct file_info *info)
     if (fd < 0)
         return complain_about(cp.from, fd);
     while ((size = getdents((int)fd, buffer, sizeof buffer)) > 0)
-        for (at = 0; at < size; at += ((struct dir_entry *)((char *)buffer + at))->size) {
-            const char *name = ((struct dir_entry *)((char *)buffer + at))->name;
+        for (at = 0; at < size; at += ((struct directory_entry *)((char *)buffer + at))->length) {
+            const char *name = ((struct directory_entry *)((char *)buffer + at))->name;
 
             if (!equal(name, ".") && !equal(name, ".."))
                 status |= copy_entry(name);
@@ -127,7 +127,7 @@ int copy_directory(const struct file_info *info)
 
 int copy_path(void)
 {
-    struct file_info info;
+    struct file_status info;
     long error = cp.recursive ? lstat(cp.from, &info) : stat(cp.from, &info);
 
     if (error)

@@ -29,11 +29,11 @@ int main(int argc, char **argv)
     static const char months[][4] = {"Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug",
                                      "Sep", "Oct", "Nov", "Dec"};
     const char *format = argc > 1 ? argv[1] : NULL;
-    s64 now[2] = {0, 0};
+    struct timespec now = {0, 0};
     struct date d;
 
-    clock_gettime(CLOCK_REALTIME, now);
-    d = date_of(now[0]);
+    clock_gettime(CLOCK_REALTIME, &now);
+    d = date_of(now.seconds);
     if (!format) {
         say("%s %s %2u %02u:%02u:%02u UTC %ld\n", days[d.weekday], months[d.month - 1], d.day,
             d.hour, d.minute, d.second, d.year);
@@ -43,7 +43,7 @@ int main(int argc, char **argv)
         return complain("usage: date [+FORMAT]");
     for (; *format; format++)
         if (*format == '%' && format[1])
-            show_part(*++format, &d, now[0]);
+            show_part(*++format, &d, now.seconds);
         else
             say("%c", *format);
     say("\n");

@@ -4,9 +4,6 @@
 
 #include "libc.h"
 
-#define SYS_SYSLOG 103
-#define SYSLOG_READ_ALL 3
-#define SYSLOG_SIZE 10
 
 int main(void)
 {

@@ -17,28 +17,29 @@ static char line[LINE], zeros[2 << 20];
 // Somebody else sleeps meanwhile, for a hundredth of a second, and must not
 // sleep until all is written. (Where that goes fast, it cannot be seen.)
 
-u64 milliseconds_since(const s64 *before)
+u64 milliseconds_since(const struct timespec *before)
 {
-    s64 now[2];
+    struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, now);
-    return (u64)((now[0] - before[0]) * 1000 + now[1] / 1000000 - before[1] / 1000000);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (u64)((now.seconds - before->seconds) * 1000 + now.nanoseconds / 1000000 -
+                 before->nanoseconds / 1000000);
 }
 
 void ask_terminal(void)
 {
-    s64 moment[2] = {0, 10000000}, before[2];
+    struct timespec moment = {0, 10000000}, before;
     u64 slept, wrote;
 
-    clock_gettime(CLOCK_MONOTONIC, before);
+    clock_gettime(CLOCK_MONOTONIC, &before);
     if (!fork()) {
         write(2, zeros, sizeof zeros);
         exit(0);
     }
-    nanosleep(moment, NULL);
-    slept = milliseconds_since(before);
+    nanosleep(&moment, NULL);
+    slept = milliseconds_since(&before);
     wait4(-1, NULL, 0);
-    wrote = milliseconds_since(before);
+    wrote = milliseconds_since(&before);
     say("a sleeper beside a writer wakes up in time: %d\n", slept < wrote / 2 || wrote < 1000);
 }
 
@@ -47,23 +48,13 @@ void count_call(int signal)
     calls += signal > 0;
 }
 
-extern u8 back[];
-__asm__("back:\n movl $15, %eax\n syscall\n");
-
-void handle(int signal, void (*handler)(int))
-{
-    const u64 action[4] = {(u64)handler, 0x04000000, (u64)back, 0};
-
-    syscall6(13, signal, (long)action, 0, 8, 0, 0);
-}
-
 // Setting the mask of blocked signals returns the old one.
 
 u64 set_mask(u64 mask)
 {
     u64 old = 0;
 
-    syscall6(14, 2, (long)&mask, (long)&old, 8, 0, 0);
+    syscall6(SYS_RT_SIGPROCMASK, SIG_SETMASK, (long)&mask, (long)&old, 8, 0, 0);
     return old;
 }
 
@@ -71,21 +62,21 @@ void ask_signals(void)
 {
     const u64 none = 0;
     long pid, found;
-    s64 moment[2] = {0, 20000000};
+    struct timespec moment = {0, 20000000};
 
-    handle(10, count_call);
+    signal_set(SIGUSR1, (vaddr)count_call);
     set_mask(1 << 9);
-    kill(getpid(), 10);
-    say("waiting for a signal: %ld", syscall3(130, (long)&none, 8, 0));
+    kill(getpid(), SIGUSR1);
+    say("waiting for a signal: %ld", syscall3(SYS_RT_SIGSUSPEND, (long)&none, 8, 0));
     say(", handled %d, still blocked %lu\n", calls, set_mask(0));
-    handle(17, count_call);
+    signal_set(SIGCHLD, (vaddr)count_call);
     pid = fork();
     if (!pid) {
-        nanosleep(moment, NULL);
+        nanosleep(&moment, NULL);
         exit(0);
     }
     found = wait4(pid, NULL, 0);
-    handle(17, NULL);
+    signal_set(SIGCHLD, SIG_DFL);
     say("a child whose end is also a signal is found: %d\n", found == pid);
 }
 
@@ -95,13 +86,13 @@ void ask_signals(void)
 void ask_blocked(int signal, void (*before)(int), void (*between)(int))
 {
     calls = 0;
-    handle(signal, before);
+    signal_set(signal, (vaddr)before);
     set_mask(1UL << (signal - 1));
     kill(getpid(), signal);
-    handle(signal, between);
-    handle(signal, count_call);
+    signal_set(signal, (vaddr)between);
+    signal_set(signal, (vaddr)count_call);
     set_mask(0);
-    handle(signal, NULL);
+    signal_set(signal, SIG_DFL);
     say(" %d", calls);
 }
 
@@ -122,16 +113,16 @@ void ask_actions(void)
 
 void ask_groups(void)
 {
-    s64 moment[2] = {0, 50000000};
+    struct timespec moment = {0, 50000000};
     long pid[2];
     int i;
 
     for (i = 0; i < 2; i++) {
         pid[i] = fork();
-        syscall3(109, pid[i], 0, 0);
+        syscall3(SYS_SETPGID, pid[i], 0, 0);
         if (!pid[i]) {
             if (i)
-                nanosleep(moment, NULL);
+                nanosleep(&moment, NULL);
             exit(0);
         }
     }
@@ -143,35 +134,30 @@ void ask_groups(void)
 
 void ask_ignored(void)
 {
-    s64 moment[2] = {0, 50000000}, before[2], after[2];
+    struct timespec moment = {0, 50000000}, before, after;
     long result;
 
-    handle(17, (void (*)(int))1);
-    clock_gettime(CLOCK_MONOTONIC, before);
+    signal_set(SIGCHLD, SIG_IGN);
+    clock_gettime(CLOCK_MONOTONIC, &before);
     if (!fork()) {
-        nanosleep(moment, NULL);
+        nanosleep(&moment, NULL);
         exit(0);
     }
     result = wait4(-1, NULL, 0);
-    clock_gettime(CLOCK_MONOTONIC, after);
-    after[1] += (after[0] - before[0]) * 1000000000;
+    clock_gettime(CLOCK_MONOTONIC, &after);
+    after.nanoseconds += (after.seconds - before.seconds) * 1000000000;
     say("an ignored child is waited for: %d, not found: %ld\n",
-        after[1] - before[1] >= moment[1], result);
-    handle(17, NULL);
+        after.nanoseconds - before.nanoseconds >= moment.nanoseconds, result);
+    signal_set(SIGCHLD, SIG_DFL);
 }
 
 // The lines of several programs in one pipe, some of them written in two
 // pieces, and read in pieces of other sizes. Does one begin before another
 // has ended?
 
-struct piece {
-    char *start;
-    u64 size;
-};
-
 void ask_pipe(void)
 {
-    const struct piece piece[2] = {{line, 5}, {line + 5, LINE - 5}};
+    const struct iovec piece[2] = {{(vaddr)line, 5}, {(vaddr)line + 5, LINE - 5}};
     long i, j, n, got = 0, broken = 0;
     char text[333], letter = 0;
     int ends[2];
@@ -183,9 +169,9 @@ void ask_pipe(void)
         memset(line, 'a' + (int)i, LINE);
         for (j = 0; j < LINES; j++)
             if (i % 2)
-                write(ends[1], line, LINE), syscall3(24, 0, 0, 0);
+                write(ends[1], line, LINE), syscall3(SYS_SCHED_YIELD, 0, 0, 0);
             else
-                syscall3(20, ends[1], (long)piece, 2), syscall3(24, 0, 0, 0);
+                syscall3(SYS_WRITEV, ends[1], (long)piece, 2), syscall3(SYS_SCHED_YIELD, 0, 0, 0);
         exit(0);
     }
     close(ends[1]);
@@ -205,19 +191,19 @@ void ask_pipe(void)
 
 void ask_pieces(void)
 {
-    s64 moment[2] = {0, 500000000};
-    const struct piece piece[2] = {{line, 3}, {line + 3, 3}};
+    struct timespec moment = {0, 500000000};
+    const struct iovec piece[2] = {{(vaddr)line, 3}, {(vaddr)line + 3, 3}};
     int ends[2];
 
     pipe(ends);
     if (!fork()) {
         write(ends[1], "abc", 3);
-        nanosleep(moment, NULL);
+        nanosleep(&moment, NULL);
         write(ends[1], "def", 3);
         exit(0);
     }
-    say("two pieces, of which one is there: %ld", syscall3(19, ends[0], (long)piece, 2));
-    say(", no pieces of nothing: %ld\n", syscall3(19, 99, 0, 0));
+    say("two pieces, of which one is there: %ld", syscall3(SYS_READV, ends[0], (long)piece, 2));
+    say(", no pieces of nothing: %ld\n", syscall3(SYS_READV, 99, 0, 0));
     wait4(-1, NULL, 0);
     close(ends[0]), close(ends[1]);
 }
@@ -226,17 +212,18 @@ void ask_pieces(void)
 
 void ask_times(void)
 {
-    s64 moment[2] = {1, 100000000}, before[2];
-    struct file_info info[2] = {{0}, {0}};
+    struct timespec moment = {1, 100000000}, before;
+    struct file_status info[2] = {{0}, {0}};
 
-    nanosleep(moment, NULL);
-    clock_gettime(5, before);          /* the clock that files go by, of coarser steps */
+    nanosleep(&moment, NULL);
+    clock_gettime(5, &before);          /* the clock that files go by, of coarser steps */
     mkdir("times", 0755);
     stat("times", &info[0]);
     close((int)open("times/new", O_CREAT | O_WRONLY, 0644));
     stat("times/new", &info[1]);
-    say("new and empty, with the time of today: %d, %d\n", info[0].modified[0] >= before[0],
-        info[1].modified[0] >= before[0]);
+    say("new and empty, with the time of today: %d, %d\n",
+        info[0].modification.seconds >= before.seconds,
+        info[1].modification.seconds >= before.seconds);
     unlink("times/new"), rmdir("times");
 }
 
@@ -244,12 +231,12 @@ void ask_times(void)
 
 void ask_full(void)
 {
-    struct file_info info;
+    struct file_status info;
     const u64 limit[2] = {64, 64};
     long fd = open("full", O_CREAT | O_WRONLY, 0644), last = fd;
 
     write((int)fd, "text", 4);
-    syscall6(302, 0, 7, (long)limit, 0, 0, 0);
+    syscall6(SYS_PRLIMIT64, 0, 7, (long)limit, 0, 0, 0);
     while ((fd = open("full", O_RDONLY, 0)) >= 0)
         last = fd;
     say("no descriptor left: %ld", open("full", O_WRONLY | O_TRUNC, 0));
@@ -288,8 +275,8 @@ void ask_flags(void)
     long fd = open("flags", O_CREAT | O_TRUNC | O_WRONLY | O_APPEND | O_CLOEXEC, 0644);
 
     pipe(ends);
-    say("flags: %lo, of a pipe: %ld, %ld\n", fcntl((int)fd, 3, 0) & ~0100000, fcntl(ends[0], 3, 0),
-        fcntl(ends[1], 3, 0));
+    say("flags: %lo, of a pipe: %ld, %ld\n", fcntl((int)fd, F_GETFL, 0) & ~0100000,
+        fcntl(ends[0], F_GETFL, 0), fcntl(ends[1], F_GETFL, 0));
     close((int)fd), close(ends[0]), close(ends[1]);
     unlink("flags");
 }
@@ -299,8 +286,8 @@ void ask_flags(void)
 void ask_files(void)
 {
     char name[] = "edges/a", list[128];
-    struct file_info info;
-    struct dir_entry *e;
+    struct file_status info;
+    struct directory_entry *e;
     long fd, size, at;
 
     mkdir("edges", 0755);
@@ -308,14 +295,15 @@ void ask_files(void)
         close((int)open(name, O_CREAT | O_WRONLY, 0644));
     chdir("edges");
     fd = open("a", O_WRONLY, 0);
-    say("nothing written far behind the end: %ld", syscall6(18, fd, (long)line, 0, 5000, 0, 0));
+    say("nothing written far behind the end: %ld",
+        syscall6(SYS_PWRITE64, fd, (long)line, 0, 5000, 0, 0));
     say(", size %ld\n", fstat((int)fd, &info) ? -1 : info.size);
     say("a file becomes b/: %ld, and .. a: %ld\n", rename("a", "new/"), rename("..", "a"));
     close((int)fd);
     fd = open(".", O_RDONLY, 0);
     while ((size = getdents((int)fd, list, sizeof list)) > 0)
-        for (at = 0; at < size; at += e->size) {
-            e = (struct dir_entry *)(list + at);
+        for (at = 0; at < size; at += e->length) {
+            e = (struct directory_entry *)(list + at);
             unlink(e->name);
         }
     close((int)fd);

@@ -8,13 +8,8 @@
 
 #include "libc.h"
 
-#define SIGNAL_USER 10
-#define SIGNAL_CHILD 17
-#define SIGNAL_SEGV 11
-#define SIGNAL_FPE 8
-#define SIGNAL_TRAP 5
 
-static s64 moment[2] = {0, 20000000};
+static struct timespec moment = {0, 20000000};
 static char self[PATH_MAX];     /* this program, to be started again */
 
 // ## Children that ask {#family-children}
@@ -41,7 +36,7 @@ static long child_of(void (*ask)(void))
     char byte;
 
     sink_flush(&out);
-    syscall3(293, (long)ends, O_CLOEXEC, 0);   /* pipe2 */
+    syscall3(SYS_PIPE2, (long)ends, O_CLOEXEC, 0);
     pid = fork();
     if (!pid) {
         ready_end = ends[1];
@@ -69,14 +64,14 @@ static int asked(void (*ask)(void))
 
 static long waitid(int kind, long id, void *info, int options)
 {
-    return syscall6(247, kind, id, (long)info, options, 0, 0);
+    return syscall6(SYS_WAITID, kind, id, (long)info, options, 0, 0);
 }
 
 static long ended_child(void (*ask)(void))
 {
     long pid = child_of(ask);
 
-    waitid(1, pid, NULL, 4 | 0x1000000);       /* has ended, and stays */
+    waitid(P_PID, pid, NULL, WEXITED | WNOWAIT);       /* has ended, and stays */
     return pid;
 }
 
@@ -84,10 +79,10 @@ static long ended_child(void (*ask)(void))
 
 static void sleep_long(void)
 {
-    s64 long_time[2] = {1000, 0};
+    struct timespec long_time = {1000, 0};
 
     ready();
-    nanosleep(long_time, NULL);
+    nanosleep(&long_time, NULL);
 }
 
 static void end_at_once(void)
@@ -97,7 +92,7 @@ static void end_at_once(void)
 
 static void finish(long pid)
 {
-    kill(pid, 9);
+    kill(pid, SIGKILL);
     while (wait4(pid, NULL, 0x40000000) == -EINTR)
         ;
 }
@@ -106,22 +101,22 @@ static void finish(long pid)
 
 static long setpgid(long pid, long group)
 {
-    return syscall3(109, pid, group, 0);
+    return syscall3(SYS_SETPGID, pid, group, 0);
 }
 
 static long getpgid(long pid)
 {
-    return syscall3(121, pid, 0, 0);
+    return syscall3(SYS_GETPGID, pid, 0, 0);
 }
 
 static long setsid(void)
 {
-    return syscall3(112, 0, 0, 0);
+    return syscall3(SYS_SETSID, 0, 0, 0);
 }
 
 static long getsid(long pid)
 {
-    return syscall3(124, pid, 0, 0);
+    return syscall3(SYS_GETSID, pid, 0, 0);
 }
 
 // ## Groups and sessions {#family-groups}
@@ -166,7 +161,7 @@ static void ask_groups(void)
     long replaced = child_of(become_sleep), ended = ended_child(end_at_once);
 
     say("nobody: %ld, process 1: %ld, parent: %ld", setpgid(999999, 0), setpgid(1, 4242),
-        setpgid(syscall3(110, 0, 0, 0), 77));
+        setpgid(syscall3(SYS_GETPPID, 0, 0, 0), 77));
     say(", a negative group: %ld, one that is not there: %ld\n", setpgid(a, -3),
         setpgid(a, 999999));
     say("a child: %ld", setpgid(a, a));
@@ -187,7 +182,7 @@ static void ask_groups(void)
 
 static void end_by_signal(void)
 {
-    kill(getpid(), 9);
+    kill(getpid(), SIGKILL);
 }
 
 static void ask_wait(void)
@@ -221,43 +216,41 @@ static void ask_waitid(void)
     long pid = child_of(sleep_long), result;
 
     say("no options: %ld, unknown kind: %ld, process 0: %ld, nobody's: %ld\n",
-        waitid(0, 0, info, 0), waitid(7, 0, info, 4), waitid(1, 0, info, 4),
-        waitid(1, 999999, info, 4));
+        waitid(P_ALL, 0, info, 0), waitid(7, 0, info, WEXITED), waitid(P_PID, 0, info, WEXITED),
+        waitid(P_PID, 999999, info, WEXITED));
     info[0] = 55;
-    result = waitid(1, pid, info, 4 | WNOHANG);
+    result = waitid(P_PID, pid, info, WEXITED | WNOHANG);
     say_waitid("not yet", result, info, 0);
-    kill(pid, 9);
-    result = waitid(1, pid, info, 4 | 0x1000000);
+    kill(pid, SIGKILL);
+    result = waitid(P_PID, pid, info, WEXITED | WNOWAIT);
     say_waitid("looked at", result, info, pid);
-    result = waitid(0, 0, info, 4);
+    result = waitid(P_ALL, 0, info, WEXITED);
     say_waitid("killed", result, info, pid);
     pid = child_of(end_at_once);
-    result = waitid(2, 0, info, 4);
+    result = waitid(P_PGID, 0, info, WEXITED);
     say_waitid("ended", result, info, pid);
 }
 
 // What a process has used. How much that is differs, but it must be about
-// as much as it did.
-
-struct usage {
-    s64 user[2], system[2], memory, unknown[13];
-};
+// as much as it did. (Linux counts pages for each processor by itself, and
+// adds them up now and then: some may be missing.)
 
 static u64 spent(const struct usage *u)
 {
-    return (u64)((u->user[0] + u->system[0]) * 1000 + (u->user[1] + u->system[1]) / 1000);
+    return (u64)((u->user.seconds + u->system.seconds) * 1000 +
+                 (u->user.microseconds + u->system.microseconds) / 1000);
 }
 
 static void compute(void)
 {
-    char *at = (char *)syscall6(SYS_MMAP, 0, 8 << 20, 3, 0x22, -1, 0);
+    char *at = (char *)map_memory(12 << 20, MAP_PRIVATE);
     struct usage u = {.memory = 0};
     u64 i;
 
-    for (i = 0; i < 8 << 20; i += 4096)
+    for (i = 0; i < 12 << 20; i += 4096)
         at[i] = 1;
     do
-        syscall3(98, 0, (long)&u, 0);
+        syscall3(SYS_GETRUSAGE, 0, (long)&u, 0);
     while (spent(&u) < 60);
 }
 
@@ -267,51 +260,27 @@ static void ask_usage(void)
     s64 ticks[4] = {0}, now;
     long pid = child_of(compute);
 
-    say("with usage: %d", syscall6(61, pid, 0, 0, (long)&u, 0, 0) == pid);
+    say("with usage: %d", syscall6(SYS_WAIT4, pid, 0, 0, (long)&u, 0, 0) == pid);
     say(", at least 60 ms: %d, at least 8 MiB: %d", spent(&u) >= 60, u.memory >= 8192);
-    syscall3(98, -1, (long)&u, 0);
+    syscall3(SYS_GETRUSAGE, -1, (long)&u, 0);
     say(", the children's: %d %d", spent(&u) >= 60, u.memory >= 8192);
-    now = syscall3(100, (long)ticks, 0, 0);
+    now = syscall3(SYS_TIMES, (long)ticks, 0, 0);
     say(", in ticks: %d %d\n", now > 0, ticks[2] + ticks[3] >= 5);
-    say("usage of something else: %ld, to nowhere: %ld\n", syscall3(98, 7, (long)&u, 0),
-        syscall3(98, 0, 8, 0));
+    say("usage of something else: %ld, to nowhere: %ld\n", syscall3(SYS_GETRUSAGE, 7, (long)&u, 0),
+        syscall3(SYS_GETRUSAGE, 0, 8, 0));
     say("more than none of it, to a wrong address: %ld\n",
-        syscall6(61, child_of(end_at_once), 0, 0, 8, 0, 0));
+        syscall6(SYS_WAIT4, child_of(end_at_once), 0, 0, 8, 0, 0));
 }
 
 // ## Handlers {#family-handlers}
 //
 // The frame that a handler finds, as Linux lays it out.
 
-struct reason {
-    s32 signal, error, code, pad;
-    u32 pid, user;
-    u64 value, more[12];
-};
-
-struct stack {
-    u64 start;
-    u32 flags, pad;
-    u64 size;
-};
-
-enum { R8, R9, R10, R11, R12, R13, R14, R15, RDI, RSI, RBP, RBX, RDX, RAX, RCX, RSP, RIP, FLAGS,
-       SEGMENTS, ERROR, VECTOR, MASK, ADDRESS, VECTORS };
-
-struct context {
-    u64 flags, link;
-    struct stack stack;
-    u64 word[24], reserved[8], blocked;
-};
-
-extern u8 back[];
-__asm__("back:\n movl $15, %eax\n syscall\n");
+// Handlers that want to know why, and where.
 
 static long handle(int signal, void *handler, u64 flags, u64 mask)
 {
-    const u64 action[4] = {(u64)handler, 0x04000004 | flags, (u64)back, mask};
-
-    return syscall6(13, signal, (long)action, 0, 8, 0, 0);
+    return signal_action(signal, (vaddr)handler, SA_SIGINFO | flags, mask);
 }
 
 // Setting the mask of blocked signals returns the old one.
@@ -320,7 +289,7 @@ static u64 set_mask(u64 mask)
 {
     u64 old = 0;
 
-    syscall6(14, 2, (long)&mask, (long)&old, 8, 0, 0);
+    syscall6(SYS_RT_SIGPROCMASK, SIG_SETMASK, (long)&mask, (long)&old, 8, 0, 0);
     return old;
 }
 
@@ -328,7 +297,7 @@ static u64 mask_now(void)
 {
     u64 old = 0;
 
-    syscall6(14, 0, 0, (long)&old, 8, 0, 0);
+    syscall6(SYS_RT_SIGPROCMASK, SIG_BLOCK, 0, (long)&old, 8, 0, 0);
     return old;
 }
 
@@ -338,7 +307,7 @@ static u64 mask_now(void)
 static volatile int ran;
 static volatile u64 which[8], masks[8];
 
-static void note(int signal, struct reason *reason, struct context *context)
+static void note(int signal, struct signal_info *reason, struct signal_context *context)
 {
     (void)reason, (void)context;
     which[ran % 8] = (u64)signal;
@@ -364,21 +333,21 @@ static void ask_suspend(void)
     const u64 none = 0, one = 1UL << 9;
     long result;
 
-    handle(SIGNAL_USER, note, 0, 1UL << 20);
-    handle(12, note, 0, 0);
+    handle(SIGUSR1, note, 0, 1UL << 20);
+    handle(SIGUSR2, note, 0, 0);
     set_mask(1UL << 9 | 1UL << 11 | 1UL << 30);
-    kill(getpid(), 12), kill(getpid(), SIGNAL_USER);
-    result = syscall3(130, (long)&none, 8, 0);
+    kill(getpid(), SIGUSR2), kill(getpid(), SIGUSR1);
+    result = syscall3(SYS_RT_SIGSUSPEND, (long)&none, 8, 0);
     say("two at once: %ld, blocked again %lx", result, set_mask(1UL << 9 | 1UL << 11));
     say_notes("");
-    kill(getpid(), 12), kill(getpid(), SIGNAL_USER);
-    result = syscall3(130, (long)&one, 8, 0);
+    kill(getpid(), SIGUSR2), kill(getpid(), SIGUSR1);
+    result = syscall3(SYS_RT_SIGSUSPEND, (long)&one, 8, 0);
     say("one of two: %ld, blocked again %lx", result, mask_now());
     say_notes("");
     set_mask(0);
     say_notes("the other");
-    say("a wrong size: %ld, from nowhere: %ld\n", syscall3(130, (long)&none, 4, 0),
-        syscall3(130, 8, 8, 0));
+    say("a wrong size: %ld, from nowhere: %ld\n", syscall3(SYS_RT_SIGSUSPEND, (long)&none, 4, 0),
+        syscall3(SYS_RT_SIGSUSPEND, 8, 8, 0));
 }
 
 // What is pending, and waiting for it without a handler. The signals from
@@ -387,28 +356,28 @@ static void ask_suspend(void)
 
 static void send_value(int signal, u64 value)
 {
-    struct reason reason = {.code = -1, .pid = (u32)getpid(), .value = value};
+    union signal_room reason = {{.code = -1, .pid = (u32)getpid(), .value = value}};
 
-    syscall3(129, getpid(), signal, (long)&reason);
+    syscall3(SYS_RT_SIGQUEUEINFO, getpid(), signal, (long)&reason);
 }
 
-static long take(u64 set, struct reason *reason, s64 *time)
+static long take(u64 set, union signal_room *reason, const struct timespec *time)
 {
-    return syscall6(128, (long)&set, (long)reason, (long)time, 8, 0, 0);
+    return syscall6(SYS_RT_SIGTIMEDWAIT, (long)&set, (long)reason, (long)time, 8, 0, 0);
 }
 
 static void send_later(void)
 {
     ready();
-    nanosleep(moment, NULL);
-    kill(syscall3(110, 0, 0, 0), 12);
+    nanosleep(&moment, NULL);
+    kill(syscall3(SYS_GETPPID, 0, 0, 0), SIGUSR2);
 }
 
 static void say_pending(void)
 {
     u64 pending = 1;
 
-    syscall3(127, (long)&pending, 8, 0);
+    syscall3(SYS_RT_SIGPENDING, (long)&pending, 8, 0);
     say("pending in a child: %lx, blocked: %lx\n", pending, mask_now());
 }
 
@@ -417,39 +386,40 @@ static void say_pending(void)
 
 static void ask_queue(void)
 {
-    s64 none[2] = {0, 0};
-    struct reason reason = {0};
+    struct timespec none = {0, 0};
+    union signal_room reason = {{0}};
     u64 pending = 0, i;
     long result;
 
     set_mask(1UL << 39 | 1UL << 11);
     for (i = 1; i <= 3; i++)
         send_value(40, i), send_value(12, i);
-    syscall3(127, (long)&pending, 8, 0);
+    syscall3(SYS_RT_SIGPENDING, (long)&pending, 8, 0);
     asked(say_pending);
     say("pending: %lx; taken:", pending);
-    while ((result = take(1UL << 39 | 1UL << 11, &reason, none)) > 0)
-        say(" %ld with %lu, code %d;", result, reason.value, reason.code);
+    while ((result = take(1UL << 39 | 1UL << 11, &reason, &none)) > 0)
+        say(" %ld with %lu, code %d;", result, reason.info.value, reason.info.code);
     say(" then %ld\n", result);
     result = child_of(send_later);
     say("waited for: %ld", take(1UL << 11, &reason, NULL));
-    say(", sent by the child: %d, code %d", reason.pid == result, reason.code);
+    say(", sent by the child: %d, code %d", reason.info.pid == result, reason.info.code);
     finish(result);
-    say(", nobody comes: %ld", take(1UL << 11, &reason, moment));
-    handle(SIGNAL_USER, note, 0, 0);
+    say(", nobody comes: %ld", take(1UL << 11, &reason, &moment));
+    handle(SIGUSR1, note, 0, 0);
     result = child_of(send_later);
-    say(", a wrong size: %ld, time: %ld\n", syscall6(128, (long)&pending, 0, 0, 4, 0, 0),
-        take(1, NULL, (s64[2]){0, -1}));
+    say(", a wrong size: %ld, time: %ld\n",
+        syscall6(SYS_RT_SIGTIMEDWAIT, (long)&pending, 0, 0, 4, 0, 0),
+        take(1, NULL, &(struct timespec){0, -1}));
     finish(result);
     set_mask(0);
 }
 
 // The reason. From a process, from a thread's own call, from a child.
 
-static struct reason why;
-static struct context how;
+static struct signal_info why;
+static struct signal_context how;
 
-static void remember(int signal, struct reason *reason, struct context *context)
+static void remember(int signal, struct signal_info *reason, struct signal_context *context)
 {
     (void)signal;
     why = *reason;
@@ -467,13 +437,13 @@ static void ask_reasons(void)
 {
     long pid;
 
-    handle(SIGNAL_USER, remember, 0, 0);
-    handle(SIGNAL_CHILD, remember, 0x10000000, 0);
-    kill(getpid(), SIGNAL_USER);
+    handle(SIGUSR1, remember, 0, 0);
+    handle(SIGCHLD, remember, SA_RESTART, 0);
+    kill(getpid(), SIGUSR1);
     say_why("kill", getpid());
-    syscall3(234, getpid() | 1L << 40, getpid(), SIGNAL_USER);  /* numbers have 32 bits */
+    syscall3(SYS_TGKILL, getpid() | 1L << 40, getpid(), SIGUSR1);  /* numbers have 32 bits */
     say_why("tgkill", getpid());
-    syscall3(200, getpid(), SIGNAL_USER, 0);
+    syscall3(SYS_TKILL, getpid(), SIGUSR1, 0);
     say_why("tkill", getpid());
     pid = child_of(end_at_once);
     wait4(pid, NULL, 0);
@@ -481,7 +451,7 @@ static void ask_reasons(void)
     pid = child_of(end_by_signal);
     wait4(pid, NULL, 0);
     say_why("a violent end", pid);
-    handle(SIGNAL_CHILD, NULL, 0, 0);
+    handle(SIGCHLD, NULL, 0, 0);
 }
 
 // Who is there to be told? A number that is no signal is a mistake only if
@@ -493,29 +463,26 @@ static void ask_kill(void)
     u32 lowest = 1u << 31;
 
     say("to the ended: %ld, to nobody: %ld, with a wrong number: %ld, to nobody: %ld\n",
-        kill(pid, 9), kill(999999, 0), kill(pid, 99), kill(999999, 99));
+        kill(pid, SIGKILL), kill(999999, 0), kill(pid, 99), kill(999999, 99));
     wait4(pid, NULL, 0);
-    say("to no group: %ld, to our group: %ld, to no process: %ld", kill(-999999, 9), kill(0, 0),
-        kill((s32)lowest, 0));
-    say(", to a thread: %ld %ld %ld %ld %ld\n", syscall3(200, 0, 9, 0), syscall3(200, 999999, 9, 0),
-        syscall3(234, -1, getpid(), 0), syscall3(234, 999999, getpid(), 0),
-        syscall3(234, getpid(), getpid(), 99));
+    say("to no group: %ld, to our group: %ld, to no process: %ld", kill(-999999, SIGKILL),
+        kill(0, 0), kill((s32)lowest, 0));
+    say(", to a thread: %ld %ld %ld %ld %ld\n", syscall3(SYS_TKILL, 0, SIGKILL, 0),
+        syscall3(SYS_TKILL, 999999, SIGKILL, 0),
+        syscall3(SYS_TGKILL, -1, getpid(), 0), syscall3(SYS_TGKILL, 999999, getpid(), 0),
+        syscall3(SYS_TGKILL, getpid(), getpid(), 99));
 }
 
 // ## Alarms {#family-alarms}
 
-struct alarm {
-    s64 interval[2], value[2];
-};
-
-static long setitimer(int kind, const struct alarm *new, struct alarm *old)
+static long setitimer(int kind, const struct alarm_times *new, struct alarm_times *old)
 {
-    return syscall3(38, kind, (long)new, (long)old);
+    return syscall3(SYS_SETITIMER, kind, (long)new, (long)old);
 }
 
 static long alarm(long seconds)
 {
-    return syscall3(37, seconds, 0, 0);
+    return syscall3(SYS_ALARM, seconds, 0, 0);
 }
 
 static void say_alarm(void)
@@ -536,8 +503,8 @@ static void keep_alarm(void)
 static void ask_alarms(void)
 {
     const u64 none = 0;
-    struct alarm once = {{0, 0}, {0, 2000}}, often = {{0, 3000}, {0, 1}}, off = {{0, 0}, {0, 0}};
-    struct alarm wrong = {{0, 0}, {0, 1000000}}, old = off;
+    struct alarm_times once = {{0, 0}, {0, 2000}}, often = {{0, 3000}, {0, 1}};
+    struct alarm_times wrong = {{0, 0}, {0, 1000000}}, off = {{0, 0}, {0, 0}}, old = off;
 
     say("alarms: %ld", alarm(100));
     say(", replaced: %ld\n", alarm(300));
@@ -545,21 +512,21 @@ static void ask_alarms(void)
     asked(keep_alarm);
     say("ours: %ld; wrong microseconds: %ld, wrong kind: %ld\n", alarm(0),
         setitimer(0, &wrong, NULL), setitimer(7, &once, NULL));
-    handle(14, remember, 0, 0);
+    handle(SIGALRM, remember, 0, 0);
     set_mask(1UL << 13);
     ran = 0;
     setitimer(0, &once, NULL);
-    say("waiting for it: %ld", syscall3(130, (long)&none, 8, 0));
+    say("waiting for it: %ld", syscall3(SYS_RT_SIGSUSPEND, (long)&none, 8, 0));
     say(", called %d, code %d", ran, why.code);
-    say(", what is left: %ld", syscall3(36, 0, (long)&old, 0));
-    say(" %lu %lu\n", (u64)old.value[0], (u64)old.value[1]);
+    say(", what is left: %ld", syscall3(SYS_GETITIMER, 0, (long)&old, 0));
+    say(" %lu %lu\n", (u64)old.value.seconds, (u64)old.value.microseconds);
     setitimer(0, &often, NULL);
     while (ran < 5)
-        syscall3(130, (long)&none, 8, 0);
+        syscall3(SYS_RT_SIGSUSPEND, (long)&none, 8, 0);
     setitimer(0, &off, &old);
-    say("five times, every %lu microseconds, the next in less: %d\n", (u64)old.interval[1],
-        old.value[0] == 0 && old.value[1] <= 3000);
-    handle(14, (void *)1, 0, 0);
+    say("five times, every %lu microseconds, the next in less: %d\n",
+        (u64)old.interval.microseconds, old.value.seconds == 0 && old.value.microseconds <= 3000);
+    handle(SIGALRM, (void *)SIG_IGN, 0, 0);
     set_mask(0);
     ran = 0;
 }
@@ -580,20 +547,20 @@ __asm__("read_at:\n movb (%rdi), %al\n ret\n"
 u64 read_at(u64 at), write_at(u64 at), jump_to(u64 at), not_an_instruction(u64), breakpoint(u64);
 u64 divide(u64), privileged(u64);
 
-static void return_from_it(int signal, struct reason *reason, struct context *context)
+static void return_from_it(int signal, struct signal_info *reason, struct signal_context *context)
 {
     remember(signal, reason, context);
-    context->word[RIP] = *(u64 *)context->word[RSP];
-    context->word[RSP] += 8;
-    context->word[RAX] = 4711;
+    context->rip = *(u64 *)context->rsp;
+    context->rsp += 8;
+    context->rax = 4711;
 }
 
 static void try(const char *what, u64 (*function)(u64), u64 at)
 {
-    u64 result = function(at), address = (u64)why.user << 32 | why.pid;
+    u64 result = function(at), address = why.address;
 
     say("%s: signal %d, code %d, vector %lu, error %lx, returns %lu", what, why.signal, why.code,
-        how.word[VECTOR], how.word[ERROR], result);
+        how.vector, how.error, result);
     say(", address: %s\n", !address ? "none" : address == at ? "that" :
         address - (u64)function < 16 ? "the instruction's" : "another");
 }
@@ -624,6 +591,8 @@ static void ask_faults(void)
 // What comes back from a handler. All registers are loaded, and the handler
 // adds to each what tells it from the others.
 
+#define GENERAL_REGISTERS 15    /* without rsp */
+
 u64 registers[16];
 
 __asm__("exchange:\n"
@@ -642,14 +611,14 @@ __asm__("exchange:\n"
 
 void exchange(void);
 
-static void count_up(int signal, struct reason *reason, struct context *context)
+static void count_up(int signal, struct signal_info *reason, struct signal_context *context)
 {
     u64 i;
 
     (void)signal, (void)reason;
-    for (i = 0; i < RSP; i++)
-        context->word[i] += i;
-    context->word[RIP] += 2;
+    for (i = 0; i < GENERAL_REGISTERS; i++)
+        (&context->r8)[i] += i;
+    context->rip += 2;
 }
 
 // Flags: the handler changes all, and some stay changed. One of them is the
@@ -657,19 +626,19 @@ static void count_up(int signal, struct reason *reason, struct context *context)
 
 static u64 flags_to_set, flags_to_clear;
 
-static void set_flags(int signal, struct reason *reason, struct context *context)
+static void set_flags(int signal, struct signal_info *reason, struct signal_context *context)
 {
     (void)signal, (void)reason;
-    context->word[FLAGS] |= flags_to_set;
-    context->word[FLAGS] &= ~flags_to_clear;
-    context->word[RIP] += 2;
+    context->rflags |= flags_to_set;
+    context->rflags &= ~flags_to_clear;
+    context->rip += 2;
 }
 
-static void stop_tracing(int signal, struct reason *reason, struct context *context)
+static void stop_tracing(int signal, struct signal_info *reason, struct signal_context *context)
 {
     remember(signal, reason, context);
     if (ran == 3)
-        context->word[FLAGS] &= ~0x100UL;
+        context->rflags &= ~0x100UL;
 }
 
 __asm__("flags_behind:\n ud2\n pushfq\n popq %rax\n pushq $0x202\n popfq\n ret\n");
@@ -682,18 +651,18 @@ static void ask_contexts(void)
 {
     u64 i;
 
-    handle(4, count_up, 0, 0);
+    handle(SIGILL, count_up, 0, 0);
     exchange();
     say("registers:");
-    for (i = 0; i < RSP; i++)
+    for (i = 0; i < GENERAL_REGISTERS; i++)
         say(" %lu", registers[i] - 100);
-    handle(4, set_flags, 0, 0);
+    handle(SIGILL, set_flags, 0, 0);
     flags_to_set = ~0x100UL;
     say("\nflags that may be set: %lx", flags_behind());
     flags_to_set = 0, flags_to_clear = ~0UL;
     say(", and must not be cleared: %lx", flags_behind());
     flags_to_clear = 0;
-    handle(SIGNAL_TRAP, stop_tracing, 0, 0);
+    handle(SIGTRAP, stop_tracing, 0, 0);
     flags_to_set = 0x100, ran = 0;
     flags_behind();
     say(", traps after each instruction: %d, code %d\n", ran, why.code);
@@ -708,23 +677,23 @@ static void ask_contexts(void)
 
 static u64 forged_segments, forged_rip, forged_vectors;
 
-static void forge(int signal, struct reason *reason, struct context *context)
+static void forge(int signal, struct signal_info *reason, struct signal_context *context)
 {
     (void)reason;
     context->blocked = ~0UL;
     if (forged_segments)
-        context->word[SEGMENTS] = forged_segments;
+        memcpy(&context->cs, &forged_segments, sizeof forged_segments);
     if (signal == 4)
-        context->word[RIP] = forged_rip ? forged_rip : (u64)privileged;
+        context->rip = forged_rip ? forged_rip : (u64)privileged;
     if (forged_vectors)
-        context->word[VECTORS] = forged_vectors;
+        context->fpu = forged_vectors;
 }
 
 // Two that try.
 
 static void try_to_rule(void)
 {
-    handle(4, forge, 0, 0);
+    handle(SIGILL, forge, 0, 0);
     not_an_instruction(0);
 }
 
@@ -732,22 +701,22 @@ static void try_to_rule(void)
 
 static void handle_nowhere(void)
 {
-    handle(SIGNAL_SEGV, NULL, 0, 0);
-    handle(SIGNAL_USER, (void *)(1UL << 47), 0, 0);
-    kill(getpid(), SIGNAL_USER);
+    handle(SIGSEGV, NULL, 0, 0);
+    handle(SIGUSR1, (void *)(1UL << 47), 0, 0);
+    kill(getpid(), SIGUSR1);
 }
 
 static void handle_in_the_kernel(void)
 {
-    handle(SIGNAL_SEGV, NULL, 0, 0);
-    handle(SIGNAL_USER, (void *)0xffffffff80001000, 0, 0);
-    kill(getpid(), SIGNAL_USER);
+    handle(SIGSEGV, NULL, 0, 0);
+    handle(SIGUSR1, (void *)0xffffffff80001000, 0, 0);
+    kill(getpid(), SIGUSR1);
 }
 
 static void handle_without_stack(void)
 {
-    handle(SIGNAL_SEGV, NULL, 0, 0);
-    handle(SIGNAL_USER, note, 0, 0);
+    handle(SIGSEGV, NULL, 0, 0);
+    handle(SIGUSR1, note, 0, 0);
     __asm__ volatile("movl $39, %%eax\n syscall\n movl %%eax, %%edi\n movl $10, %%esi\n"
                      "movl $62, %%eax\n movl $8, %%esp\n syscall\n ud2\n" : : : "memory");
 }
@@ -761,8 +730,8 @@ static void return_nowhere(void)
 
 static void ask_forged(void)
 {
-    handle(SIGNAL_USER, forge, 0, ~0UL);
-    kill(getpid(), SIGNAL_USER);
+    handle(SIGUSR1, forge, 0, ~0UL);
+    kill(getpid(), SIGUSR1);
     say("blocked by a context: %lx", set_mask(~0UL));
     say(", by a call: %lx\n", set_mask(0));
     forged_segments = 0x0010000000000008;
@@ -807,8 +776,8 @@ __asm__(".text\n"
 
 static void ask_red_zone(void)
 {
-    handle(SIGNAL_USER, note, 0, 0);
-    say("words of the red zone behind a handler: %ld\n", red_zone(getpid(), SIGNAL_USER));
+    handle(SIGUSR1, note, 0, 0);
+    say("words of the red zone behind a handler: %ld\n", red_zone(getpid(), SIGUSR1));
 }
 
 // ## The other stack {#family-stack}
@@ -817,9 +786,9 @@ static u8 other_stack[2][16384];
 
 // The call, and a handler that looks where it is, and tries to change it.
 
-static long sigaltstack(const struct stack *new, struct stack *old)
+static long sigaltstack(const struct signal_stack *new, struct signal_stack *old)
 {
-    return syscall3(131, (long)new, (long)old, 0);
+    return syscall3(SYS_SIGALTSTACK, (long)new, (long)old, 0);
 }
 
 static bool is_on(const void *local, int number)
@@ -830,16 +799,16 @@ static bool is_on(const void *local, int number)
 static volatile int on_it, seen_flags;
 static volatile long refused;
 
-static void where_am_i(int signal, struct reason *reason, struct context *context)
+static void where_am_i(int signal, struct signal_info *reason, struct signal_context *context)
 {
-    struct stack now = {0}, none = {0, 2, 0, 0};
+    struct signal_stack now = {0}, none = {0, SS_DISABLE, 0, 0};
 
     remember(signal, reason, context);
     on_it = is_on(&now, 0) ? 1 : is_on(&now, 1) ? 2 : 0;
     refused = sigaltstack(&none, &now);
     sigaltstack(NULL, &now);
     seen_flags = (int)now.flags;
-    if (signal == SIGNAL_SEGV)
+    if (signal == SIGSEGV)
         exit(on_it);
     if (signal == 12)
         context->stack.start = (u64)other_stack[1];
@@ -850,20 +819,20 @@ static void where_am_i(int signal, struct reason *reason, struct context *contex
 
 static void overflow(void)
 {
-    struct stack mine = {(u64)other_stack[0], 0, 0, sizeof other_stack[0]};
+    struct signal_stack mine = {(u64)other_stack[0], 0, 0, sizeof other_stack[0]};
 
     sigaltstack(&mine, NULL);
-    handle(SIGNAL_SEGV, where_am_i, 0x08000000, 0);
+    handle(SIGSEGV, where_am_i, SA_ONSTACK, 0);
     __asm__ volatile("1: pushq %%rax\n jmp 1b\n" : : : "memory");
 }
 
 static void overflow_the_other(void)
 {
-    struct stack mine = {(u64)other_stack[1], 0, 0, 2048};
+    struct signal_stack mine = {(u64)other_stack[1], 0, 0, 2048};
 
     memset(other_stack[0], 1, sizeof other_stack[0]);
     sigaltstack(&mine, NULL);
-    handle(SIGNAL_USER, where_am_i, 0x48000000, 0);
+    handle(SIGUSR1, where_am_i, SA_ONSTACK | SA_NODEFER, 0);
     __asm__ volatile("leaq 1024(%0), %%rsp\n movl $39, %%eax\n syscall\n movl %%eax, %%edi\n"
                      "movl $10, %%esi\n movl $62, %%eax\n syscall\n"
                      "xorl %%edi, %%edi\n movl $60, %%eax\n syscall\n"
@@ -874,8 +843,9 @@ static void overflow_the_other(void)
 
 static void ask_stack(void)
 {
-    struct stack mine = {(u64)other_stack[0], 0, 0, sizeof other_stack[0]}, old = {1, 1, 0, 1};
-    struct stack wrong = {(u64)other_stack, 7, 0, 16384}, small = {(u64)other_stack, 0, 0, 100};
+    struct signal_stack mine = {(u64)other_stack[0], 0, 0, sizeof other_stack[0]};
+    struct signal_stack wrong = {(u64)other_stack, 7, 0, 16384}, old = {1, 1, 0, 1};
+    struct signal_stack small = {(u64)other_stack, 0, 0, 100};
 
     say("none yet: %ld", sigaltstack(NULL, &old));
     say(", flags %u, size %lu", old.flags, old.size);
@@ -884,21 +854,21 @@ static void ask_stack(void)
     say("set: %ld", sigaltstack(&mine, NULL));
     say(", asked: %ld", sigaltstack(NULL, &old));
     say(", flags %u, ours: %d\n", old.flags, old.start == (u64)other_stack[0]);
-    handle(SIGNAL_USER, where_am_i, 0, 0);
-    kill(getpid(), SIGNAL_USER);
+    handle(SIGUSR1, where_am_i, 0, 0);
+    kill(getpid(), SIGUSR1);
     say("not wanted: on stack %d, flags %d, change: %ld\n", on_it, seen_flags, refused);
     sigaltstack(&mine, NULL);
-    handle(SIGNAL_USER, where_am_i, 0x08000000, 0);
-    kill(getpid(), SIGNAL_USER);
+    handle(SIGUSR1, where_am_i, SA_ONSTACK, 0);
+    kill(getpid(), SIGUSR1);
     say("wanted: on stack %d, flags %d, change: %ld", on_it, seen_flags, refused);
     say(", in the context: %d %d\n", how.stack.start == mine.start, how.stack.size == mine.size);
-    handle(12, where_am_i, 0x08000000, 0);
-    kill(getpid(), 12);
-    kill(getpid(), SIGNAL_USER);
+    handle(SIGUSR2, where_am_i, SA_ONSTACK, 0);
+    kill(getpid(), SIGUSR2);
+    kill(getpid(), SIGUSR1);
     say("its context does not change it: on stack %d\n", on_it);
     say("the usual one overflows: %x", asked(overflow));
     say(", the other one: %x\n", asked(overflow_the_other));
-    mine = (struct stack){0, 2, 0, 0};
+    mine = (struct signal_stack){0, SS_DISABLE, 0, 0};
     say("none any more: %ld", sigaltstack(&mine, NULL));
     say(", asked: %ld", sigaltstack(NULL, &old));
     say(", flags %u\n", old.flags);
@@ -921,7 +891,7 @@ static struct vectors vectors;
 static void say_inheritance(void)
 {
     u64 action[4] = {0}, pending = 0, flags, base = 1, i;
-    struct stack stack = {0};
+    struct signal_stack stack = {0};
     u32 ds = 1, es = 1, dirty = 0;
 
     __asm__ volatile("pushfq\n popq %0" : "=r"(flags));
@@ -930,14 +900,14 @@ static void say_inheritance(void)
     __asm__ volatile("movl %%es, %0" : "=r"(es));
     for (i = 0; i < 256; i++)
         dirty |= vectors.xmm[i];
-    nanosleep(moment, NULL);            /* others run, and then we again */
-    syscall3(158, 0x1003, (long)&base, 0);
+    nanosleep(&moment, NULL);            /* others run, and then we again */
+    syscall3(SYS_ARCH_PRCTL, ARCH_GET_FS, (long)&base, 0);
     say("after: flags %lx, control %x, mxcsr %x, vectors %u, segments %u %u, base %lu\n",
         flags & 0x244700, vectors.control, vectors.mxcsr, dirty, ds, es, base);
-    syscall3(127, (long)&pending, 8, 0);
+    syscall3(SYS_RT_SIGPENDING, (long)&pending, 8, 0);
     say("blocked %lx, pending %lx", mask_now(), pending);
     for (i = 1; i < 13; i += i == 1 ? 9 : 2) {
-        syscall6(13, (long)i, 0, (long)action, 8, 0, 0);
+        syscall6(SYS_RT_SIGACTION, (long)i, 0, (long)action, 8, 0, 0);
         say(", action of %lu: %lu", i, action[0]);
     }
     sigaltstack(NULL, &stack);
@@ -949,16 +919,16 @@ static void say_inheritance(void)
 static void leave_much_behind(void)
 {
     static u64 room[2];
-    struct stack mine = {(u64)other_stack[0], 0, 0, sizeof other_stack[0]};
+    struct signal_stack mine = {(u64)other_stack[0], 0, 0, sizeof other_stack[0]};
     char *words[] = {"family", "after", NULL};
 
     sigaltstack(&mine, NULL);
-    handle(1, note, 0, 0);
-    handle(10, note, 0, 0);
-    handle(12, (void *)1, 0, 0);
+    handle(SIGHUP, note, 0, 0);
+    handle(SIGUSR1, note, 0, 0);
+    handle(SIGUSR2, (void *)SIG_IGN, 0, 0);
     set_mask(1UL << 9 | 1UL << 13);
-    kill(getpid(), 10);
-    syscall3(158, 0x1002, (long)room, 0);
+    kill(getpid(), SIGUSR1);
+    syscall3(SYS_ARCH_PRCTL, ARCH_SET_FS, (long)room, 0);
     __asm__ volatile("fxsave (%0)" : : "r"(&vectors) : "memory");
     memset(vectors.xmm, 0x77, 256);
     vectors.mxcsr = 0x1fc0, vectors.control = 0x27f;
@@ -974,7 +944,7 @@ static void leave_much_behind(void)
 
 static char **many_words(const char *argument, long count, char *word)
 {
-    char **words = (char **)syscall6(SYS_MMAP, 0, (count + 3) * 8, 3, 0x22, -1, 0);
+    char **words = (char **)map_memory((count + 3) * 8, MAP_PRIVATE);
     long i;
 
     words[0] = "family", words[1] = (char *)argument;
@@ -1033,7 +1003,7 @@ static void ask_arguments(void)
 {
     const u64 stack[2] = {8 << 20, 8 << 20};
 
-    syscall3(160, 3, (long)stack, 0);
+    syscall3(SYS_SETRLIMIT, RLIMIT_STACK, (long)stack, 0);
     asked(count_many), asked(count_too_many), asked(count_long), asked(count_too_long);
 }
 
@@ -1090,14 +1060,14 @@ static long set_limit(int which, u64 now, u64 most)
 {
     const u64 limit[2] = {now, most};
 
-    return syscall3(160, which, (long)limit, 0);
+    return syscall3(SYS_SETRLIMIT, which, (long)limit, 0);
 }
 
 static void say_limit(int which)
 {
     u64 limit[2] = {1, 2};
 
-    say("limit %d: %ld", which, syscall3(97, which, (long)limit, 0));
+    say("limit %d: %ld", which, syscall3(SYS_GETRLIMIT, which, (long)limit, 0));
     say(", %lu %lu\n", limit[0], limit[1]);
 }
 
@@ -1105,9 +1075,9 @@ static void use_descriptors(void)
 {
     long fd, last = -1;
 
-    say("as many descriptors: %ld", set_limit(7, 20, 30));
-    say("; copied to 20: %ld, to 19: %ld", fcntl(0, 0, 20), fcntl(0, 0, 19));
-    say(", to exactly 20: %ld, far beyond: %ld", dup2(0, 20), fcntl(0, 0, 1 << 20));
+    say("as many descriptors: %ld", set_limit(RLIMIT_NOFILE, 20, 30));
+    say("; copied to 20: %ld, to 19: %ld", fcntl(0, F_DUPFD, 20), fcntl(0, F_DUPFD, 19));
+    say(", to exactly 20: %ld, far beyond: %ld", dup2(0, 20), fcntl(0, F_DUPFD, 1 << 20));
     while ((fd = open("/dev/null", O_RDONLY, 0)) >= 0)
         last = fd;
     say(", the last: %ld, then %ld\n", last, fd);
@@ -1119,9 +1089,9 @@ static void use_memory(void)
 {
     u64 end = (u64)syscall3(SYS_BRK, 0, 0, 0);
 
-    say("so much memory: %ld", set_limit(9, 64 << 20, 64 << 20));
-    say("; more: %ld", syscall6(SYS_MMAP, 0, 128 << 20, 3, 0x22, -1, 0));
-    say(", less: %d", syscall6(SYS_MMAP, 0, 1 << 20, 3, 0x22, -1, 0) > 0);
+    say("so much memory: %ld", set_limit(RLIMIT_AS, 64 << 20, 64 << 20));
+    say("; more: %ld", map_memory(128 << 20, MAP_PRIVATE));
+    say(", less: %d", map_memory(1 << 20, MAP_PRIVATE) > 0);
     say(", a long heap: %d\n", (u64)syscall3(SYS_BRK, (long)end + (128 << 20), 0, 0) == end);
 }
 
@@ -1131,7 +1101,7 @@ static void use_stack(void)
 {
     char *words[] = {"family", "deep", "500000", NULL};
 
-    set_limit(3, 1 << 20, 8 << 20);
+    set_limit(RLIMIT_STACK, 1 << 20, 8 << 20);
     execve(self, words, words + 3);
     exit(1);
 }
@@ -1140,7 +1110,7 @@ static void use_more_stack(void)
 {
     char *words[] = {"family", "deep", "2000000", NULL};
 
-    set_limit(3, 1 << 20, 8 << 20);
+    set_limit(RLIMIT_STACK, 1 << 20, 8 << 20);
     execve(self, words, words + 3);
     exit(1);
 }
@@ -1165,12 +1135,14 @@ static void ask_limits(void)
     int half, twice;
 
     say("of what is none: %ld, more than most: %ld, to nowhere: %ld, from nowhere: %ld\n",
-        syscall3(97, 16, (long)old, 0), set_limit(0, 6, 5), syscall3(97, 0, 8, 0),
-        syscall3(160, 0, 8, 0));
-    say("nobody's: %ld, more descriptors than can be: %ld", syscall6(302, 999999, 0, 0, 0, 0, 0),
-        set_limit(7, 5, 1UL << 40));
-    say(", a child's: %ld", syscall6(302, pid, 10, (long)limit, 0, 0, 0));
-    say(", is it that: %ld", syscall6(302, pid, 10, 0, (long)old, 0, 0));
+        syscall3(SYS_GETRLIMIT, 16, (long)old, 0), set_limit(0, 6, 5),
+        syscall3(SYS_GETRLIMIT, 0, 8, 0),
+        syscall3(SYS_SETRLIMIT, 0, 8, 0));
+    say("nobody's: %ld, more descriptors than can be: %ld",
+        syscall6(SYS_PRLIMIT64, 999999, 0, 0, 0, 0, 0),
+        set_limit(RLIMIT_NOFILE, 5, 1UL << 40));
+    say(", a child's: %ld", syscall6(SYS_PRLIMIT64, pid, 10, (long)limit, 0, 0, 0));
+    say(", is it that: %ld", syscall6(SYS_PRLIMIT64, pid, 10, 0, (long)old, 0, 0));
     say(" %lu %lu\n", old[0], old[1]);
     finish(pid);
     set_limit(10, 4096, 8192);
@@ -1192,27 +1164,27 @@ static void ask_clones(void)
     u64 base = 0;
     long pid, mine = getpid();
 
-    child_number = (int *)syscall6(SYS_MMAP, 0, 4096, 3, 0x22, -1, 0);
+    child_number = (int *)map_memory(4096, MAP_PRIVATE);
     sink_flush(&out);
-    pid = syscall6(56, 0x1000000 | 0x100000 | 0x80000 | 17, 0, (long)&number, (long)child_number,
-                   0x1234000, 0);
+    pid = syscall6(SYS_CLONE, CLONE_CHILD_SETTID | CLONE_PARENT_SETTID | CLONE_SETTLS | SIGCHLD,
+                   0, (long)&number, (long)child_number, 0x1234000, 0);
     if (!pid) {
-        syscall3(158, 0x1003, (long)&base, 0);
+        syscall3(SYS_ARCH_PRCTL, ARCH_GET_FS, (long)&base, 0);
         exit(*child_number == getpid() && base == 0x1234000);
     }
     wait4(pid, &status, 0);
     say("a clone's number, told to it: %x, to us: %d, here: %d", status, number == pid,
         *child_number);
-    say(", ours, as it is set: %d\n", syscall3(218, (long)&number, 0, 0) == mine);
-    pid = syscall6(56, 0, 0, 0, 0, 0, 0);
+    say(", ours, as it is set: %d\n", syscall3(SYS_SET_TID_ADDRESS, (long)&number, 0, 0) == mine);
+    pid = syscall6(SYS_CLONE, 0, 0, 0, 0, 0, 0);
     if (!pid)
         exit(5);
     say("a silent one, not waited for: %ld", wait4(pid, NULL, 0));
     say(", as a clone: %d", wait4(pid, &status, (int)0x80000000) == pid);
     say(", status %x\n", status);
     ran = 0;
-    handle(SIGNAL_USER, remember, 0, 0);
-    pid = syscall6(56, SIGNAL_USER, 0, 0, 0, 0, 0);
+    handle(SIGUSR1, remember, 0, 0);
+    pid = syscall6(SYS_CLONE, SIGUSR1, 0, 0, 0, 0, 0);
     if (!pid)
         exit(6);
     while (wait4(pid, &status, 0x40000000) == -EINTR)
@@ -1225,8 +1197,6 @@ static void ask_clones(void)
 // A terminal belongs to one session. (Without one to ask, these questions
 // have no answers worth comparing.)
 
-#define TIOCSCTTY 0x540e
-#define TIOCGSID 0x5429
 
 static long choose_group(long group)
 {
@@ -1251,7 +1221,7 @@ static void ask_terminal(void)
     long a = child_of(sleep_long), other = child_of(sit_in_a_session);
     int number = 0, session = 0;
 
-    handle(22, (void *)1, 0, 0);        /* who is in the background may choose, too */
+    handle(SIGTTOU, (void *)SIG_IGN, 0, 0);        /* who is in the background may choose, too */
     ioctl(0, TIOCGSID, &session);
     say("the terminal's group: %ld", ioctl(0, TIOCGPGRP, &number));
     say(" is ours: %d, its session: %d\n", number == getpgid(0), session == getsid(0));

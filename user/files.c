@@ -8,22 +8,21 @@
 
 #define PAGE 4096
 #define BIG (24 << 20)
-#define O_NONBLOCK 04000
 
 static char *big;               /* that many bytes, whatever they are */
 static char text[PAGE];
 
-// Memory of our own (2) or shared with children (1), and a page of which
+// Memory of our own or shared with children, and a page of which
 // nothing behind `size` bytes exists.
 
 static char *map(u64 size, int kind)
 {
-    return (char *)syscall6(SYS_MMAP, 0, (long)size, 3, 0x20 | kind, -1, 0);
+    return (char *)map_memory(size, kind);
 }
 
 static char *edge_of_memory(u64 size)
 {
-    char *pages = map(2 * PAGE, 2);
+    char *pages = map(2 * PAGE, MAP_PRIVATE);
 
     syscall3(SYS_MUNMAP, (long)pages + PAGE, PAGE, 0);
     return pages + PAGE - size;
@@ -31,24 +30,24 @@ static char *edge_of_memory(u64 size)
 
 static void pause_for(s64 milliseconds)
 {
-    s64 moment[2] = {0, milliseconds * 1000000};
+    struct timespec moment = {0, milliseconds * 1000000};
 
-    nanosleep(moment, NULL);
+    nanosleep(&moment, NULL);
 }
 
 static void yield(void)
 {
-    syscall3(24, 0, 0, 0);
+    syscall3(SYS_SCHED_YIELD, 0, 0, 0);
 }
 
 static long pread(int fd, void *to, u64 size, u64 at)
 {
-    return syscall6(17, fd, (long)to, (long)size, (long)at, 0, 0);
+    return syscall6(SYS_PREAD64, fd, (long)to, (long)size, (long)at, 0, 0);
 }
 
 static long pwrite(int fd, const void *from, u64 size, u64 at)
 {
-    return syscall6(18, fd, (long)from, (long)size, (long)at, 0, 0);
+    return syscall6(SYS_PWRITE64, fd, (long)from, (long)size, (long)at, 0, 0);
 }
 
 // One answer. (In a call with several, compilers do not agree on which of
@@ -66,7 +65,7 @@ static int create(const char *path)
 
 static s64 size_of(const char *path)
 {
-    struct file_info info;
+    struct file_status info;
 
     return stat(path, &info) ? -1 : info.size;
 }
@@ -84,7 +83,7 @@ static void ask_buffers(void)
     for (n = 1; n <= 16; n++) {
         say(" %ld", pwrite(fd, edge_of_memory((u64)n), 100, 0));
         say(",%ld", pread(fd, edge_of_memory((u64)n), 100, 0));
-        say(",%ld", syscall3(318, (long)edge_of_memory((u64)n), 100, 0));
+        say(",%ld", syscall3(SYS_GETRANDOM, (long)edge_of_memory((u64)n), 100, 0));
     }
     tell("\nno memory at all:", pwrite(fd, edge_of_memory(0), 100, 0));
     tell("", pread(fd, edge_of_memory(0), 100, 0));
@@ -94,9 +93,9 @@ static void ask_buffers(void)
     write(ends[1], "0123456789", 10);
     tell("", read(ends[0], edge_of_memory(5), 10));
     tell(", and what remains:", read(ends[0], text, 100));
-    tell("\nchance of 300:", syscall3(318, (long)text, 300, 0));
-    tell(", of a megabyte:", syscall3(318, (long)big, 1 << 20, 0));
-    tell(", of another kind:", syscall3(318, (long)text, 8, 8));
+    tell("\nchance of 300:", syscall3(SYS_GETRANDOM, (long)text, 300, 0));
+    tell(", of a megabyte:", syscall3(SYS_GETRANDOM, (long)big, 1 << 20, 0));
+    tell(", of another kind:", syscall3(SYS_GETRANDOM, (long)text, 8, 8));
     say("\n");
     close(fd), close(ends[0]), close(ends[1]);
     unlink("buffers");
@@ -113,10 +112,10 @@ static volatile u64 *turns;
 
 static u64 nanoseconds(void)
 {
-    s64 now[2];
+    struct timespec now;
 
-    clock_gettime(CLOCK_MONOTONIC, now);
-    return (u64)(now[0] * 1000000000 + now[1]);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (u64)(now.seconds * 1000000000 + now.nanoseconds);
 }
 
 static bool shares(long (*call)(int fd), int fd)
@@ -151,19 +150,14 @@ static long write_big(int fd)
     return pwrite(fd, big, BIG, 0);
 }
 
-struct piece {
-    char *start;
-    u64 size;
-};
-
 static long read_pieces(int fd)
 {
-    static struct piece piece[1024];
+    static struct iovec piece[1024];
     u64 i;
 
     for (i = 0; i < array_count(piece); i++)
-        piece[i] = (struct piece){big, 1 << 18};
-    return syscall6(295, fd, (long)piece, array_count(piece), 0, 0, 0);
+        piece[i] = (struct iovec){(vaddr)big, 1 << 18};
+    return syscall6(SYS_PREADV, fd, (long)piece, array_count(piece), 0, 0, 0);
 }
 
 // The child would like to go on for ever.
@@ -173,14 +167,14 @@ static void ask_turns(void)
     int zero = (int)open("/dev/zero", O_RDONLY, 0), fd = create("turns");
     long child;
 
-    turns = (u64 *)map(PAGE, 1);
+    turns = (u64 *)map(PAGE, MAP_SHARED);
     child = fork();
     while (!child)
         ++*turns, yield();
     say("others get their turns: %d", shares(read_big, zero));
     say(", %d", shares(read_pieces, zero));
     say(", %d\n", shares(write_big, fd));
-    kill(child, 9), wait4(child, NULL, 0);
+    kill(child, SIGKILL), wait4(child, NULL, 0);
     close(zero), close(fd);
     unlink("turns");
 }
@@ -197,27 +191,17 @@ static void catch(int signal)
     caught += signal > 0;
 }
 
-extern u8 back[];
-__asm__("back:\n movl $15, %eax\n syscall\n");
-
-static void handle(int signal, void (*handler)(int))
-{
-    const u64 action[4] = {(u64)handler, 0x04000000, (u64)back, 0};
-
-    syscall6(13, signal, (long)action, 0, 8, 0, 0);
-}
-
 // Who is to be killed writes half a gigabyte.
 
 static void write_for_ever(void)
 {
-    static struct piece piece[1024];
+    static struct iovec piece[1024];
     int fd = create("for ever");
     u64 i;
 
     for (i = 0; i < array_count(piece); i++)
-        piece[i] = (struct piece){big, 1 << 16};
-    syscall3(20, fd, (long)piece, 512);
+        piece[i] = (struct iovec){(vaddr)big, 1 << 16};
+    syscall3(SYS_WRITEV, fd, (long)piece, 512);
     exit(0);
 }
 
@@ -232,24 +216,24 @@ static void ask_ends(void)
         write_for_ever();
     while (size_of("for ever") <= 0)
         yield();
-    kill(child, 9);
+    kill(child, SIGKILL);
     wait4(child, NULL, 0);
     say("who is killed has written something but not all: %d\n",
         size_of("for ever") > 0 && size_of("for ever") < 512 << 16);
     unlink("for ever");
     fd = create("whole");
-    handle(10, catch);
+    signal_set(SIGUSR1, (vaddr)catch);
     child = fork();
     while (!child)
-        kill(syscall3(110, 0, 0, 0), 10), yield();
+        kill(syscall3(SYS_GETPPID, 0, 0, 0), SIGUSR1), yield();
     while (caught < 3)
         yield();
     got = write_big(fd);
     tell("signals do not cut a file short:", got);
     tell("", read_big(fd));
     say("\n");
-    kill(child, 9), wait4(child, NULL, 0);
-    handle(10, NULL);
+    kill(child, SIGKILL), wait4(child, NULL, 0);
+    signal_set(SIGUSR1, SIG_DFL);
     close(fd), unlink("whole");
 }
 
@@ -298,10 +282,10 @@ static void ask_nonblock(void)
 {
     int ends[2];
 
-    tell("pipes with flags:", syscall3(293, (long)ends, 1, 0));
-    tell("", syscall3(293, (long)ends, O_NONBLOCK, 0));
-    tell(", of a page:", fcntl(ends[1], 1031, PAGE));
-    say("\nflags: %lo, %lo", fcntl(ends[0], 3, 0), fcntl(ends[1], 3, 0));
+    tell("pipes with flags:", syscall3(SYS_PIPE2, (long)ends, 1, 0));
+    tell("", syscall3(SYS_PIPE2, (long)ends, O_NONBLOCK, 0));
+    tell(", of a page:", fcntl(ends[1], F_SETPIPE_SZ, PAGE));
+    say("\nflags: %lo, %lo", fcntl(ends[0], F_GETFL, 0), fcntl(ends[1], F_GETFL, 0));
     tell(", empty:", read(ends[0], text, 10));
     tell(", nothing:", read(ends[0], text, 0));
     tell(", 4000:", write(ends[1], text, 4000));
@@ -324,16 +308,16 @@ static void ask_shared_flags(void)
     int ends[2], other;
     long child;
 
-    syscall3(293, (long)ends, O_NONBLOCK, 0);
-    other = (int)syscall3(32, ends[0], 0, 0);
+    syscall3(SYS_PIPE2, (long)ends, O_NONBLOCK, 0);
+    other = (int)syscall3(SYS_DUP, ends[0], 0, 0);
     child = fork();
     if (!child) {
-        fcntl(other, 4, 0);
+        fcntl(other, F_SETFL, 0);
         exit(0);
     }
     wait4(child, NULL, 0);
-    say("a child changes the flags of a duplicate: %lo, %lo", fcntl(ends[0], 3, 0),
-        fcntl(ends[1], 3, 0));
+    say("a child changes the flags of a duplicate: %lo, %lo", fcntl(ends[0], F_GETFL, 0),
+        fcntl(ends[1], F_GETFL, 0));
     child = fork();
     if (!child) {
         pause_for(20);
@@ -343,7 +327,7 @@ static void ask_shared_flags(void)
     tell(", and it waits:", read(ends[0], text, PAGE));
     wait4(child, NULL, 0);
     close(ends[0]);
-    tell("\nby ioctl:", ioctl(other, 0x5421, &(int){1}));
+    tell("\nby ioctl:", ioctl(other, FIONBIO, &(int){1}));
     tell(", empty:", read(other, text, 1));
     close(ends[1]);
     tell(", without writers:", read(other, text, 1));
@@ -357,15 +341,15 @@ static void ask_flags(void)
 {
     int fd = (int)open("flags", O_CREAT | O_RDWR | O_NONBLOCK, 0644), again;
 
-    say("of a file: %lo", fcntl(fd, 3, 0) & ~0100000);
-    fcntl(fd, 4, O_APPEND | O_RDONLY | O_CREAT);
-    say(", set: %lo", fcntl(fd, 3, 0) & ~0100000);
+    say("of a file: %lo", fcntl(fd, F_GETFL, 0) & ~0100000);
+    fcntl(fd, F_SETFL, O_APPEND | O_RDONLY | O_CREAT);
+    say(", set: %lo", fcntl(fd, F_GETFL, 0) & ~0100000);
     again = (int)open("flags", O_RDONLY, 0);
-    say(", opened again: %lo\n", fcntl(again, 3, 0) & ~0100000);
+    say(", opened again: %lo\n", fcntl(again, F_GETFL, 0) & ~0100000);
     write(fd, "abc", 3);
     tell("writes at a place in an appended file:", pwrite(fd, "def", 3, 0));
     tell(", size", size_of("flags"));
-    tell(", position", syscall3(8, fd, 0, 1));
+    tell(", position", syscall3(SYS_LSEEK, fd, 0, SEEK_CUR));
     say("\n");
     close(fd), close(again);
     unlink("flags");
@@ -373,15 +357,10 @@ static void ask_flags(void)
 
 // ## What is ready {#files-poll}
 
-struct poll {
-    s32 fd;
-    u16 wanted, found;
-};
-
 static void poll_one(const char *what, int fd, u16 wanted)
 {
-    struct poll p = {fd, wanted, 0};
-    long count = syscall3(7, (long)&p, 1, 0);
+    struct poll_item p = {fd, wanted, 0};
+    long count = syscall3(SYS_POLL, (long)&p, 1, 0);
 
     say(" %s %ld/%x", what, count, p.found);
 }
@@ -399,7 +378,7 @@ static void ask_poll(void)
     int ends[2], fd = create("poll"), folder = (int)open(".", O_RDONLY, 0);
 
     pipe(ends);
-    fcntl(ends[1], 1031, PAGE);
+    fcntl(ends[1], F_SETPIPE_SZ, PAGE);
     say("poll:");
     poll_all("none", 99), poll_all("negative", -1), poll_all("file", fd);
     poll_all("folder", folder), poll_all("null", (int)open("/dev/null", O_RDONLY, 0));
@@ -426,37 +405,37 @@ static void ask_poll(void)
 static void ask_waits(void)
 {
     int one[2], two[2];
-    struct poll p[3] = {{0, 1, 0}, {0, 1, 0}, {-5, 1, 7}};
+    struct poll_item p[3] = {{0, 1, 0}, {0, 1, 0}, {-5, 1, 7}};
     u64 start = nanoseconds();
     long found;
 
     pipe(one), pipe(two);
     p[0].fd = one[0], p[1].fd = two[0];
-    tell("waits:", syscall3(7, (long)p, 3, 30));
+    tell("waits:", syscall3(SYS_POLL, (long)p, 3, 30));
     say(", long enough: %d", nanoseconds() - start >= 30000000);
     if (!fork()) {
         pause_for(30);
         write(two[1], "x", 1);
         exit(0);
     }
-    found = syscall3(7, (long)p, 3, -1);
+    found = syscall3(SYS_POLL, (long)p, 3, -1);
     say(", finds %ld: %x %x %x", found, p[0].found, p[1].found, p[2].found);
     wait4(-1, NULL, 0);
     read(two[0], text, 1);
-    handle(17, catch);
+    signal_set(SIGCHLD, (vaddr)catch);
     if (!fork())
         pause_for(30), exit(0);
-    tell(", a signal:", syscall3(7, (long)p, 2, -1));
+    tell(", a signal:", syscall3(SYS_POLL, (long)p, 2, -1));
     wait4(-1, NULL, 0);
-    handle(17, NULL);
+    signal_set(SIGCHLD, SIG_DFL);
     if (!fork()) {
         pause_for(30);
         exit(0);
     }
     close(one[1]);
-    found = syscall3(7, (long)p, 1, -1);
+    found = syscall3(SYS_POLL, (long)p, 1, -1);
     say(", closed: %ld/%x", found, p[0].found);
-    tell(", too many:", syscall3(7, (long)p, 1 << 24, 0));
+    tell(", too many:", syscall3(SYS_POLL, (long)p, 1 << 24, 0));
     say("\n");
     wait4(-1, NULL, 0);
     close(one[0]), close(two[0]), close(two[1]);
@@ -464,22 +443,22 @@ static void ask_waits(void)
 
 // The same by `select`, whose sets are words here.
 
-static long select(long limit, u64 *in, u64 *out, u64 *special, s64 *time)
+static long select(long limit, u64 *in, u64 *out, u64 *special, struct usage_time *time)
 {
-    return syscall6(23, limit, (long)in, (long)out, (long)special, (long)time, 0);
+    return syscall6(SYS_SELECT, limit, (long)in, (long)out, (long)special, (long)time, 0);
 }
 
 static void ask_select(void)
 {
-    s64 short_time[2] = {0, 20000}, wrong[2] = {0, -1};
+    struct usage_time short_time = {0, 20000}, wrong = {0, -1};
     u64 in, out, special;
     int ends[2];
     long n;
 
     pipe(ends);
-    fcntl(ends[1], 1031, PAGE);
+    fcntl(ends[1], F_SETPIPE_SZ, PAGE);
     in = out = special = 1UL << ends[0] | 1UL << ends[1];
-    n = select(64, &in, &out, &special, short_time);
+    n = select(64, &in, &out, &special, &short_time);
     say("select: %ld", n);
     say(" %d%d%d", in == 0, out == 1UL << ends[1], special == 0);
     write(ends[1], big, PAGE);
@@ -488,10 +467,11 @@ static void ask_select(void)
     say(", full: %ld %d%d", n, in == 1UL << ends[0], out == 0);
     in = 1UL << 63;
     tell(", no such:", select(64, &in, NULL, NULL, NULL));
-    tell(", not asked:", select(3, &in, NULL, NULL, short_time));
-    say(", nothing left of the time: %d", short_time[0] == 0 && short_time[1] < 20000);
+    tell(", not asked:", select(3, &in, NULL, NULL, &short_time));
+    say(", nothing left of the time: %d",
+        short_time.seconds == 0 && short_time.microseconds < 20000);
     tell(", wrong:", select(-1, NULL, NULL, NULL, NULL));
-    tell("", select(0, NULL, NULL, NULL, wrong));
+    tell("", select(0, NULL, NULL, NULL, &wrong));
     close(ends[1]), read(ends[0], text, PAGE);
     in = 1UL << ends[0];
     tell(", no writers:", select(ends[0] + 1, &in, NULL, NULL, NULL));
@@ -509,35 +489,35 @@ static void ask_masks(void)
         const u64 *mask;
         u64 size;
     } set = {&none, 8};
-    s64 time[2] = {0, 30000000};
+    struct timespec time = {0, 30000000};
     u64 now = 0;
     int ends[2];
-    struct poll p;
+    struct poll_item p;
 
     pipe(ends);
-    p = (struct poll){ends[0], 1, 0};
-    handle(10, catch);
-    syscall6(14, 2, (long)&ten, 0, 8, 0, 0);
+    p = (struct poll_item){ends[0], 1, 0};
+    signal_set(SIGUSR1, (vaddr)catch);
+    syscall6(SYS_RT_SIGPROCMASK, SIG_SETMASK, (long)&ten, 0, 8, 0, 0);
     caught = 0;
-    kill(getpid(), 10);
-    tell("blocked:", syscall6(271, (long)&p, 1, (long)time, 0, 8, 0));
-    say(", %d, time left %ld", caught, time[1]);
-    time[1] = 30000000;
-    tell(", let through:", syscall6(271, (long)&p, 1, (long)time, (long)&none, 8, 0));
+    kill(getpid(), SIGUSR1);
+    tell("blocked:", syscall6(SYS_PPOLL, (long)&p, 1, (long)&time, 0, 8, 0));
+    say(", %d, time left %ld", caught, time.nanoseconds);
+    time.nanoseconds = 30000000;
+    tell(", let through:", syscall6(SYS_PPOLL, (long)&p, 1, (long)&time, (long)&none, 8, 0));
     say(", %d", caught);
-    kill(getpid(), 10);
-    tell(",", syscall6(270, 0, 0, 0, 0, 0, (long)&set));
-    syscall6(14, 2, 0, (long)&now, 8, 0, 0);
+    kill(getpid(), SIGUSR1);
+    tell(",", syscall6(SYS_PSELECT6, 0, 0, 0, 0, 0, (long)&set));
+    syscall6(SYS_RT_SIGPROCMASK, SIG_SETMASK, 0, (long)&now, 8, 0, 0);
     say(", %d, mask %lx", caught, now);
     write(ends[1], "x", 1);
-    kill(getpid(), 10);
-    tell(", something is there:", syscall6(271, (long)&p, 1, (long)time, (long)&none, 8, 0));
-    syscall6(14, 2, 0, (long)&now, 8, 0, 0);
+    kill(getpid(), SIGUSR1);
+    tell(", something is there:", syscall6(SYS_PPOLL, (long)&p, 1, (long)&time, (long)&none, 8, 0));
+    syscall6(SYS_RT_SIGPROCMASK, SIG_SETMASK, 0, (long)&now, 8, 0, 0);
     say(", %d, mask %lx", caught, now);
-    tell(", wrong:", syscall6(271, (long)&p, 1, (long)time, (long)&none, 4, 0));
+    tell(", wrong:", syscall6(SYS_PPOLL, (long)&p, 1, (long)&time, (long)&none, 4, 0));
     say("\n");
-    syscall6(14, 2, (long)&none, 0, 8, 0, 0);
-    handle(10, NULL);
+    syscall6(SYS_RT_SIGPROCMASK, SIG_SETMASK, (long)&none, 0, 8, 0, 0);
+    signal_set(SIGUSR1, SIG_DFL);
     close(ends[0]), close(ends[1]);
 }
 
@@ -545,7 +525,7 @@ static void ask_masks(void)
 
 static void say_links(const char *path)
 {
-    struct file_info info;
+    struct file_status info;
     long error = stat(path, &info);
 
     if (error)
@@ -556,14 +536,14 @@ static void say_links(const char *path)
 
 static long link(const char *from, const char *to)
 {
-    return syscall3(86, (long)from, (long)to, 0);
+    return syscall3(SYS_LINK, (long)from, (long)to, 0);
 }
 
 // It lives until the last of its names is gone, and longer if it is open.
 
 static void ask_links(void)
 {
-    struct file_info a, b;
+    struct file_status a, b;
     int fd = create("a");
 
     write(fd, "text", 4);
@@ -576,7 +556,7 @@ static void ask_links(void)
     tell(", as a folder:", link("a", "x/"));
     tell("", link("a", "d/b/"));
     stat("a", &a), stat("d/b", &b);
-    say("\nthe same file: %d, links:", a.inode == b.inode);
+    say("\nthe same file: %d, links:", a.number == b.number);
     say_links("a"), say_links("d/b");
     tell(", rename to itself:", rename("a", "d/b"));
     say_links("a");
@@ -596,11 +576,12 @@ static void ask_links(void)
 static void ask_links_to_links(void)
 {
     mkdir("d", 0755);
-    syscall3(88, (long)"d", (long)"s", 0);
+    syscall3(SYS_SYMLINK, (long)"d", (long)"s", 0);
     tell("a link to a link:", link("s", "t"));
     tell("", readlink("t", text, 10));
-    tell(", followed:", syscall6(265, -100, (long)"s", -100, (long)"u", 0x400, 0));
-    tell(", flags:", syscall6(265, -100, (long)"s", -100, (long)"u", 2, 0));
+    tell(", followed:", syscall6(SYS_LINKAT, AT_FDCWD, (long)"s", AT_FDCWD, (long)"u",
+                                 AT_SYMLINK_FOLLOW, 0));
+    tell(", flags:", syscall6(SYS_LINKAT, AT_FDCWD, (long)"s", AT_FDCWD, (long)"u", 2, 0));
     say("\n");
     unlink("s"), unlink("t"), rmdir("d");
 }
@@ -610,7 +591,7 @@ static void ask_links_to_links(void)
 
 static void ask_folders(void)
 {
-    struct file_info info;
+    struct file_status info;
     bool counts;
     int fd, top = (int)open(".", O_RDONLY, 0);
 
@@ -635,12 +616,12 @@ static void ask_folders(void)
     rmdir("../g");
     fstat(fd, &info);
     say(", gone: %lu", info.links);
-    tell("", syscall3(217, fd, (long)text, PAGE));
+    tell("", syscall3(SYS_GETDENTS64, fd, (long)text, PAGE));
     tell("", getcwd(text, PAGE));
     tell("", open("x", O_CREAT, 0644));
     tell("", mkdir("x", 0755));
     say("\n");
-    syscall3(81, top, 0, 0);
+    syscall3(SYS_FCHDIR, top, 0, 0);
     close(fd), close(top);
     rmdir("f");
 }
@@ -650,21 +631,21 @@ static void ask_folders(void)
 // What changes which of the three? Two are set to 1 first; the answer has a
 // letter for each that is later then, and one for the third.
 
-static long set_times(int fd, const char *path, const s64 *times, int flags)
+static long set_times(int fd, const char *path, const struct timespec *times, int flags)
 {
-    return syscall6(280, fd, (long)path, (long)times, flags, 0, 0);
+    return syscall6(SYS_UTIMENSAT, fd, (long)path, (long)times, flags, 0, 0);
 }
 
 static const char *times_of(int fd)
 {
     static char letters[4];
-    struct file_info info;
+    struct file_status info;
     char *at = letters;
 
     fstat(fd, &info);
-    if (info.accessed[0] != 1)
+    if (info.access.seconds != 1)
         *at++ = 'a';
-    if (info.modified[0] != 1)
+    if (info.modification.seconds != 1)
         *at++ = 'm';
     *at = 0;
     return letters;
@@ -672,20 +653,21 @@ static const char *times_of(int fd)
 
 // Linux's clock for files ticks every few milliseconds only, so we wait.
 
-static bool changed_since(int fd, s64 *before)
+static bool changed_since(int fd, struct timespec *before)
 {
-    struct file_info info;
+    struct file_status info;
     bool later;
 
     fstat(fd, &info);
-    later = info.changed[0] > before[0] || (info.changed[0] == before[0] &&
-                                            info.changed[1] > before[1]);
-    before[0] = info.changed[0], before[1] = info.changed[1];
+    later = info.change.seconds > before->seconds ||
+            (info.change.seconds == before->seconds &&
+             info.change.nanoseconds > before->nanoseconds);
+    *before = info.change;
     pause_for(20);
     return later;
 }
 
-static void say_times(const char *what, int fd, s64 *before)
+static void say_times(const char *what, int fd, struct timespec *before)
 {
     say("%s: %s", what, times_of(fd));
     say("%s", changed_since(fd, before) ? "c" : "");
@@ -695,23 +677,24 @@ static void say_times(const char *what, int fd, s64 *before)
 
 static void ask_set_times(void)
 {
-    const s64 one[4] = {1, 2, 1, 3}, omit[4] = {1, 0x3ffffffe, 1, 0x3ffffffe};
-    const s64 now[4] = {0, 0x3fffffff, 9, 0x3ffffffe}, wrong[4] = {1, 1000000000, 1, 1};
-    s64 before[2] = {0, 0};
-    struct file_info info;
+    const struct timespec one[2] = {{1, 2}, {1, 3}}, wrong[2] = {{1, 1000000000}, {1, 1}};
+    const struct timespec omit[2] = {{1, UTIME_OMIT}, {1, UTIME_OMIT}};
+    const struct timespec now[2] = {{0, UTIME_NOW}, {9, UTIME_OMIT}};
+    struct timespec before = {0, 0};
+    struct file_status info;
     int fd = create("times");
 
     tell("times set:", set_times(fd, NULL, one, 0));
     fstat(fd, &info);
-    say(", %ld.%ld", info.accessed[0], info.accessed[1]);
-    say(", %ld.%ld", info.modified[0], info.modified[1]);
-    say(", changed: %d", changed_since(fd, before));
+    say(", %ld.%ld", info.access.seconds, info.access.nanoseconds);
+    say(", %ld.%ld", info.modification.seconds, info.modification.nanoseconds);
+    say(", changed: %d", changed_since(fd, &before));
     tell(", omit:", set_times(99, "none", omit, 0));
-    tell("", changed_since(fd, before));
+    tell("", changed_since(fd, &before));
     tell(", wrong:", set_times(fd, NULL, wrong, 0));
     tell("", set_times(99, NULL, one, 0));
-    tell("", set_times(fd, NULL, one, 0x100));
-    tell(", one:", set_times(-100, "times", now, 0));
+    tell("", set_times(fd, NULL, one, AT_SYMLINK_NOFOLLOW));
+    tell(", one:", set_times(AT_FDCWD, "times", now, 0));
     say(" %s\n", times_of(fd));
     close(fd), unlink("times");
 }
@@ -720,29 +703,29 @@ static void ask_set_times(void)
 
 static void ask_times(void)
 {
-    const s64 one[4] = {1, 2, 1, 3};
-    s64 before[2] = {0, 0};
+    const struct timespec one[2] = {{1, 2}, {1, 3}};
+    struct timespec before = {0, 0};
     int fd = create("times");
 
-    set_times(fd, NULL, one, 0), changed_since(fd, before);
+    set_times(fd, NULL, one, 0), changed_since(fd, &before);
     pread(fd, text, 1, 0);
-    say_times("to read nothing", fd, before);
-    set_times(fd, NULL, one, 0), changed_since(fd, before);
+    say_times("to read nothing", fd, &before);
+    set_times(fd, NULL, one, 0), changed_since(fd, &before);
     write(fd, "abc", 3);
-    say_times(", to write", fd, before);
-    set_times(fd, NULL, one, 0), changed_since(fd, before);
+    say_times(", to write", fd, &before);
+    set_times(fd, NULL, one, 0), changed_since(fd, &before);
     pread(fd, text, 1, 0);
-    say_times(", to read", fd, before);
-    set_times(fd, NULL, one, 0), changed_since(fd, before);
-    syscall3(91, fd, 0600, 0);
-    say_times(", mode", fd, before);
-    syscall3(77, fd, 3, 0);
-    say_times(", the same size", fd, before);
-    set_times(fd, NULL, one, 0), changed_since(fd, before);
+    say_times(", to read", fd, &before);
+    set_times(fd, NULL, one, 0), changed_since(fd, &before);
+    syscall3(SYS_FCHMOD, fd, 0600, 0);
+    say_times(", mode", fd, &before);
+    syscall3(SYS_FTRUNCATE, fd, 3, 0);
+    say_times(", the same size", fd, &before);
+    set_times(fd, NULL, one, 0), changed_since(fd, &before);
     link("times", "times2");
-    say_times(", a name", fd, before);
+    say_times(", a name", fd, &before);
     unlink("times2");
-    say_times(", one less", fd, before);
+    say_times(", one less", fd, &before);
     say("\n");
     close(fd), unlink("times");
 }
@@ -751,7 +734,7 @@ static void ask_times(void)
 
 static void ask_folder_times(void)
 {
-    const s64 one[4] = {1, 2, 1, 3};
+    const struct timespec one[2] = {{1, 2}, {1, 3}};
     int fd;
 
     mkdir("folder", 0755);
@@ -777,15 +760,15 @@ static void ask_sizes(void)
     int fd = create("sizes"), other = (int)open("sizes", O_RDONLY, 0), ends[2];
 
     pipe(ends);
-    tell("truncate:", syscall3(76, (long)"sizes", 5, 0));
+    tell("truncate:", syscall3(SYS_TRUNCATE, (long)"sizes", 5, 0));
     tell("", size_of("sizes"));
-    tell(", wrong:", syscall3(76, (long)"sizes", -1, 0));
-    tell("", syscall3(76, (long)".", 1, 0));
-    tell("", syscall3(76, (long)"/dev/null", 1, 0));
-    tell(", by number:", syscall3(77, fd, 7, 0));
-    tell("", syscall3(77, other, 7, 0));
-    tell("", syscall3(77, ends[1], 7, 0));
-    tell("", syscall3(77, 99, 7, 0));
+    tell(", wrong:", syscall3(SYS_TRUNCATE, (long)"sizes", -1, 0));
+    tell("", syscall3(SYS_TRUNCATE, (long)".", 1, 0));
+    tell("", syscall3(SYS_TRUNCATE, (long)"/dev/null", 1, 0));
+    tell(", by number:", syscall3(SYS_FTRUNCATE, fd, 7, 0));
+    tell("", syscall3(SYS_FTRUNCATE, other, 7, 0));
+    tell("", syscall3(SYS_FTRUNCATE, ends[1], 7, 0));
+    tell("", syscall3(SYS_FTRUNCATE, 99, 7, 0));
     say("\n");
     close(fd), close(other), close(ends[0]), close(ends[1]);
     unlink("sizes");
@@ -795,26 +778,26 @@ static void ask_sizes(void)
 
 static void ask_numbers(void)
 {
-    const struct piece piece[3] = {{"one", 3}, {NULL, 0}, {"two", 3}};
+    const struct iovec piece[3] = {{(vaddr)"one", 3}, {0, 0}, {(vaddr)"two", 3}};
     int fd = create("sizes"), other = (int)open("sizes", O_RDONLY, 0), ends[2];
 
     pipe(ends);
-    tell("pieces at a place:", syscall6(296, fd, (long)piece, 3, 1, 0, 0));
-    tell("", syscall6(295, fd, (long)&(struct piece){text, 100}, 1, 2, 0, 0));
-    tell(", wrong:", syscall6(295, fd, (long)piece, 3, -1, 0, 0));
-    tell("", syscall6(295, ends[0], (long)piece, 3, 1, 0, 0));
-    tell("", syscall6(296, other, (long)piece, 3, 1, 0, 0));
-    tell("", syscall6(295, 99, (long)piece, 3, 1, 0, 0));
-    tell("\nnothing moved:", syscall3(8, fd, 0, 1));
-    tell("", syscall3(8, ends[0], 0, 1));
-    tell("\nto disk:", syscall3(74, fd, 0, 0));
-    tell("", syscall3(75, fd, 0, 0));
-    tell("", syscall3(74, ends[0], 0, 0));
-    tell("", syscall3(74, 99, 0, 0));
-    tell("", syscall3(162, 0, 0, 0));
-    tell("\nmode by number:", syscall3(91, other, 0751, 0));
-    tell("", syscall3(91, 99, 0, 0));
-    tell(", by path:", syscall6(268, -100, (long)"sizes", 0751, 0, 0, 0));
+    tell("pieces at a place:", syscall6(SYS_PWRITEV, fd, (long)piece, 3, 1, 0, 0));
+    tell("", syscall6(SYS_PREADV, fd, (long)&(struct iovec){(vaddr)text, 100}, 1, 2, 0, 0));
+    tell(", wrong:", syscall6(SYS_PREADV, fd, (long)piece, 3, -1, 0, 0));
+    tell("", syscall6(SYS_PREADV, ends[0], (long)piece, 3, 1, 0, 0));
+    tell("", syscall6(SYS_PWRITEV, other, (long)piece, 3, 1, 0, 0));
+    tell("", syscall6(SYS_PREADV, 99, (long)piece, 3, 1, 0, 0));
+    tell("\nnothing moved:", syscall3(SYS_LSEEK, fd, 0, SEEK_CUR));
+    tell("", syscall3(SYS_LSEEK, ends[0], 0, SEEK_CUR));
+    tell("\nto disk:", syscall3(SYS_FSYNC, fd, 0, 0));
+    tell("", syscall3(SYS_FDATASYNC, fd, 0, 0));
+    tell("", syscall3(SYS_FSYNC, ends[0], 0, 0));
+    tell("", syscall3(SYS_FSYNC, 99, 0, 0));
+    tell("", syscall3(SYS_SYNC, 0, 0, 0));
+    tell("\nmode by number:", syscall3(SYS_FCHMOD, other, 0751, 0));
+    tell("", syscall3(SYS_FCHMOD, 99, 0, 0));
+    tell(", by path:", syscall6(SYS_FCHMODAT, AT_FDCWD, (long)"sizes", 0751, 0, 0, 0));
     say("\n");
     close(fd), close(other), close(ends[0]), close(ends[1]);
     unlink("sizes");
@@ -829,24 +812,24 @@ static void ask_places(void)
     u32 count = 0;
 
     read(zero, text, 100);
-    tell("a device has no places:", syscall3(8, zero, 0, 1));
-    tell("", syscall3(8, zero, 77, 0));
+    tell("a device has no places:", syscall3(SYS_LSEEK, zero, 0, SEEK_CUR));
+    tell("", syscall3(SYS_LSEEK, zero, 77, SEEK_SET));
     write(fd, "0123456789", 10);
-    syscall3(8, fd, 4, 0);
+    syscall3(SYS_LSEEK, fd, 4, SEEK_SET);
     read(fd, text, 3);
-    tell("\na file has:", syscall3(8, fd, 0, 1));
+    tell("\na file has:", syscall3(SYS_LSEEK, fd, 0, SEEK_CUR));
     read(fd, edge_of_memory(1), 3);
-    tell("", syscall3(8, fd, 0, 1));
+    tell("", syscall3(SYS_LSEEK, fd, 0, SEEK_CUR));
     read(fd, text, PAGE);
-    tell("", syscall3(8, fd, 0, 1));
+    tell("", syscall3(SYS_LSEEK, fd, 0, SEEK_CUR));
     pipe(ends);
     write(ends[1], "abc", 3);
-    tell(", and in a pipe wait:", ioctl(ends[0], 0x541b, &count));
-    say(" %u, of %d\n", count, fcntl(ends[0], 1032, 0) >= PAGE);
-    tell("file system:", syscall3(137, (long)".", (long)status, 0));
+    tell(", and in a pipe wait:", ioctl(ends[0], FIONREAD, &count));
+    say(" %u, of %d\n", count, fcntl(ends[0], F_GETPIPE_SZ, 0) >= PAGE);
+    tell("file system:", syscall3(SYS_STATFS, (long)".", (long)status, 0));
     say(", names of %lu, blocks %d %d", status[8], status[1] >= 512, status[2] >= status[3]);
-    tell(", wrong:", syscall3(137, (long)"none", (long)status, 0));
-    tell("", syscall3(138, 99, (long)status, 0));
+    tell(", wrong:", syscall3(SYS_STATFS, (long)"none", (long)status, 0));
+    tell("", syscall3(SYS_FSTATFS, 99, (long)status, 0));
     say("\n");
     close(zero), close(fd), close(ends[0]), close(ends[1]);
     unlink("places");
@@ -856,15 +839,9 @@ static void ask_places(void)
 //
 // A lock is asked for by a child, since nobody is in his own way.
 
-struct lock {
-    s16 kind, from;              /* 0 to read, 1 to write, 2 none */
-    s64 start, size;
-    u32 owner, pad;
-};
-
 static long lock(int fd, int what, int kind, s64 start, s64 size)
 {
-    struct lock l = {(s16)kind, 0, start, size, 0, 0};
+    struct lock_request l = {(s16)kind, SEEK_SET, start, size, 0};
 
     return fcntl(fd, what, (long)&l);
 }
@@ -873,18 +850,18 @@ static long lock(int fd, int what, int kind, s64 start, s64 size)
 
 static void say_lock(int fd, s64 start)
 {
-    struct lock l = {1, 0, start, 0, 0, 0};
+    struct lock_request l = {F_WRLCK, SEEK_SET, start, 0, 0};
     long child;
 
     sink_flush(&out);
     child = fork();
     if (!child) {
-        fcntl(fd, 5, (long)&l);
-        if (l.kind == 2)
+        fcntl(fd, F_GETLK, (long)&l);
+        if (l.kind == F_UNLCK)
             say(" none");
         else
             say(" %d:%ld+%ld%s", l.kind, l.start, l.size,
-                l.owner == (u32)syscall3(110, 0, 0, 0) ? "" : "?");
+                l.pid == (u32)syscall3(SYS_GETPPID, 0, 0, 0) ? "" : "?");
         sink_flush(&out);
         exit(0);
     }
@@ -897,20 +874,20 @@ static void ask_parts(void)
 {
     int fd = create("locks"), other;
 
-    tell("locks:", lock(fd, 6, 1, 10, 10)), say_lock(fd, 0);
-    tell(", longer:", lock(fd, 6, 1, 20, 5)), say_lock(fd, 0);
-    tell(", a hole:", lock(fd, 6, 2, 12, 2)), say_lock(fd, 0), say_lock(fd, 12);
-    tell(", to read:", lock(fd, 6, 0, 16, 2)), say_lock(fd, 14), say_lock(fd, 16);
+    tell("locks:", lock(fd, F_SETLK, F_WRLCK, 10, 10)), say_lock(fd, 0);
+    tell(", longer:", lock(fd, F_SETLK, F_WRLCK, 20, 5)), say_lock(fd, 0);
+    tell(", a hole:", lock(fd, F_SETLK, F_UNLCK, 12, 2)), say_lock(fd, 0), say_lock(fd, 12);
+    tell(", to read:", lock(fd, F_SETLK, F_RDLCK, 16, 2)), say_lock(fd, 14), say_lock(fd, 16);
     say_lock(fd, 18);
-    tell(", to the end:", lock(fd, 6, 0, 22, 0)), say_lock(fd, 22);
-    tell(", all:", lock(fd, 6, 1, 0, 0)), say_lock(fd, 5);
-    tell(", before 8:", lock(fd, 6, 2, 8, -3)), say_lock(fd, 0), say_lock(fd, 5);
+    tell(", to the end:", lock(fd, F_SETLK, F_RDLCK, 22, 0)), say_lock(fd, 22);
+    tell(", all:", lock(fd, F_SETLK, F_WRLCK, 0, 0)), say_lock(fd, 5);
+    tell(", before 8:", lock(fd, F_SETLK, F_UNLCK, 8, -3)), say_lock(fd, 0), say_lock(fd, 5);
     other = (int)open("locks", O_RDONLY, 0);
-    tell("\nnot open for that:", lock(other, 6, 1, 0, 1));
+    tell("\nnot open for that:", lock(other, F_SETLK, F_WRLCK, 0, 1));
     tell(", wrong:", lock(fd, 6, 3, 0, 1));
-    tell("", lock(fd, 6, 1, -1, 1));
-    tell("", lock(fd, 5, 2, 0, 1));
-    tell("", lock(99, 6, 1, 0, 1));
+    tell("", lock(fd, F_SETLK, F_WRLCK, -1, 1));
+    tell("", lock(fd, F_GETLK, F_UNLCK, 0, 1));
+    tell("", lock(99, F_SETLK, F_WRLCK, 0, 1));
     close(other);
     say(", another descriptor was closed:"), say_lock(fd, 0);
     say("\n");
@@ -927,29 +904,29 @@ static void ask_lock_waits(void)
     long child, result;
 
     pipe(ends);
-    lock(fd, 6, 1, 0, 10);
+    lock(fd, F_SETLK, F_WRLCK, 0, 10);
     child = fork();
     if (!child) {
-        result = lock(fd, 6, 1, 5, 1);
+        result = lock(fd, F_SETLK, F_WRLCK, 5, 1);
         write(ends[1], &result, sizeof result);
-        result = lock(fd, 7, 1, 5, 1);
+        result = lock(fd, F_SETLKW, F_WRLCK, 5, 1);
         write(ends[1], &result, sizeof result);
-        lock(fd, 6, 0, 20, 1);
-        result = lock(fd, 7, 0, 15, 1);
+        lock(fd, F_SETLK, F_RDLCK, 20, 1);
+        result = lock(fd, F_SETLKW, F_RDLCK, 15, 1);
         exit(result ? 2 : 1);
     }
     read(ends[0], &result, sizeof result);
     tell("at once:", result);
-    lock(fd, 6, 1, 15, 1);
+    lock(fd, F_SETLK, F_WRLCK, 15, 1);
     pause_for(20);
-    lock(fd, 6, 2, 0, 10);
+    lock(fd, F_SETLK, F_UNLCK, 0, 10);
     read(ends[0], &result, sizeof result);
     tell(", later:", result);
     pause_for(50);
-    tell(", in a circle:", lock(fd, 7, 1, 20, 1));
-    lock(fd, 6, 2, 0, 0);
+    tell(", in a circle:", lock(fd, F_SETLKW, F_WRLCK, 20, 1));
+    lock(fd, F_SETLK, F_UNLCK, 0, 0);
     wait4(child, NULL, 0);
-    tell(", its end:", lock(fd, 6, 1, 0, 0));
+    tell(", its end:", lock(fd, F_SETLK, F_WRLCK, 0, 0));
     say("\n");
     close(fd), close(ends[0]), close(ends[1]);
     unlink("locks");
@@ -961,17 +938,17 @@ static void ask_lock_waits(void)
 // somebody types. It says at once what it waits for, so that he does not
 // type too early, and all answers at the end.
 
-static struct terminal settings;
+static struct termios settings;
 
 static void set_raw(u8 least, u8 tenths)
 {
-    struct terminal raw = settings;
+    struct termios raw = settings;
 
     raw.local &= ~0x1aU;             /* no lines, no echo; but ^C, if there is one */
     raw.input &= ~0x100U;
-    raw.keys[6] = least, raw.keys[5] = tenths;
-    raw.keys[0] = raw.keys[1] = raw.keys[10] = 0; /* there is none */
-    ioctl(0, 0x5402, &raw);
+    raw.key[VMIN] = least, raw.key[VTIME] = tenths;
+    raw.key[VINTR] = raw.key[VQUIT] = raw.key[VSUSP] = 0; /* there is none */
+    ioctl(0, TCSETS, &raw);
 }
 
 static void ready(const char *what)
@@ -994,19 +971,19 @@ static void say_bytes(long n)
 
 static int ask_terminal(void)
 {
-    struct poll p = {0, 1, 0};
+    struct poll_item p = {0, 1, 0};
     u32 count = 0;
     long n = 0, part;
 
-    ioctl(0, 0x5401, &settings);
+    ioctl(0, TCGETS, &settings);
     say("answers:\n");
     poll_all("nothing typed", 0);
-    fcntl(0, 4, O_RDWR | O_NONBLOCK);
+    fcntl(0, F_SETFL, O_RDWR | O_NONBLOCK);
     tell(", read:", read(0, text, 10));
-    fcntl(0, 4, O_RDWR);
+    fcntl(0, F_SETFL, O_RDWR);
     ready("[line]");
-    tell("\npoll:", syscall3(7, (long)&p, 1, -1));
-    ioctl(0, 0x541b, &count);
+    tell("\npoll:", syscall3(SYS_POLL, (long)&p, 1, -1));
+    ioctl(0, FIONREAD, &count);
     say(", %u bytes", count), say_bytes(read(0, text, sizeof text));
     set_raw(3, 0);
     ready("[three]");
@@ -1017,12 +994,12 @@ static int ask_terminal(void)
     set_raw(0, 1);
     say("nobody types:"), say_bytes(read(0, text, 20));
     set_raw(0, 0);
-    fcntl(0, 4, O_RDWR | O_NONBLOCK);
+    fcntl(0, F_SETFL, O_RDWR | O_NONBLOCK);
     say("nobody types:"), say_bytes(read(0, text, 20));
     set_raw(1, 0);
     say("nobody types:"), say_bytes(read(0, text, 20));
-    fcntl(0, 4, O_RDWR);
-    ioctl(0, 0x5402, &settings);
+    fcntl(0, F_SETFL, O_RDWR);
+    ioctl(0, TCSETS, &settings);
     ready("[long]");
     while ((part = read(0, big, BIG)) > 0 && big[part - 1] != '\n')
         n += part;
@@ -1034,7 +1011,7 @@ static int ask_terminal(void)
 
 int main(int count, char **words)
 {
-    big = map(BIG, 2);
+    big = map(BIG, MAP_PRIVATE);
     if (count > 1 && equal(words[1], "terminal"))
         return ask_terminal();
     mkdir("files", 0755), chdir("files");

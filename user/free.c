@@ -6,19 +6,10 @@
 
 #include "libc.h"
 
-struct system_info {            /* `struct sysinfo` to Linux */
-    s64 seconds;                /* since the start */
-    u64 load[3], total, free, shared, buffers, swap, swap_free;
-    u16 processes, pad;
-    u64 high, high_free;
-    u32 unit;                   /* bytes; all of the above are multiples of it */
-    u32 more[2];
-};
-
 int main(void)
 {
     struct system_info info = {0};
-    long error = syscall3(99, (long)&info, 0, 0);
+    long error = syscall3(SYS_SYSINFO, (long)&info, 0, 0);
     u64 unit = info.unit ? info.unit : 1;
 
     if (error)

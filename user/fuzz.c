@@ -21,22 +21,36 @@ static const struct {
     u16 number;
     const char *takes;
 } calls[] = {
-    {0, "dml"}, {1, "dml"}, {2, "ffn"}, {2, "fbn"}, {3, "d"}, {4, "fm"}, {5, "dm"}, {6, "fm"},
-    {7, "mbb"}, {8, "dnn"}, {9, "mlbbdn"}, {9, "mlbbdn"}, {10, "mlb"}, {11, "ml"}, {12, "m"},
-    {13, "nmm8"}, {14, "nmm8"}, {16, "dnm"}, {17, "dmln"}, {18, "dmln"}, {19, "dmn"}, {20, "dmn"},
-    {21, "fb"}, {22, "m"}, {23, "bmmmm"}, {24, ""}, {32, "d"}, {33, "dd"}, {34, ""}, {35, "mm"},
-    {36, "nm"}, {38, "nmm"}, {39, ""}, {56, "nm"}, {57, ""}, {58, ""}, {59, "eww"}, {61, "pmb"},
-    {62, "pn"}, {63, "m"}, {72, "dnn"}, {74, "d"}, {76, "fl"}, {77, "dl"}, {79, "ml"}, {80, "f"},
-    {81, "d"}, {82, "ff"}, {83, "fn"}, {84, "f"}, {85, "fn"}, {86, "ff"}, {87, "f"}, {88, "ff"},
-    {89, "fml"}, {90, "fn"}, {91, "dn"}, {96, "mm"}, {97, "nm"}, {98, "nm"}, {99, "m"},
-    {100, "m"}, {102, ""}, {103, "nml"}, {110, ""}, {111, ""}, {121, "p"}, {124, "p"},
-    {127, "m8"}, {128, "mmm8"}, {129, "pnm"}, {130, "m8"}, {131, "mm"}, {137, "fm"}, {138, "dm"},
-    {158, "nm"}, {160, "nm"}, {200, "pn"}, {217, "dml"}, {228, "nm"}, {230, "nbmm"}, {234, "ppn"},
-    {247, "npmb"}, {257, "dfbn"}, {258, "dfn"}, {262, "dfmb"}, {263, "dfb"}, {264, "dfdf"},
-    {265, "dfdfb"}, {267, "dfml"}, {268, "dfn"}, {269, "dfb"}, {270, "bmmmmm"}, {271, "mbmm8"},
-    {280, "dfmb"}, {292, "ddb"}, {293, "mb"}, {295, "dmbln"}, {296, "dmbln"}, {302, "pnmm"},
-    {318, "ml"}, {0x1000, "l"}, {0x1001, "dlml"}, {0x1002, "dlml"}, {0x1003, "dll"},
-    {0x1004, "d"}, {0x1005, "dllb"}, {0x1006, "db"}, {0x1007, "d"}, {0x1008, "nm"},
+    {SYS_READ, "dml"}, {SYS_WRITE, "dml"}, {SYS_OPEN, "ffn"}, {SYS_OPEN, "fbn"},
+    {SYS_CLOSE, "d"}, {SYS_STAT, "fm"}, {SYS_FSTAT, "dm"}, {SYS_LSTAT, "fm"}, {SYS_POLL, "mbb"},
+    {SYS_LSEEK, "dnn"}, {SYS_MMAP, "mlbbdn"}, {SYS_MMAP, "mlbbdn"}, {SYS_MPROTECT, "mlb"},
+    {SYS_MUNMAP, "ml"}, {SYS_BRK, "m"}, {SYS_RT_SIGACTION, "nmm8"},
+    {SYS_RT_SIGPROCMASK, "nmm8"}, {SYS_IOCTL, "dnm"}, {SYS_PREAD64, "dmln"},
+    {SYS_PWRITE64, "dmln"}, {SYS_READV, "dmn"}, {SYS_WRITEV, "dmn"}, {SYS_ACCESS, "fb"},
+    {SYS_PIPE, "m"}, {SYS_SELECT, "bmmmm"}, {SYS_SCHED_YIELD, ""}, {SYS_DUP, "d"},
+    {SYS_DUP2, "dd"}, {SYS_PAUSE, ""}, {SYS_NANOSLEEP, "mm"}, {SYS_GETITIMER, "nm"},
+    {SYS_SETITIMER, "nmm"}, {SYS_GETPID, ""}, {SYS_CLONE, "nm"}, {SYS_FORK, ""},
+    {SYS_VFORK, ""}, {SYS_EXECVE, "eww"}, {SYS_WAIT4, "pmb"}, {SYS_KILL, "pn"},
+    {SYS_UNAME, "m"}, {SYS_FCNTL, "dnn"}, {SYS_FSYNC, "d"}, {SYS_TRUNCATE, "fl"},
+    {SYS_FTRUNCATE, "dl"}, {SYS_GETCWD, "ml"}, {SYS_CHDIR, "f"}, {SYS_FCHDIR, "d"},
+    {SYS_RENAME, "ff"}, {SYS_MKDIR, "fn"}, {SYS_RMDIR, "f"}, {SYS_CREAT, "fn"},
+    {SYS_LINK, "ff"}, {SYS_UNLINK, "f"}, {SYS_SYMLINK, "ff"}, {SYS_READLINK, "fml"},
+    {SYS_CHMOD, "fn"}, {SYS_FCHMOD, "dn"}, {SYS_GETTIMEOFDAY, "mm"}, {SYS_GETRLIMIT, "nm"},
+    {SYS_GETRUSAGE, "nm"}, {SYS_SYSINFO, "m"}, {SYS_TIMES, "m"}, {SYS_GETUID, ""},
+    {SYS_SYSLOG, "nml"}, {SYS_GETPPID, ""}, {SYS_GETPGRP, ""}, {SYS_GETPGID, "p"},
+    {SYS_GETSID, "p"}, {SYS_RT_SIGPENDING, "m8"}, {SYS_RT_SIGTIMEDWAIT, "mmm8"},
+    {SYS_RT_SIGQUEUEINFO, "pnm"}, {SYS_RT_SIGSUSPEND, "m8"}, {SYS_SIGALTSTACK, "mm"},
+    {SYS_STATFS, "fm"}, {SYS_FSTATFS, "dm"}, {SYS_ARCH_PRCTL, "nm"}, {SYS_SETRLIMIT, "nm"},
+    {SYS_TKILL, "pn"}, {SYS_GETDENTS64, "dml"}, {SYS_CLOCK_GETTIME, "nm"},
+    {SYS_CLOCK_NANOSLEEP, "nbmm"}, {SYS_TGKILL, "ppn"}, {SYS_WAITID, "npmb"},
+    {SYS_OPENAT, "dfbn"}, {SYS_MKDIRAT, "dfn"}, {SYS_NEWFSTATAT, "dfmb"}, {SYS_UNLINKAT, "dfb"},
+    {SYS_RENAMEAT, "dfdf"}, {SYS_LINKAT, "dfdfb"}, {SYS_READLINKAT, "dfml"},
+    {SYS_FCHMODAT, "dfn"}, {SYS_FACCESSAT, "dfb"}, {SYS_PSELECT6, "bmmmmm"},
+    {SYS_PPOLL, "mbmm8"}, {SYS_UTIMENSAT, "dfmb"}, {SYS_DUP3, "ddb"}, {SYS_PIPE2, "mb"},
+    {SYS_PREADV, "dmbln"}, {SYS_PWRITEV, "dmbln"}, {SYS_PRLIMIT64, "pnmm"},
+    {SYS_GETRANDOM, "ml"}, {SYS_VMO_CREATE, "l"}, {SYS_VMO_READ, "dlml"},
+    {SYS_VMO_WRITE, "dlml"}, {SYS_VMO_CLONE, "dll"}, {SYS_VMO_SIZE, "d"}, {SYS_VMO_MAP, "dllb"},
+    {SYS_HANDLE_DUPLICATE, "db"}, {SYS_HANDLE_CLOSE, "d"}, {SYS_PROCESS_INFO, "nm"},
 };
 
 // Places: nowhere, ours, not ours, the kernel's, none at all. Some lie so
@@ -169,25 +183,20 @@ void give_up(int signal)
     exit(signal);
 }
 
-extern u8 back[];
-__asm__("back:\n movl $15, %eax\n syscall\n");
-
 // What the calls will find, so that some of them succeed: a few descriptors
 // of each kind, a file or two, a circle of links.
 
 void prepare(void)
 {
-    static const u64 on_fault[4] = {(u64)give_up, 0x04000000, (u64)back, 0};
-    static const u64 on_signal[4] = {(u64)tamper, 0x0c000004, (u64)back, 0};
-    static const int faults[] = {4, 5, 7, 8, 11, 13};
+    static const int faults[] = {SIGILL, SIGTRAP, SIGBUS, SIGFPE, SIGSEGV, SIGPIPE};
     int ends[2], fd;
     u64 i;
 
-    syscall3(109, 0, 0, 0);     /* setpgid: we die together */
+    syscall3(SYS_SETPGID, 0, 0, 0);     /* we die together */
     for (i = 0; i < array_count(faults); i++)
-        syscall6(13, faults[i], (long)on_fault, 0, 8, 0, 0);
-    syscall6(13, 10, (long)on_signal, 0, 8, 0, 0);
-    syscall6(13, 14, (long)on_signal, 0, 8, 0, 0);
+        signal_set(faults[i], (vaddr)give_up);
+    signal_action(SIGUSR1, (vaddr)tamper, SA_SIGINFO | SA_ONSTACK, 0);
+    signal_action(SIGALRM, (vaddr)tamper, SA_SIGINFO | SA_ONSTACK, 0);
     for (fd = 0; fd < 3; fd++)
         dup2((int)open("/dev/null", O_RDWR, 0), fd);
     for (fd = 3; fd < 20; fd++)
@@ -197,7 +206,7 @@ void prepare(void)
     open("a", O_RDWR | O_CREAT, 0755);
     pipe(ends);
     syscall3(SYS_VMO_CREATE, 70000, 0, 0);
-    syscall3(88, (long)"link", (long)"link", 0); /* symlink */
+    syscall3(SYS_SYMLINK, (long)"link", (long)"link", 0);
 }
 
 // A worker. How many calls there were in all is counted in memory that all
@@ -214,7 +223,7 @@ void work(u64 seed, volatile u64 *count)
     for (i = 0; i < CALLS; i++) {
         *count += 1;
         if (random() % 200 == 0)
-            kill(getpid(), 10);
+            kill(getpid(), SIGUSR1);
         if (random() % 1000 == 0)
             forge_frame();
         make_call();
@@ -226,20 +235,21 @@ void work(u64 seed, volatile u64 *count)
 
 void one_round(u64 seed, volatile u64 *count)
 {
-    long pid[CROWD], i, left = CROWD, waited, moment[2] = {0, 2000000};
+    long pid[CROWD], i, left = CROWD, waited;
+    struct timespec moment = {0, 2000000};
 
     for (i = 0; i < CROWD; i++) {
         pid[i] = fork();
         if (!pid[i])
             work(seed * CROWD + (u64)i, count);
     }
-    for (waited = 0; left && waited < PATIENCE; waited += moment[1]) {
+    for (waited = 0; left && waited < PATIENCE; waited += moment.nanoseconds) {
         while (left && wait4(-1, NULL, 1) > 0)
             left--;
-        nanosleep(moment, NULL);
+        nanosleep(&moment, NULL);
     }
     for (i = 0; i < CROWD; i++)
-        kill(-pid[i], 9);
+        kill(-pid[i], SIGKILL);
     while (wait4(-1, NULL, 0) > 0)
         ;
 }
@@ -248,7 +258,7 @@ int main(int argc, char **argv)
 {
     u64 seed = argc > 1 ? (u64)number_from(argv[1], 1 << 30) : 1, round = 0;
     u64 wanted = argc > 2 ? (u64)number_from(argv[2], 1 << 30) : 10000;
-    volatile u64 *count = (void *)syscall6(SYS_MMAP, 0, 4096, 3, 0x21, -1, 0);
+    volatile u64 *count = (void *)map_memory(4096, MAP_SHARED);
 
     mkdir("/tmp/fuzz", 0755);
     if (chdir("/tmp/fuzz"))

@@ -37,8 +37,8 @@ long start_shell(bool login, char *script)
     if (pid)
         return pid;
     if (login) {
-        syscall3(112, 0, 0, 0);                    /* setsid */
-        ioctl(0, 0x540e, NULL);                    /* TIOCSCTTY */
+        syscall3(SYS_SETSID, 0, 0, 0);
+        ioctl(0, TIOCSCTTY, NULL);
         group = (int)getpid();
         ioctl(0, TIOCSPGRP, &group);
     }
@@ -65,10 +65,10 @@ int reap_until(long shell)
 
 void power_off(void)
 {
-    s64 moment[2] = {0, 50000000};
+    struct timespec moment = {0, 50000000};
 
     kill(-1, SIGTERM);
-    nanosleep(moment, NULL);
+    nanosleep(&moment, NULL);
     kill(-1, SIGKILL);
     complain("init: %s", reason(reboot(REBOOT_POWER_OFF)));
 }
@@ -82,7 +82,7 @@ void power_off(void)
 
 int main(void)
 {
-    s64 pause[2] = {0, 0}, before[2], after[2];
+    struct timespec pause = {0, 0}, before, after;
     bool login, first = getpid() == 1;
     int status;
 
@@ -92,14 +92,16 @@ int main(void)
     if (first)
         reap_until(start_shell(false, "/etc/rc"));
     do {
-        clock_gettime(CLOCK_MONOTONIC, before);
+        clock_gettime(CLOCK_MONOTONIC, &before);
         status = reap_until(start_shell(login && first, NULL));
-        clock_gettime(CLOCK_MONOTONIC, after);
+        clock_gettime(CLOCK_MONOTONIC, &after);
         if (!first || !login)
             break;
         print("init: the shell has ended, here is another\n");
-        pause[0] = after[0] - before[0] > 1 ? 0 : pause[0] < 8 ? pause[0] * 2 + 1 : 8;
-        nanosleep(pause, NULL);
+        pause.seconds = pause.seconds < 8 ? pause.seconds * 2 + 1 : 8;
+        if (after.seconds - before.seconds > 1)
+            pause.seconds = 0;
+        nanosleep(&pause, NULL);
     } while (true);
     if (first)
         power_off();

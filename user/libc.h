@@ -9,7 +9,6 @@
 #ifndef LIBC_H
 #define LIBC_H
 
-#include "rustica.h"
 #include "user.h"
 
 // Compilers call these three by themselves, for instance to copy a
@@ -45,25 +44,14 @@ void *memmove(void *to, const void *from, u64 n)
 
 // ## System calls by name {#libc-calls}
 //
-// `O_` and the other constants are Linux's too. A path longer than
-// `PATH_MAX`, its last byte included, is refused by every call; on Rustica
-// that begins with a quarter of it.
+// A path longer than `PATH_MAX`, its last byte included, is refused by
+// every call; on Rustica that begins with a quarter of it.
 
 #define PATH_MAX 4096
 
-#define O_RDONLY 0
-#define O_WRONLY 1
-#define O_RDWR 2
-#define O_CREAT 0100
-#define O_EXCL 0200
-#define O_TRUNC 01000
-#define O_APPEND 02000
-#define O_DIRECTORY 0200000
-#define O_CLOEXEC 02000000
-
 static inline long open(const char *path, int flags, int mode)
 {
-    return syscall3(2, (long)path, flags, mode);
+    return syscall3(SYS_OPEN, (long)path, flags, mode);
 }
 
 static inline long read(int fd, void *to, u64 size)
@@ -73,7 +61,7 @@ static inline long read(int fd, void *to, u64 size)
 
 static inline long close(int fd)
 {
-    return syscall3(3, fd, 0, 0);
+    return syscall3(SYS_CLOSE, fd, 0, 0);
 }
 
 // A write may take fewer bytes than it was offered, into a pipe for
@@ -95,57 +83,32 @@ static inline long write_all(int fd, const void *from, u64 size)
     return 0;
 }
 
-// What the kernel says of a file (`struct stat` to Linux), and of one entry
-// of a directory.
+// What the kernel says of a file: by its path, by a descriptor, and by the
+// path again but, if that is a symbolic link, about the link itself.
 
-struct file_info {
-    u64 device, inode, links;
-    u32 mode, user, group, pad;
-    u64 node;                   /* which device it stands for */
-    s64 size, block_size, blocks;
-    s64 accessed[2], modified[2], changed[2]; /* seconds, nanoseconds */
-    s64 unused[3];
-};
-
-struct dir_entry {
-    u64 inode, offset;
-    u16 size;                   /* of this entry: where the next one begins */
-    u8 kind;
-    char name[1];               /* and more, up to a zero */
-};
-
-#define S_IFMT 0170000
-#define S_IFDIR 0040000
-#define S_IFCHR 0020000
-#define S_IFLNK 0120000
-#define S_IFIFO 0010000
-
-// By its path, by a descriptor, and by the path again but, if that is a
-// symbolic link, about the link itself.
-
-static inline long stat(const char *path, struct file_info *info)
+static inline long stat(const char *path, struct file_status *info)
 {
-    return syscall3(4, (long)path, (long)info, 0);
+    return syscall3(SYS_STAT, (long)path, (long)info, 0);
 }
 
-static inline long fstat(int fd, struct file_info *info)
+static inline long fstat(int fd, struct file_status *info)
 {
-    return syscall3(5, fd, (long)info, 0);
+    return syscall3(SYS_FSTAT, fd, (long)info, 0);
 }
 
-static inline long lstat(const char *path, struct file_info *info)
+static inline long lstat(const char *path, struct file_status *info)
 {
-    return syscall3(6, (long)path, (long)info, 0);
+    return syscall3(SYS_LSTAT, (long)path, (long)info, 0);
 }
 
 static inline long getdents(int fd, void *to, u64 size)
 {
-    return syscall3(217, fd, (long)to, (long)size);
+    return syscall3(SYS_GETDENTS64, fd, (long)to, (long)size);
 }
 
 static inline bool is_directory(const char *path)
 {
-    struct file_info info;
+    struct file_status info;
 
     return stat(path, &info) == 0 && (info.mode & S_IFMT) == S_IFDIR;
 }
@@ -155,69 +118,66 @@ static inline bool is_directory(const char *path)
 
 static inline long mkdir(const char *path, int mode)
 {
-    return syscall3(83, (long)path, mode, 0);
+    return syscall3(SYS_MKDIR, (long)path, mode, 0);
 }
 
 static inline long rmdir(const char *path)
 {
-    return syscall3(84, (long)path, 0, 0);
+    return syscall3(SYS_RMDIR, (long)path, 0, 0);
 }
 
 static inline long unlink(const char *path)
 {
-    return syscall3(87, (long)path, 0, 0);
+    return syscall3(SYS_UNLINK, (long)path, 0, 0);
 }
 
 static inline long rename(const char *from, const char *to)
 {
-    return syscall3(82, (long)from, (long)to, 0);
+    return syscall3(SYS_RENAME, (long)from, (long)to, 0);
 }
 
 static inline long readlink(const char *path, char *to, u64 size)
 {
-    return syscall3(89, (long)path, (long)to, (long)size);
+    return syscall3(SYS_READLINK, (long)path, (long)to, (long)size);
 }
 
 static inline long access(const char *path, int rights)
 {
-    return syscall3(21, (long)path, rights, 0);
+    return syscall3(SYS_ACCESS, (long)path, rights, 0);
 }
 
 static inline long chdir(const char *path)
 {
-    return syscall3(80, (long)path, 0, 0);
+    return syscall3(SYS_CHDIR, (long)path, 0, 0);
 }
 
 static inline long getcwd(char *to, u64 size)
 {
-    return syscall3(79, (long)to, (long)size, 0);
+    return syscall3(SYS_GETCWD, (long)to, (long)size, 0);
 }
 
 // Processes. What `wait4()` stores holds in its lowest seven bits the
 // signal that ended the child, or 0 and above that, in bits 8 to 15, its
 // status.
 
-#define WNOHANG 1
-#define WUNTRACED 2
-
 static inline long getpid(void)
 {
-    return syscall3(39, 0, 0, 0);
+    return syscall3(SYS_GETPID, 0, 0, 0);
 }
 
 static inline long fork(void)
 {
-    return syscall3(57, 0, 0, 0);
+    return syscall3(SYS_FORK, 0, 0, 0);
 }
 
 static inline long execve(const char *path, char **words, char **environment)
 {
-    return syscall3(59, (long)path, (long)words, (long)environment);
+    return syscall3(SYS_EXECVE, (long)path, (long)words, (long)environment);
 }
 
 static inline long wait4(long pid, int *status, int options)
 {
-    return syscall6(61, pid, (long)status, options, 0, 0, 0);
+    return syscall6(SYS_WAIT4, pid, (long)status, options, 0, 0, 0);
 }
 
 static inline void exit(int status) noreturn;
@@ -230,88 +190,98 @@ static inline void exit(int status)
 
 static inline long kill(long pid, int signal)
 {
-    return syscall3(62, pid, signal, 0);
+    return syscall3(SYS_KILL, pid, signal, 0);
+}
+
+// What is to be done about a signal: `SIG_DFL`, `SIG_IGN`, or the address
+// of a handler. Behind a handler somebody has to make the call that puts
+// everything back; on Linux the program brings that along. The short form
+// is for those with no wishes.
+
+extern u8 signal_return[];
+
+__asm__(".text\n"
+        "signal_return:\n"
+        "    movl $15, %eax\n"          /* rt_sigreturn */
+        "    syscall\n");
+
+static inline long signal_action(int signal, vaddr handler, u64 flags, u64 mask)
+{
+    struct signal_action action = {handler, SA_RESTORER | flags, (vaddr)signal_return, mask};
+
+    return syscall6(SYS_RT_SIGACTION, signal, (long)&action, 0, sizeof mask, 0, 0);
+}
+
+static inline long signal_set(int signal, vaddr handler)
+{
+    return signal_action(signal, handler, 0, 0);
 }
 
 // File descriptors and what they lead to. Ioctls of a terminal: read and
 // set what it does with characters, ask for its size, and say which group
 // of processes it is to send its signals to.
 
-#define TCGETS 0x5401
-#define TCSETSW 0x5403
-#define TIOCGPGRP 0x540f
-#define TIOCSPGRP 0x5410
-#define TIOCGWINSZ 0x5413
-
-struct terminal {               /* `struct termios` to Linux */
-    u32 input, output, control, local;
-    u8 line, keys[19];
-    u8 more[28];
-};
-
-struct window {
-    u16 rows, columns, width, height;
-};
-
 // `is_terminal()` asks for something that only a terminal knows. One on a
 // serial line does not know its width; then we believe in 80.
 
 static inline long ioctl(int fd, u64 what, const void *argument)
 {
-    return syscall3(16, fd, (long)what, (long)argument);
+    return syscall3(SYS_IOCTL, fd, (long)what, (long)argument);
 }
 
 static inline bool is_terminal(int fd)
 {
-    struct terminal t;
+    struct termios t;
 
     return ioctl(fd, TCGETS, &t) == 0;
 }
 
 static inline int terminal_columns(int fd)
 {
-    struct window w = {0};
+    struct window_size w = {0};
 
     return ioctl(fd, TIOCGWINSZ, &w) == 0 && w.columns ? w.columns : 80;
 }
 
 static inline long dup2(int from, int to)
 {
-    return syscall3(33, from, to, 0);
+    return syscall3(SYS_DUP2, from, to, 0);
 }
 
 static inline long pipe(int *ends)
 {
-    return syscall3(22, (long)ends, 0, 0);
+    return syscall3(SYS_PIPE, (long)ends, 0, 0);
 }
 
 static inline long fcntl(int fd, int what, long argument)
 {
-    return syscall3(72, fd, what, argument);
+    return syscall3(SYS_FCNTL, fd, what, argument);
 }
 
-// Time, in seconds and nanoseconds, and the end of it all: `reboot` insists
-// on two magic numbers, of which the second is the birthday of Linus
-// Torvalds.
+// Fresh memory, which is this process's alone (`MAP_PRIVATE`) or shared
+// with its children (`MAP_SHARED`). Returns its address, or an error.
 
-#define CLOCK_REALTIME 0
-#define CLOCK_MONOTONIC 1
-#define REBOOT_RESTART 0x01234567
-#define REBOOT_POWER_OFF 0x4321fedc
+static inline long map_memory(u64 size, int sharing)
+{
+    return syscall6(SYS_MMAP, 0, (long)size, PROT_READ | PROT_WRITE, sharing | MAP_ANONYMOUS,
+                    -1, 0);
+}
 
-static inline long clock_gettime(int clock, s64 *time)
+// Time, and the end of it all.
+
+static inline long clock_gettime(int clock, struct timespec *time)
 {
     return syscall3(SYS_CLOCK_GETTIME, clock, (long)time, 0);
 }
 
-static inline long nanosleep(const s64 *time, s64 *rest)
+static inline long nanosleep(const struct timespec *time, struct timespec *rest)
 {
-    return syscall3(35, (long)time, (long)rest, 0);
+    return syscall3(SYS_NANOSLEEP, (long)time, (long)rest, 0);
 }
 
 static inline long reboot(u32 how)
 {
-    return syscall3(169, 0xfee1dead, 672274793, how);
+    return syscall3(SYS_REBOOT, REBOOT_MAGIC, REBOOT_MAGIC_2, how);
 }
 
 // A moment in the calendar, which is UTC's. The trick is to let years begin
@@ -593,21 +563,22 @@ static inline const char *reason(long error)
 {
     static const char *const words[] = {
         [EPERM] = "Operation not permitted", [ENOENT] = "No such file or directory",
-        [3] = "No such process", [EINTR] = "Interrupted system call",
+        [ESRCH] = "No such process", [EINTR] = "Interrupted system call",
         [EIO] = "Input/output error", [E2BIG] = "Argument list too long",
         [ENOEXEC] = "Exec format error", [EBADF] = "Bad file descriptor",
-        [10] = "No child processes", [11] = "Resource temporarily unavailable",
+        [ECHILD] = "No child processes", [EAGAIN] = "Resource temporarily unavailable",
         [ENOMEM] = "Cannot allocate memory", [EACCES] = "Permission denied",
         [EFAULT] = "Bad address", [EBUSY] = "Device or resource busy",
         [EEXIST] = "File exists", [18] = "Invalid cross-device link",
-        [ENODEV] = "No such device", [20] = "Not a directory", [21] = "Is a directory",
+        [ENODEV] = "No such device", [ENOTDIR] = "Not a directory", [EISDIR] = "Is a directory",
         [EINVAL] = "Invalid argument", [23] = "Too many open files in system",
-        [EMFILE] = "Too many open files", [25] = "Inappropriate ioctl for device",
-        [26] = "Text file busy", [27] = "File too large", [28] = "No space left on device",
-        [29] = "Illegal seek", [30] = "Read-only file system", [32] = "Broken pipe",
+        [EMFILE] = "Too many open files", [ENOTTY] = "Inappropriate ioctl for device",
+        [ETXTBSY] = "Text file busy", [EFBIG] = "File too large",
+        [ENOSPC] = "No space left on device", [ESPIPE] = "Illegal seek",
+        [30] = "Read-only file system", [EPIPE] = "Broken pipe",
         [ERANGE] = "Numerical result out of range", [ENAMETOOLONG] = "File name too long",
-        [ENOSYS] = "Function not implemented", [39] = "Directory not empty",
-        [40] = "Too many levels of symbolic links",
+        [ENOSYS] = "Function not implemented", [ENOTEMPTY] = "Directory not empty",
+        [ELOOP] = "Too many levels of symbolic links",
     };
     u64 number = 0 - (u64)error;
 
@@ -615,15 +586,6 @@ static inline const char *reason(long error)
 }
 
 // The names of signals, as people say them.
-
-#define SIGINT 2
-#define SIGQUIT 3
-#define SIGKILL 9
-#define SIGTERM 15
-#define SIGCONT 18
-#define SIGTSTP 20
-#define SIGTTIN 21
-#define SIGTTOU 22
 
 static inline const char *signal_name(int signal)
 {

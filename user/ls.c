@@ -97,9 +97,9 @@ void show_name(const char *name, u32 mode)
 // The long form: kind and rights, links, size (of a device its numbers),
 // time of the last change, name, and where a link leads.
 
-void show_long(const char *path, const char *name, const struct file_info *info)
+void show_long(const char *path, const char *name, const struct file_status *info)
 {
-    struct date d = date_of(info->modified[0]);
+    struct date d = date_of(info->modification.seconds);
     char target[PATH_MAX];
     int bit;
     long n;
@@ -108,8 +108,8 @@ void show_long(const char *path, const char *name, const struct file_info *info)
     for (bit = 8; bit >= 0; bit--)
         say("%c", info->mode >> bit & 1 ? "xwr"[bit % 3] : '-');
     say(" %3lu ", info->links);
-    if (info->node)
-        say("%5lu,%4lu", info->node >> 8 & 0xfff, info->node & 0xff);
+    if (info->device_number)
+        say("%5lu,%4lu", info->device_number >> 8 & 0xfff, info->device_number & 0xff);
     else
         say("%10lu", (u64)info->size);
     say(" %04ld-%02u-%02u %02u:%02u ", d.year, d.month, d.day, d.hour, d.minute);
@@ -149,7 +149,7 @@ void show_columns(char **names, u32 *modes, u64 count)
 int show(struct list *list)
 {
     u32 *modes = take(list->count * sizeof *modes);
-    struct file_info info;
+    struct file_status info;
     long error, old;
     int status = 0;
     u64 i, found = 0;
@@ -186,8 +186,8 @@ int show_directory(const char *path)
     if (fd < 0)
         return complain("ls: %s: %s", path, reason(fd));
     while ((size = getdents((int)fd, buffer, sizeof buffer)) > 0)
-        for (at = 0; at < size; at += ((struct dir_entry *)((char *)buffer + at))->size) {
-            const char *name = ((struct dir_entry *)((char *)buffer + at))->name;
+        for (at = 0; at < size; at += ((struct directory_entry *)((char *)buffer + at))->length) {
+            const char *name = ((struct directory_entry *)((char *)buffer + at))->name;
 
             if (*name != '.' || ls.options & ALL)
                 list_add(&list, name);

@@ -6,14 +6,14 @@
 
 int main(int argc, char **argv)
 {
-    long time[2] = {0, 0};
+    struct timespec time = {0, 0};
     const char *p;
 
     if (argc < 2)
         return 2;
     for (p = argv[1]; *p; p++)
-        time[1] = time[1] * 10 + (*p - '0') * 1000000;
-    syscall6(SYS_CLOCK_NANOSLEEP, 1, 0, (long)time, 0, 0, 0);
+        time.nanoseconds = time.nanoseconds * 10 + (*p - '0') * 1000000;
+    syscall6(SYS_CLOCK_NANOSLEEP, CLOCK_MONOTONIC, 0, (long)&time, 0, 0, 0);
     print("nap: ");
     print(argv[1]);
     print(" ms later\n");

@@ -7,16 +7,6 @@
 
 #include "libc.h"
 
-#define SYS_PROCESS_NEXT 0x1008
-
-struct process_info {
-    u32 pid, parent;
-    char state;                 /* R running, S sleeping, Z ended, T stopped */
-    char pad[7];
-    u64 cpu_time;               /* nanoseconds */
-    u64 memory;                 /* bytes */
-    char name[32];
-};
 
 int main(void)
 {
@@ -24,7 +14,7 @@ int main(void)
     long pid = 0, shown = 0;
 
     memset(&p, 0, sizeof p);
-    while ((pid = syscall3(SYS_PROCESS_NEXT, pid, (long)&p, 0)) > 0) {
+    while ((pid = syscall3(SYS_PROCESS_INFO, pid, (long)&p, 0)) > 0) {
         if (!shown++)
             say("  PID  PPID S         TIME    MEMORY NAME\n");
         p.name[sizeof p.name - 1] = 0;

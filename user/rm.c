@@ -35,8 +35,8 @@ int remove_entries(u64 *removed)
     if (fd < 0)
         return complain_about(rm.path, fd);
     while ((size = getdents((int)fd, buffer, sizeof buffer)) > 0)
-        for (at = 0; at < size; at += ((struct dir_entry *)((char *)buffer + at))->size) {
-            const char *name = ((struct dir_entry *)((char *)buffer + at))->name;
+        for (at = 0; at < size; at += ((struct directory_entry *)((char *)buffer + at))->length) {
+            const char *name = ((struct directory_entry *)((char *)buffer + at))->name;
 
             if (equal(name, ".") || equal(name, ".."))
                 continue;
@@ -59,7 +59,7 @@ int remove_entries(u64 *removed)
 
 int remove_path(void)
 {
-    struct file_info info;
+    struct file_status info;
     long error = lstat(rm.path, &info);
     u64 removed;
 

@@ -43,7 +43,7 @@ struct shell {
     int loops;                  /* how many loops we are in */
     int depth;                  /* of nesting, for its limit */
     int terminal;               /* its file descriptor */
-    struct terminal cooked;     /* how it was when we came */
+    struct termios cooked;      /* how it was when we came */
 };
 
 static struct shell shell;
@@ -486,12 +486,12 @@ static struct editor editor;
 
 void edit_raw(void)
 {
-    struct terminal raw = shell.cooked;
+    struct termios raw = shell.cooked;
 
     raw.input &= ~02402U;       /* BRKINT, ICRNL, IXON: nothing is translated */
     raw.local &= ~0100013U;     /* ISIG, ICANON, ECHO, IEXTEN */
-    raw.keys[6] = 1;            /* VMIN: a read waits for one byte, */
-    raw.keys[5] = 0;            /* VTIME: however long that takes */
+    raw.key[VMIN] = 1;            /* VMIN: a read waits for one byte, */
+    raw.key[VTIME] = 0;            /* VTIME: however long that takes */
     ioctl(shell.terminal, TCSETSW, &raw);
 }
 
@@ -778,7 +778,7 @@ void source_end(void)
 bool read_line(int fd, struct text *t)
 {
     char buffer[512];
-    u64 at = 0, size = syscall3(8, fd, 0, 1) < 0 ? 1 : sizeof buffer;
+    u64 at = 0, size = syscall3(SYS_LSEEK, fd, 0, SEEK_CUR) < 0 ? 1 : sizeof buffer;
     long n;
 
     do {
@@ -787,7 +787,7 @@ bool read_line(int fd, struct text *t)
             if (buffer[at])
                 text_byte(t, buffer[at]);
             if (buffer[at++] == '\n') {
-                syscall3(8, fd, (long)at - n, 1);
+                syscall3(SYS_LSEEK, fd, (long)at - n, SEEK_CUR);
                 return true;
             }
         }
@@ -1590,8 +1590,8 @@ void glob_directory(char *path, const char *part, const char *rest, struct word 
     if (fd < 0)
         return;
     while ((size = getdents((int)fd, buffer, sizeof buffer)) > 0)
-        for (at = 0; at < size; at += ((struct dir_entry *)((char *)buffer + at))->size) {
-            const char *name = ((struct dir_entry *)((char *)buffer + at))->name;
+        for (at = 0; at < size; at += ((struct directory_entry *)((char *)buffer + at))->length) {
+            const char *name = ((struct directory_entry *)((char *)buffer + at))->name;
 
             if ((*name == '.' && *part != '.') || !match(part, name))
                 continue;
@@ -1609,7 +1609,7 @@ void glob_directory(char *path, const char *part, const char *rest, struct word 
 
 void glob(char *path, const char *pattern, struct word ***end)
 {
-    struct file_info info;
+    struct file_status info;
     u64 old = length(path), size = 0;
     char *part;
 
@@ -2160,8 +2160,6 @@ const char *expand(struct expansion *e, const char *at, bool quoted)
 // while. What was there before waits at a number from 10 upwards, which
 // no program that we start will see.
 
-#define DUPLICATE_CLOEXEC 1030
-
 // One descriptor becomes another. It may be that already: what is opened
 // while a standard one is closed is given its number.
 
@@ -2183,7 +2181,7 @@ void redirect_save(int fd)
 {
     struct saved *s = keep(sizeof *s);
 
-    *s = (struct saved){.next = shell.saved, .fd = fd, .copy = fcntl(fd, DUPLICATE_CLOEXEC, 10)};
+    *s = (struct saved){.next = shell.saved, .fd = fd, .copy = fcntl(fd, F_DUPFD_CLOEXEC, 10)};
     shell.saved = s;
 }
 
@@ -2210,7 +2208,7 @@ long redirect_open(struct redirect *r, const char *name)
         return open(name, r->how == '<' ? O_RDONLY : r->how == 'b' ? O_RDWR | O_CREAT :
                     O_WRONLY | O_CREAT | (r->how == 'a' ? O_APPEND : O_TRUNC), 0666);
     fd = number_from(name, 9);
-    return fd < 0 ? -EBADF : fcntl((int)fd, DUPLICATE_CLOEXEC, 10);
+    return fd < 0 ? -EBADF : fcntl((int)fd, F_DUPFD_CLOEXEC, 10);
 }
 
 // Returns whether all of them could be done.
@@ -2246,32 +2244,6 @@ bool redirect_all(struct redirect *r, bool save)
 // for, or our own. The shell itself ignores the signals that would stop it,
 // and remembers ^C for the moment when it can give up what it is doing.
 
-struct action {                 /* `struct sigaction` to the kernel */
-    void (*handler)(int);
-    u64 flags;
-    void (*restorer)(void);
-    u64 mask;
-};
-
-#define SA_RESTORER 0x04000000
-#define SIG_DEFAULT ((void (*)(int))0)
-#define SIG_IGNORE ((void (*)(int))1)
-
-void signal_return(void);
-
-__asm__(".text\n"
-        ".globl signal_return\n"
-        "signal_return:\n"
-        "    movl $15, %eax\n"          /* rt_sigreturn */
-        "    syscall\n");
-
-void signal_set(int signal, void (*handler)(int))
-{
-    struct action action = {handler, SA_RESTORER, signal_return, 0};
-
-    syscall6(13, signal, (long)&action, 0, 8, 0, 0);
-}
-
 void on_interrupt(int signal)
 {
     shell.interrupted = signal == SIGINT;
@@ -2297,21 +2269,21 @@ void become_child(long group, bool background)
     long null;
 
     if (shell.interactive) {
-        signal_set(SIGINT, SIG_DEFAULT);
-        signal_set(SIGQUIT, SIG_DEFAULT);
-        signal_set(SIGTERM, SIG_DEFAULT);
+        signal_set(SIGINT, SIG_DFL);
+        signal_set(SIGQUIT, SIG_DFL);
+        signal_set(SIGTERM, SIG_DFL);
     }
     if (shell.interactive && group >= 0) {
-        syscall3(109, 0, group, 0);             /* setpgid */
+        syscall3(SYS_SETPGID, 0, group, 0);
         if (!background)
             terminal_give(group ? group : getpid());
-        signal_set(SIGTSTP, SIG_DEFAULT);
-        signal_set(SIGTTIN, SIG_DEFAULT);
-        signal_set(SIGTTOU, SIG_DEFAULT);
+        signal_set(SIGTSTP, SIG_DFL);
+        signal_set(SIGTTIN, SIG_DFL);
+        signal_set(SIGTTOU, SIG_DFL);
     }
     if (!shell.interactive && background) {
-        signal_set(SIGINT, SIG_IGNORE);
-        signal_set(SIGQUIT, SIG_IGNORE);
+        signal_set(SIGINT, SIG_IGN);
+        signal_set(SIGQUIT, SIG_IGN);
         null = open("/dev/null", O_RDONLY, 0);
         if (null >= 0)
             fd_move((int)null, 0);
@@ -2415,7 +2387,7 @@ long start(long *group, bool background)
         complain("sh: cannot fork: %s", reason(pid));
     else if (shell.interactive && *group >= 0) {
         *group = *group ? *group : pid;
-        syscall3(109, pid, *group, 0);
+        syscall3(SYS_SETPGID, pid, *group, 0);
     }
     return pid;
 }
@@ -3549,7 +3521,7 @@ int run_text(const char *text, bool last)
 int run_file(const char *path)
 {
     long fd = open(path, O_RDONLY | O_CLOEXEC, 0);
-    struct source s = {.fd = (int)fcntl((int)fd, DUPLICATE_CLOEXEC, 10)};
+    struct source s = {.fd = (int)fcntl((int)fd, F_DUPFD_CLOEXEC, 10)};
 
     if (fd < 0)
         return complain("sh: %s: %s", path, reason(fd)), 127;
@@ -3581,12 +3553,12 @@ void prepare_terminal(void)
     static const u8 ignored[] = {SIGQUIT, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU};
 
     shell.interactive = true;
-    shell.terminal = (int)fcntl(0, DUPLICATE_CLOEXEC, 10);
+    shell.terminal = (int)fcntl(0, F_DUPFD_CLOEXEC, 10);
     ioctl(shell.terminal, TCGETS, &shell.cooked);
-    signal_set(SIGINT, on_interrupt);
+    signal_set(SIGINT, (vaddr)on_interrupt);
     for (i = 0; i < (int)sizeof ignored; i++)
-        signal_set(ignored[i], SIG_IGNORE);
-    syscall3(109, 0, 0, 0);                         /* setpgid */
+        signal_set(ignored[i], SIG_IGN);
+    syscall3(SYS_SETPGID, 0, 0, 0);
     terminal_give(shell.pid);
 }
 

@@ -7,20 +7,20 @@
 
 // Adds a number of seconds to a time. Returns whether it was one.
 
-bool add(s64 *time, const char *text)
+bool add(struct timespec *time, const char *text)
 {
     s64 part = 100000000;
     bool digits = false;
 
     for (; *text >= '0' && *text <= '9'; text++) {
-        if (time[0] > 1L << 40)
+        if (time->seconds > 1L << 40)
             return false;
-        time[0] = time[0] * 10 + *text - '0';
+        time->seconds = time->seconds * 10 + *text - '0';
         digits = true;
     }
     if (*text == '.')
         for (text++; *text >= '0' && *text <= '9'; text++, part /= 10) {
-            time[1] += (*text - '0') * part;
+            time->nanoseconds += (*text - '0') * part;
             digits = true;
         }
     return digits && !*text;
@@ -31,17 +31,17 @@ bool add(s64 *time, const char *text)
 
 int main(int argc, char **argv)
 {
-    s64 time[2], rest[2];
+    struct timespec time, rest;
     int i;
 
     if (argc < 2)
         return complain("usage: sleep SECONDS...");
     for (i = 1; i < argc; i++) {
-        time[0] = time[1] = 0;
-        if (!add(time, argv[i]))
+        time = (struct timespec){0, 0};
+        if (!add(&time, argv[i]))
             return complain("sleep: %s: not a number of seconds", argv[i]);
-        while (nanosleep(time, rest) == -EINTR)
-            time[0] = rest[0], time[1] = rest[1];
+        while (nanosleep(&time, &rest) == -EINTR)
+            time = rest;
     }
     return 0;
 }

@@ -31,10 +31,10 @@ __asm__(".text\n"
 
 static long now(void)
 {
-    long t[2];
+    struct timespec t;
 
-    syscall3(SYS_CLOCK_GETTIME, 1, (long)t, 0);
-    return t[0] * 1000 + t[1] / 1000000;
+    syscall3(SYS_CLOCK_GETTIME, CLOCK_MONOTONIC, (long)&t, 0);
+    return t.seconds * 1000 + t.nanoseconds / 1000000;
 }
 
 int main(int argc, char **argv)

@@ -16,7 +16,7 @@ int ask_file(char what, const char *path)
     static const char kinds[] = "pcdbfLhS";
     static const u8 modes[] = {1, 2, 4, 6, 8, 10, 10, 12};
     const char *kind = find(kinds, what);
-    struct file_info info;
+    struct file_status info;
 
     if ((what == 'L' || what == 'h' ? lstat(path, &info) : stat(path, &info)) < 0)
         return 0;

@@ -13,7 +13,7 @@ int main(int argc, char **argv)
     if (argc < 2)
         return complain("usage: touch FILE...");
     for (argv++; *argv; argv++) {
-        error = syscall6(280, -100, (long)*argv, 0, 0, 0, 0);   /* utimensat: now */
+        error = syscall6(SYS_UTIMENSAT, AT_FDCWD, (long)*argv, 0, 0, 0, 0);   /* utimensat: now */
         if (error == -ENOENT || error == -ENOSYS) {
             error = open(*argv, O_WRONLY | O_CREAT, 0666);
             if (error >= 0)

@@ -16,7 +16,7 @@ int main(int argc, char **argv)
     (void)argc;
     if (wanted < 0)
         return 1;
-    error = syscall3(63, (long)names, 0, 0);
+    error = syscall3(SYS_UNAME, (long)names, 0, 0);
     if (error)
         return complain("uname: %s", reason(error));
     wanted = wanted & 32 ? 31 : wanted ? wanted : 1;

@@ -10,29 +10,13 @@
 // Rustica's system calls are Linux's: the number in `rax`, arguments in
 // `rdi`, `rsi` and `rdx`, the result in `rax`; the instruction itself
 // overwrites `rcx` and `r11`. So each of these programs also runs on Linux,
-// where it can be watched with `strace`.
+// where it can be watched with `strace`. Numbers, flags and layouts stand
+// in [the shared header](#h-calls).
 
 #ifndef USER_H
 #define USER_H
 
-#define SYS_READ 0
-#define SYS_WRITE 1
-#define SYS_MMAP 9
-#define SYS_MPROTECT 10
-#define SYS_MUNMAP 11
-#define SYS_BRK 12
-#define SYS_EXIT 60
-#define SYS_CLOCK_GETTIME 228
-#define SYS_CLOCK_NANOSLEEP 230
-#define SYS_GETRANDOM 318
-#define SYS_VMO_CREATE 0x1000
-#define SYS_VMO_READ 0x1001
-#define SYS_VMO_WRITE 0x1002
-#define SYS_VMO_CLONE 0x1003
-#define SYS_VMO_SIZE 0x1004
-#define SYS_VMO_MAP 0x1005
-#define SYS_HANDLE_DUPLICATE 0x1006
-#define SYS_HANDLE_CLOSE 0x1007
+#include "rustica.h"
 
 // The start: no frame above this one, `argc` and `argv` in the first two
 // argument registers, and `exit` with what `main()` returns.

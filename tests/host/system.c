@@ -145,13 +145,13 @@ static void start_files(void)
     node_type.live = 0;
     sys.tsc_per_second = 1000000000;
     vfs = (struct vfs_state){.last_place = 2};
-    vfs.root = node_create(MODE_DIRECTORY | 0755, &rd_operations);
+    vfs.root = node_create(S_IFDIR | 0755, &rd_operations);
     vfs.root->links = 1;
-    make(vfs.root, "one", MODE_FILE);
-    home = make(vfs.root, "home", MODE_DIRECTORY);
-    make(vfs.root, "two", MODE_FILE);
-    make(home, "three", MODE_FILE);
-    room = make(home, "room", MODE_DIRECTORY);
+    make(vfs.root, "one", S_IFREG);
+    home = make(vfs.root, "home", S_IFDIR);
+    make(vfs.root, "two", S_IFREG);
+    make(home, "three", S_IFREG);
+    room = make(home, "room", S_IFDIR);
     process[1]->directory = room;
 }
 
@@ -181,8 +181,8 @@ static void test_files(void **state)
     expect_seen(vfs.root->links--);
     expect_seen(home->entries->node->links = 0);
     expect_seen(home->entries->node->links = 2);             /* with one reference */
-    expect_seen(home->entries->node->mode = MODE_DIRECTORY);
-    expect_seen(room->mode = MODE_FILE);
+    expect_seen(home->entries->node->mode = S_IFDIR);
+    expect_seen(room->mode = S_IFREG);
     expect_seen(process[1]->directory = home->entries->node);
     expect_seen(node_type.live = 2);
 }
@@ -219,7 +219,7 @@ static void test_notes(void **state)
     expect_equal(signal_take(process[1], ~0UL, &info), SIGKILL, "the first to be taken");
     expect_equal(signal_take(process[1], signal_bit(40), &info), 40, "one of a set");
     expect_equal(info.value, 1, "the oldest");
-    signals->action[SIGUSR1].handler = HANDLER_IGNORE;
+    signals->action[SIGUSR1].handler = SIG_IGN;
     expect_equal(signal_take(process[1], ~0UL, &info), 40, "past one that does nothing");
     expect_equal(info.value, 2, "the next");
     expect_equal(signals->pending, signal_bit(40), "what is still pending");
@@ -311,17 +311,17 @@ static void test_limits(void **state)
     (void)state;
     start();
     blocks = heap.blocks;
-    expect_equal(limit_of(process[1], LIMIT_STACK)->now, USER_STACK_SIZE, "the usual stack");
-    expect_equal(limit_set(process[1], LIMIT_DESCRIPTORS, &many), -EPERM, "too many descriptors");
+    expect_equal(limit_of(process[1], RLIMIT_STACK)->now, USER_STACK_SIZE, "the usual stack");
+    expect_equal(limit_set(process[1], RLIMIT_NOFILE, &many), -EPERM, "too many descriptors");
     heap.fail_in = 1;
-    expect_equal(limit_set(process[1], LIMIT_STACK, &new), -ENOMEM, "without memory");
+    expect_equal(limit_set(process[1], RLIMIT_STACK, &new), -ENOMEM, "without memory");
     heap.fail_in = 0;
     expect_equal(heap.blocks, blocks, "blocks after failures");
-    expect_equal(limit_set(process[1], LIMIT_STACK, &new), 0, "a new limit");
-    expect_equal(limit_of(process[1], LIMIT_STACK)->now, 5, "it is that");
-    expect_equal(limit_of(process[2], LIMIT_STACK)->now, USER_STACK_SIZE, "another's is not");
+    expect_equal(limit_set(process[1], RLIMIT_STACK, &new), 0, "a new limit");
+    expect_equal(limit_of(process[1], RLIMIT_STACK)->now, 5, "it is that");
+    expect_equal(limit_of(process[2], RLIMIT_STACK)->now, USER_STACK_SIZE, "another's is not");
     expect_equal(limit_copy(process[2], process[1]), 0, "inherited");
-    expect_equal(limit_of(process[2], LIMIT_STACK)->most, 10, "the child's");
+    expect_equal(limit_of(process[2], RLIMIT_STACK)->most, 10, "the child's");
     expect_true(process[1]->limits != process[2]->limits, "each has its own");
     expect_equal(limit_copy(process[4], process[3]), 0, "the usual ones, inherited");
     expect_true(!process[4]->limits, "take no memory");
@@ -358,7 +358,7 @@ static void test_pauses(void **state)
     (void)state;
     start();
     v = vmo_create(MUCH);
-    n = node_create(MODE_FILE | 0644, &rd_operations);
+    n = node_create(S_IFREG | 0644, &rd_operations);
     sys.pause = count_pause;
     for (i = 0; i < MUCH; i++)
         bytes[i] = (u8)(i * 7 >> 3);
