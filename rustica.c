@@ -9676,12 +9676,12 @@ void ch09_main(void)
 //
 // ## Theory of operation {#rd-theory}
 //
-// A **node** is a directory, a file, a symbolic link or a device. Nodes
-// have operations, a table of functions that their file system provides;
-// everything that walks, opens and reads goes through these tables. A
-// **file system** is registered under a name and hangs its nodes into the
-// tree at a path. There are two of them here: the ramdisk at `/` and the
-// devices at `/dev`.
+// A **node** is a directory, a file, a symbolic link or a device; Unix
+// calls it an *inode*. Nodes have operations, a table of functions of their
+// file system; everything that walks, opens and reads goes through these
+// tables. A **file system** is registered under a name and hangs its nodes
+// into the tree at a path. There are two of them here: the ramdisk at `/`
+// and the devices at `/dev`.
 //
 // A node has no name. A directory is a list of **entries**, each a name and
 // the node that it stands for. So a file may be found under two names, in
