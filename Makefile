@@ -20,7 +20,8 @@
 ##                  is bootstrapped once; slow, and root's, by sudo; RELEASES=trixie
 ## make mutants   do the tests notice small changes of the kernel? N=20 of them, SEED=1
 ## make bench     measure how long it takes from an edit to the prompt, and what the
-##                  kernel's services cost, beside Linux (only that: make bench-speed)
+##                  kernel's services cost, beside Linux (only that: make bench-speed;
+##                  and how that grows, among many: make bench-growth)
 ## make golden    accept what the chapters print now as what they should print
 ## make where     the lines of rustica.c that the last panic's addresses mean, or
 ##                those that A="0x3a12 0x40ff" mean
@@ -71,7 +72,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all run loop snapshot bench bench-speed image test golden where book setup doctor clean help
-.PHONY: tools emulator test-long test-distros
+.PHONY: tools emulator test-long test-distros bench-growth
 .PHONY: gdb gdb-server gdb-machine gdb-kernel gdb-tell gdb-wait hunt hunt-tree
 all:
 
@@ -432,10 +433,12 @@ bench: snapshot
 # processor is one on which Linux, too, copies in the way that costs the fewest
 # instructions.
 ALONE =
-bench-speed: CPU = qemu64
-bench-speed: $(KERNEL) snapshot
+bench-speed bench-growth: CPU = qemu64
+bench-growth: MEM = 512M
+bench-speed bench-growth: $(KERNEL) snapshot
 	@$(call require,python3)
-	@python3 tests/bench.py $(ALONE:%=--alone) $B $(KERNEL) $(SNAPSHOT) $(hardware)
+	@python3 tests/bench.py $(ALONE:%=--alone) $(@:bench-%=--%) $B $(KERNEL) $(SNAPSHOT) \
+	    $(hardware)
 
 # ---- Debugging ---------------------------------------------------------------
 #

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """What the kernel's services cost, in instructions, and what they cost on Linux.
 
-    tests/bench.py [--alone] FOLDER KERNEL SNAPSHOT QEMU...    what `make bench` does
+    tests/bench.py [--alone] [--growth] FOLDER KERNEL SNAPSHOT QEMU...
+
+is what `make bench-speed` and `make bench-growth` do.
 
 QEMU counts: with -icount shift=0 the processor's counter of cycles, which user/bench.c
 reads, counts instructions. We boot Rustica from the snapshot and have its shell start
@@ -79,6 +81,12 @@ def moment(qemu, image, changes, *words):
     return int.from_bytes(said[-4:], "little")
 
 
+def wake_from(snapshot):
+    if not pathlib.Path(snapshot).exists():
+        raise Sorry(f"there is no snapshot to start from; {snapshot}.failed says why")
+    return ["-append", "pipe", "-incoming", f"exec:cat {snapshot}"]
+
+
 def rustica(folder, kernel, snapshot, qemu):
     """It starts with boot_start(), and is ready when the processor would halt for the first
     time. There we put a breakpoint, and the probe where breakpoints lead."""
@@ -92,7 +100,7 @@ def rustica(folder, kernel, snapshot, qemu):
     base = image.index(text.read_bytes()) - int(symbols["image_text"], 16)
     place = {name: base + int(at, 16) for name, at in symbols.items()}
     halts = {base + int(at, 16): INT3 for at in re.findall(r"^ +(\w+):\t.*\thlt", code, re.M)}
-    wake = ["-append", "pipe", "-incoming", f"exec:cat {snapshot}"]
+    wake = wake_from(snapshot)
     first = moment(qemu, image, {place["boot_start"]: PROBE}, *wake)
     ready = moment(qemu, image, {**halts, place["trap_stubs"] + 3 * 16: PROBE}, *wake)
     rows = table(qemu, b"bench\n\x04", *wake, "-kernel", str(kernel))
@@ -133,10 +141,8 @@ def cpio(entries):
     return archive
 
 
-def linux(folder, qemu):
-    """It starts where its boot protocol jumps to, and is ready when bench starts."""
-    kernel = debian()
-    image = kernel.read_bytes()
+def linux_words(folder, *arguments):
+    """QEMU's options for Debian's kernel with bench as its first program."""
     root = folder / "ramdisk" / "root" / "bin"
     (LINUX / "initramfs").write_bytes(cpio([
         ("dev", 0o40755, (0, 0), b""), ("dev/console", 0o20600, (5, 1), b""),
@@ -144,8 +150,15 @@ def linux(folder, qemu):
         ("bin", 0o40755, (0, 0), b""),
         ("bin/true", 0o100755, (0, 0), (root / "true").read_bytes()),
         ("init", 0o100755, (0, 0), (root / "bench").read_bytes())]))
-    words = ["-initrd", str(LINUX / "initramfs"),
-             "-append", "console=ttyS0 mitigations=off quiet panic=-1"]
+    return ["-initrd", str(LINUX / "initramfs"), "-append",
+            " ".join(["console=ttyS0 mitigations=off quiet panic=-1", *arguments])]
+
+
+def linux(folder, qemu):
+    """It starts where its boot protocol jumps to, and is ready when bench starts."""
+    kernel = debian()
+    image = kernel.read_bytes()
+    words = linux_words(folder)
     first = moment(qemu, image, {(image[0x1f1] + 1) * 512: PROBE}, *words)   # setup_sects
     rows = table(qemu, b"", *words, "-kernel", str(kernel))
     return kernel.name, {**rows, START: (rows[COUNTER] - first) % (1 << 32)}
@@ -159,16 +172,26 @@ def without_firmware(qemu):
     return [word for i, word in enumerate(qemu) if i not in found and i - 1 not in found]
 
 
-def main(alone, folder, kernel, snapshot, *qemu):
+def growth(folder, kernel, snapshot, qemu):
+    return table(qemu, b"bench growth\n\x04", *wake_from(snapshot), "-kernel", str(kernel))
+
+
+def linux_growth(folder, qemu):
+    kernel = debian()
+    return kernel.name, table(qemu, b"", *linux_words(folder, "growth"), "-kernel", str(kernel))
+
+
+def main(alone, measure, measure_linux, folder, kernel, snapshot, *qemu):
     folder = ROOT / folder
-    ours, theirs, name = rustica(folder, ROOT / kernel, snapshot, qemu), {}, ""
+    ours, theirs, name = measure(folder, ROOT / kernel, snapshot, qemu), {}, ""
     try:
         if not alone:
-            name, theirs = linux(folder, without_firmware(qemu))
+            name, theirs = measure_linux(folder, without_firmware(qemu))
         name = re.sub(r"vmlinuz-([\d.-]*\d).*", r"Linux \1", name)
     except (Sorry, OSError, subprocess.SubprocessError) as why:
         print("Linux is missing from this table:", " ".join(str(why).split()))
-    print(f"{'instructions':40}{'Rustica':>12}{name:>18}{'ratio' if theirs else '':>8}")
+    heading = "instructions" if measure is rustica else f"{'instructions, among':37}"
+    print(f"{heading:40}{'Rustica':>12}{name:>18}{'ratio' if theirs else '':>8}")
     for what, cost in ours.items():
         other = theirs.get(what)
         if what != COUNTER:
@@ -177,8 +200,9 @@ def main(alone, folder, kernel, snapshot, *qemu):
 
 if __name__ == "__main__":
     try:
-        words = [word for word in sys.argv[1:] if word != "--alone"]
-        main("--alone" in sys.argv, *words)
+        words = [word for word in sys.argv[1:] if not word.startswith("--")]
+        ways = (growth, linux_growth) if "--growth" in sys.argv else (rustica, linux)
+        main("--alone" in sys.argv, *ways, *words)
     except Sorry as why:
         sys.exit(f"make bench: {why}")
     except KeyboardInterrupt:

@@ -41,7 +41,6 @@ static long must(const char *what, long result)
 
 // Memory of our own, or shared with children.
 
-
 static char *map(u64 size, int kind)
 {
     return (char *)must("mmap", map_memory(size, kind));
@@ -325,11 +324,272 @@ static u64 read_file(void)
     return cost;
 }
 
+// ## What grows {#bench-growth}
+//
+// Some services have to find one thing among many. What does that cost
+// among ten, and what among ten thousand? `bench growth` makes so many of
+// them, measures, and takes them away. First mappings, every other with
+// other rights, so that no two become one.
+
+static char *some[10000];
+
+static void map_some(u64 n)
+{
+    u64 i;
+
+    for (i = 0; i < n; i++) {
+        some[i] = map(PAGE, MAP_PRIVATE);
+        if (i % 2)
+            must("mprotect", syscall3(SYS_MPROTECT, (long)some[i], PAGE, PROT_READ));
+    }
+}
+
+static void unmap_some(u64 n)
+{
+    while (n--)
+        unmap(some[n], PAGE);
+}
+
+// One more of them, of which only the making is measured; then one more of
+// which only the first use is.
+
+static u64 map_among(u64 n)
+{
+    u64 start, cost = 0, i;
+    char *page;
+
+    map_some(n);
+    for (i = 0; i < FEW; i++) {
+        start = counter();
+        page = map(PAGE, MAP_PRIVATE);
+        cost += counter() - start;
+        unmap(page, PAGE);
+    }
+    unmap_some(n);
+    return cost / FEW;
+}
+
+static u64 touch_among(u64 n)
+{
+    u64 start, cost = 0, i;
+    char *page;
+
+    map_some(n);
+    for (i = 0; i < FEW; i++) {
+        page = map(PAGE, MAP_PRIVATE);
+        start = counter();
+        *(volatile char *)page = 1;
+        cost += counter() - start;
+        unmap(page, PAGE);
+    }
+    unmap_some(n);
+    return cost / FEW;
+}
+
+// Of three pages, the one in the middle gets other rights, and goes.
+
+static u64 cut_among(u64 n)
+{
+    u64 start, cost = 0, i;
+    char *pages;
+
+    map_some(n);
+    for (i = 0; i < FEW; i++) {
+        pages = map(3 * PAGE, MAP_PRIVATE);
+        start = counter();
+        must("mprotect", syscall3(SYS_MPROTECT, (long)pages + PAGE, PAGE, PROT_READ));
+        unmap(pages + PAGE, PAGE);
+        cost += counter() - start;
+        unmap(pages, 3 * PAGE);
+    }
+    unmap_some(n);
+    return cost / FEW;
+}
+
+// Files in a directory. What is measured is done to the one that came last.
+
+static char name[16];
+
+static const char *numbered(u64 n)
+{
+    char *at = name + 6;
+
+    name[0] = 'f';
+    for (*at = 0; at > name + 1; n /= 10)
+        *--at = (char)('0' + n % 10);
+    return name;
+}
+
+static void make_file(u64 n)
+{
+    close((int)must("create", open(numbered(n), O_CREAT | O_WRONLY, 0600)));
+}
+
+// The first file is made last.
+
+static void make_files(u64 n)
+{
+    must("mkdir", mkdir("/tmp/growth", 0700));
+    must("chdir", chdir("/tmp/growth"));
+    while (n--)
+        make_file(n);
+}
+
+static u64 remove_files(u64 n, u64 result)
+{
+    while (n--)
+        must("unlink", unlink(numbered(n)));
+    must("chdir", chdir("/"));
+    must("rmdir", rmdir("/tmp/growth"));
+    return result;
+}
+
+// One more; questions about one; its name, there and back.
+
+static u64 create_among(u64 n)
+{
+    u64 start, cost = 0, i;
+
+    make_files(n);
+    for (i = 0; i < FEW; i++) {
+        start = counter();
+        make_file(n);
+        cost += counter() - start;
+        unlink(name);
+    }
+    return remove_files(n, cost / FEW);
+}
+
+static u64 stat_among(u64 n)
+{
+    struct file_status info;
+    u64 start, i;
+
+    make_files(n);
+    numbered(0);
+    start = counter();
+    for (i = 0; i < FEW; i++)
+        must("stat", stat(name, &info));
+    return remove_files(n, each(start, FEW));
+}
+
+// To rename is to look for two names, to add one and to take one away.
+
+static u64 rename_among(u64 n)
+{
+    u64 start, i;
+
+    make_files(n);
+    numbered(0);
+    start = counter();
+    for (i = 0; i < FEW; i++) {
+        must("rename", rename(name, "g"));
+        must("rename", rename("g", name));
+    }
+    return remove_files(n, each(start, 2 * FEW));
+}
+
+// All of them, by pieces, as `ls` does it.
+
+static u64 list(u64 n)
+{
+    static u8 buffer[32 * KIB] aligned_to(8);
+    u64 start;
+    int fd;
+
+    make_files(n);
+    fd = (int)must("open", open(".", O_RDONLY, 0));
+    start = counter();
+    while (must("getdents", getdents(fd, buffer, sizeof buffer)))
+        ;
+    start = each(start, n);
+    close(fd);
+    return remove_files(n, start);
+}
+
+// Descriptors.
+
+static u64 dup_among(u64 n)
+{
+    u64 start, i;
+    int fd, last = 0;
+
+    while ((u64)last + 1 < n)
+        last = (int)must("dup", fcntl(1, F_DUPFD, 0));
+    start = counter();
+    for (i = 0; i < FEW; i++)
+        close((int)must("dup", fcntl(1, F_DUPFD, 0)));
+    start = each(start, FEW);
+    for (fd = 3; fd <= last; fd++)
+        close(fd);
+    return start;
+}
+
+// Processes, which sleep. (The cheapest fork counts: now and then one has
+// to get more memory for the kernel's heap.)
+
+static long child[10000];
+
+static void make_processes(u64 n)
+{
+    u64 i;
+
+    for (i = 0; i < n; i++) {
+        child[i] = must("fork", fork());
+        while (!child[i])
+            syscall3(SYS_PAUSE, 0, 0, 0);
+    }
+}
+
+static u64 end_processes(u64 n, u64 result)
+{
+    while (n--) {
+        must("kill", kill(child[n], SIGKILL));
+        must("wait4", wait4(child[n], NULL, 0));
+    }
+    return result;
+}
+
+static u64 fork_among(u64 n)
+{
+    u64 start, cost, best = ~0UL, i;
+    long pid;
+
+    make_processes(n);
+    for (i = 0; i < FEW; i++) {
+        start = counter();
+        pid = must("fork", fork());
+        if (!pid)
+            exit(0);
+        must("wait4", wait4(pid, NULL, 0));
+        cost = counter() - start;
+        best = cost < best ? cost : best;
+    }
+    return end_processes(n, best);
+}
+
+// Is it there? Has it ended?
+
+static u64 ask_among(u64 n)
+{
+    u64 start, i;
+
+    make_processes(n);
+    start = counter();
+    for (i = 0; i < FEW; i++) {
+        must("kill", kill(child[n - 1], 0));
+        must("wait4", wait4(child[n - 1], NULL, WNOHANG));
+    }
+    return end_processes(n, each(start, FEW));
+}
+
 // ## The table {#bench-table}
 //
 // Of three runs the best counts. The first may have to wait for memory that
 // is touched for the first time, and any of them may be interrupted. The
-// first line says how long the machine has been running when we start.
+// first line says how long the machine has been running when we start. An
+// argument is how a line begins that is to be alone in the table, and
+// `growth` before it asks for the other one.
 
 static const struct row {
     const char *what;
@@ -350,13 +610,53 @@ static const struct row {
     {"read a file, per KiB", read_file},
 };
 
-int main(void)
+static const struct growth {
+    const char *what;
+    u64 (*cost)(u64 n);
+    u64 most;
+} growths[] = {
+    {"fork, exit, wait", fork_among, 1000},
+    {"kill, wait4, only to ask", ask_among, 1000},
+    {"touch a page", touch_among, 4000},
+    {"mmap", map_among, 4000},
+    {"mprotect, munmap one of three", cut_among, 4000},
+    {"create a file", create_among, 10000},
+    {"stat", stat_among, 10000},
+    {"rename", rename_among, 10000},
+    {"getdents, per entry", list, 10000},
+    {"dup, close", dup_among, 1000},
+};
+
+// Ten, a hundred and so on, and at last as many as there shall be.
+
+static u64 more(u64 n, u64 most)
+{
+    return n == most ? 0 : n * 10 < most ? n * 10 : most;
+}
+
+static int measure_growth(const char *prefix)
+{
+    u64 i, n;
+
+    for (i = 0; i < array_count(growths); i++)
+        for (n = starts(growths[i].what, prefix) ? 10 : 0; n; n = more(n, growths[i].most)) {
+            say("%-30s %6lu %12lu\n", growths[i].what, n, growths[i].cost(n));
+            sink_flush(&out);
+        }
+    return done(0);
+}
+
+int main(int argc, char **argv)
 {
     u64 i, best, cost;
     int run;
 
+    if (argc > 1 && equal(argv[1], "growth"))
+        return measure_growth(argc > 2 ? argv[2] : "");
     say("%-40s%10lu\n", "the counter at the start", counter());
     for (i = 0; i < array_count(rows); i++) {
+        if (argc > 1 && !starts(rows[i].what, argv[1]))
+            continue;
         best = rows[i].cost();
         for (run = 1; run < 3; run++)
             if ((cost = rows[i].cost()) < best)
