@@ -130,7 +130,7 @@ def typing(t, root, cc):
         ("echo 'two\rlines'\r", "two\r\nlines"),
         ("sleep 100\r", None), ("\3", None), ("echo $?\r", "130"),
         ("cat\r", None), ("line\r\4", "line"),
-        ("while true; do true; done\r", None), ("\3", None), ("echo $?\r", "130"),
+        ("while true; do sleep 1; done\r", None), ("\3", None), ("echo $?\r", "130"),
         ("read x\r", None), ("\3", None), ("echo $?\r", "130"),
         ("sleep 9 & wait; echo no\r", None), ("\3", None), ("echo $?\r", "130"),
         ("x=$(sleep 9)\r", None), ("\3", None), ("echo $?\r", "130"),
@@ -152,6 +152,7 @@ def typing(t, root, cc):
             screen.until_prompt(before)
         elif keys.endswith("\r"):
             screen.until_mode(termios.ICANON)       # a command runs
+            screen.until_asleep()
         elif keys == "\3":
             screen.interrupted(before)
     waiting, ended, status = patience.Patience(30), 0, 0
@@ -185,6 +186,26 @@ class Screen:
             if not self.read(0.1) and waiting.over():
                 raise AssertionError(f"{wanted!r} did not come after {self.text[start:]!r}")
         self.seen = at + len(wanted)
+
+    def until_asleep(self):
+        """Waits until nobody in the terminal's group has done anything for a while. A ^C that
+        comes while the shell is still about to start a command may be lost to both."""
+        waiting, before = patience.Patience(30), None
+        while True:
+            group, now = os.tcgetpgrp(self.fd), {}
+            for stat in pathlib.Path("/proc").glob("[0-9]*/stat"):
+                try:
+                    words = stat.read_text().rpartition(")")[2].split()
+                except OSError:         # it has just ended
+                    continue
+                if int(words[2]) == group:
+                    now[stat] = words[0], words[11], words[12]
+            if now == before and all(state == "S" for state, *_ in now.values()):
+                return
+            before = now
+            self.read(0.2)
+            if waiting.over():
+                raise AssertionError(f"they do not sleep: {now}")
 
     def until_prompt(self, start):
         self.until("$ ", start)
