@@ -2453,17 +2453,17 @@ u64 pmm_find_array(struct pmm *p, enum zone zone, u64 count, u64 align)
 
 // ## The third: bitmap {#pmm-bitmap}
 //
-// One helper does the work: *the first frame from `i` on, below `last`,
-// whose bit is `value`*. Bits of the first word that are below `i` are
-// shifted out; after that, words that contain nothing are skipped in one
-// step each.
+// One helper does the work, here and wherever else things are numbered:
+// *the first bit from `i` on, below `last`, that is `value`*, or `last`.
+// Bits of the first word that are below `i` are shifted out; after that,
+// words that contain nothing are skipped in one step each.
 
-u64 pmm_next_bit(const struct pmm *p, u64 i, u64 last, bool value)
+u64 bits_next(const u64 *bits, u64 i, u64 last, bool value)
 {
     u64 flip = value ? 0 : ~0UL, word;
 
     while (i < last) {
-        word = (p->free_bits[i / 64] ^ flip) >> i % 64;
+        word = (bits[i / 64] ^ flip) >> i % 64;
         if (word) {
             i += cpu_bsf(word);
             return i < last ? i : last;
@@ -2471,6 +2471,13 @@ u64 pmm_next_bit(const struct pmm *p, u64 i, u64 last, bool value)
         i = align_down(i, 64) + 64;
     }
     return last;
+}
+
+// And this takes a number, or gives it back:
+
+void bits_set(u64 *bits, u64 i, bool value)
+{
+    bits[i / 64] = (bits[i / 64] & ~(1UL << i % 64)) | (u64)value << i % 64;
 }
 
 // Find a free frame, align it, see how far it is free from there; if that
@@ -2481,17 +2488,17 @@ u64 pmm_next_bit(const struct pmm *p, u64 i, u64 last, bool value)
 u64 pmm_find_bitmap(struct pmm *p, enum zone zone, u64 count, u64 align)
 {
     u64 last = pmm_last(p, zone);
-    u64 i = pmm_next_bit(p, p->hint[zone], last, true), end;
+    u64 i = bits_next(p->free_bits, p->hint[zone], last, true), end;
 
     p->hint[zone] = i;
     if (count == 1 && align == 1)
         return i < last ? i : PMM_NONE;
     while (i + count <= last) {
-        end = pmm_next_bit(p, i, i + count, false);
+        end = bits_next(p->free_bits, i, i + count, false);
         if (end == i + count && i % align == 0)
             return i;
         i = i % align ? align_up(i, align) : end;
-        i = pmm_next_bit(p, i, last, true);
+        i = bits_next(p->free_bits, i, last, true);
     }
     return PMM_NONE;
 }
@@ -4516,20 +4523,56 @@ int vmo_clear_behind(struct vmo *v)
     return vmo_resize(v, size);
 }
 
-// To clone is to give every frame of the part a second reference. False if
-// there is no memory for the clone's nodes.
+// To clone is to give every frame of the part a second reference. The slots
+// of one node lie side by side. So we go down from the root, on both sides,
+// only where one of the two nodes ends; a page between goes from slot `n`
+// of the one to slot `to` of the other.
+
+u64 node_share(const struct vmo_node *node, u64 n, u64 end, struct vmo_node *copy, u64 to)
+{
+    u64 start = n, shared = 0;
+
+    for (; n < end; n++) {
+        n += node_skip(node, n);
+        if (n >= end || !node->slot[n])
+            continue;
+        pmm_get(&pmm, node->slot[n]);
+        copy->slot[to + n - start] = node->slot[n];
+        copy->used |= 1UL << (to + n - start);
+        shared++;
+    }
+    return shared;
+}
+
+struct vmo_node *vmo_leaf(u64 *slot, u64 page)
+{
+    return container_of(slot - page % VMO_FANOUT, struct vmo_node, slot[0]);
+}
+
+// False if there is no memory for the clone's nodes. (A tree without nodes
+// has only one page.)
 
 bool vmo_share(struct vmo *clone, struct vmo *v, u64 first, u64 end)
 {
-    u64 page, *slot;
+    u64 page, to, run, *slot;
 
-    for (page = vmo_next(v, first, end); page < end; page = vmo_next(v, page + 1, end)) {
-        slot = vmo_slot(clone, page - first, true);
+    for (page = vmo_next(v, first, end); page < end; page = vmo_next(v, page + run, end)) {
+        to = page - first;
+        run = VMO_FANOUT - (page % VMO_FANOUT > to % VMO_FANOUT ? page : to) % VMO_FANOUT;
+        run = run < end - page ? run : end - page;
+        slot = vmo_slot(clone, to, true);
         if (!slot)
             return false;
-        *slot = vmo_frame(v, page);
-        pmm_get(&pmm, *slot);
-        clone->committed++;
+        if (v->height && clone->height) {
+            clone->committed += node_share(vmo_leaf(vmo_slot(v, page, false), page),
+                                           page % VMO_FANOUT, page % VMO_FANOUT + run,
+                                           vmo_leaf(slot, to), to % VMO_FANOUT);
+        } else {
+            run = 1;
+            *slot = vmo_frame(v, page);
+            pmm_get(&pmm, *slot);
+            clone->committed++;
+        }
     }
     return true;
 }
@@ -5337,7 +5380,7 @@ void ch06_main(void)
 //
 // ## Theory of operation {#user-theory}
 //
-// An **address space** is a sorted list of mappings. A **mapping** says:
+// An **address space** is a sorted set of mappings. A **mapping** says:
 // these addresses show those pages of that VMO, with these rights. This is
 // the truth. The page tables are a cache of it, filled by faults:
 //
@@ -5376,6 +5419,205 @@ void ch06_main(void)
 // and check later leak it through the cache (Meltdown, CVE-2017-5754). On
 // those Linux takes the kernel out of the tables, and we do not.
 //
+// ## A tree that stays flat {#user-tree}
+//
+// Things that come and go, and are looked for by an address, a name or a
+// number, stand in a *binary tree*, here and in later chapters. Each
+// contains a node; to the left of a node are those that come before it, to
+// the right those behind. A search goes down from the root, and each node
+// halves what is left, if both its sides are alike. They will not be by
+// themselves: who arrives in ascending order would hang each to the right
+// of the one before, and the tree would be a list.
+//
+// G. M. Adelson-Velsky and E. M. Landis found in 1962 what suffices: *at no
+// node do the heights of its two sides differ by more than one.* A tree of
+// n nodes then has at most 1.44 log n levels (to the base of 2), which is
+// 23 for the 65,530 mappings that a program may have. When a node comes or
+// goes, heights change only on the way from there to the root, and where
+// they come to differ by two, a *rotation* helps. With parentheses for
+// trees, where `c` has become too high:
+//
+//     ( a   n   ( b   up   c ) )     becomes     ( ( a   n   b )   up   c )
+//
+// The order from left to right is as it was. (If it is `b` that is too
+// high, a rotation inside of the parentheses, to the other side, comes
+// first, and then it is the right one.)
+
+struct tree_node {
+    struct tree_node *parent;    /* NULL: the root */
+    struct tree_node *child[2];  /* left: before this one; right: behind it */
+    u64 height;                  /* from here down; 1 if there are no children */
+    u64 value, largest;          /* something of this node's; from here down */
+};
+
+// A tree does not know what it sorts. Who looks for something goes down by
+// himself, which is a loop of a few lines; who inserts goes down to where a
+// child is missing. Nodes are their owners', so nothing can fail. A tree is
+// a pointer to its root, NULL if it is empty.
+//
+// Heights are a summary of what is below a node, and a second one costs
+// little more: the largest of some value that nodes have, if their owner
+// needs that.
+
+u64 tree_height(const struct tree_node *n)
+{
+    return n ? n->height : 0;
+}
+
+u64 tree_largest(const struct tree_node *n)
+{
+    return n ? n->largest : 0;
+}
+
+u64 max(u64 a, u64 b)
+{
+    return a > b ? a : b;
+}
+
+// Both, when a child may have changed. Does it matter further up?
+
+bool tree_measure(struct tree_node *n)
+{
+    const struct tree_node *left = n->child[0], *right = n->child[1];
+    u64 height = max(tree_height(left), tree_height(right)) + 1;
+    u64 largest = max(n->value, max(tree_largest(left), tree_largest(right)));
+    bool changed = height != n->height || largest != n->largest;
+
+    n->height = height;
+    n->largest = largest;
+    return changed;
+}
+
+// The pointer that leads to a node, from its parent or from outside.
+
+struct tree_node **tree_place(struct tree_node **root, const struct tree_node *n)
+{
+    return n->parent ? &n->parent->child[n == n->parent->child[1]] : root;
+}
+
+// Raises the child on one side, and returns it.
+
+struct tree_node *tree_rotate(struct tree_node **root, struct tree_node *n, int side)
+{
+    struct tree_node *up = n->child[side], *between = up->child[!side];
+
+    *tree_place(root, n) = up;
+    up->parent = n->parent;
+    up->child[!side] = n;
+    n->parent = up;
+    n->child[side] = between;
+    if (between)
+        between->parent = n;
+    tree_measure(n);
+    tree_measure(up);
+    return up;
+}
+
+// Mends a difference of two. Returns what is on top afterwards.
+
+struct tree_node *tree_balance(struct tree_node **root, struct tree_node *n)
+{
+    int side = tree_height(n->child[1]) > tree_height(n->child[0]);
+    struct tree_node *high = n->child[side];
+
+    if (tree_height(high->child[!side]) > tree_height(high->child[side]))
+        tree_rotate(root, high, !side);
+    return tree_rotate(root, n, side);
+}
+
+// From a node upwards, as far as something changes. Who has changed a value
+// calls this, too.
+
+void tree_repair(struct tree_node **root, struct tree_node *n)
+{
+    u64 left, right;
+
+    for (; n; n = n->parent) {
+        left = tree_height(n->child[0]);
+        right = tree_height(n->child[1]);
+        if (left > right + 1 || right > left + 1)
+            n = tree_balance(root, n);
+        else if (!tree_measure(n))
+            return;
+    }
+}
+
+// Adds a node with a value as a child of `parent` (NULL if the tree is
+// empty) on a side where there is none.
+
+void tree_insert(struct tree_node **root, struct tree_node *parent, int side,
+                 struct tree_node *n, u64 value)
+{
+    *n = (struct tree_node){.parent = parent, .value = value};
+    *(parent ? &parent->child[side] : root) = n;
+    tree_repair(root, n);
+}
+
+// The first (0) or the last (1) node from here down, NULL if there is none.
+
+struct tree_node *tree_end(struct tree_node *n, int side)
+{
+    while (n && n->child[side])
+        n = n->child[side];
+    return n;
+}
+
+// The node before this one (0), or behind it (1); NULL at the end. Of a
+// node without children on that side, it is the first ancestor to whose
+// other side it belongs.
+
+struct tree_node *tree_step(const struct tree_node *n, int side)
+{
+    if (n->child[side])
+        return tree_end(n->child[side], !side);
+    while (n->parent && n == n->parent->child[side])
+        n = n->parent;
+    return n->parent;
+}
+
+// Takes a node out. If it has two children, its place is taken by the node
+// behind it, which has no left child and so is easy to take out itself.
+
+void tree_remove(struct tree_node **root, struct tree_node *n)
+{
+    struct tree_node *out = n->child[0] && n->child[1] ? tree_step(n, 1) : n;
+    struct tree_node *below = out->child[!out->child[0]], *from = out->parent;
+
+    *tree_place(root, out) = below;
+    if (below)
+        below->parent = from;
+    if (out != n) {
+        from = from == n ? out : from;
+        *tree_place(root, n) = out;
+        *out = (struct tree_node){.parent = n->parent, .child = {n->child[0], n->child[1]},
+                                  .height = n->height, .value = out->value};
+        out->child[0]->parent = out;
+        if (out->child[1])
+            out->child[1]->parent = out;
+    }
+    tree_repair(root, from);
+    if (out != n)
+        tree_repair(root, out);
+}
+
+// The audit of any tree: parents and summaries are right, and no difference
+// is too large. Returns the height.
+
+u64 tree_audit(struct tree_node *n, const struct tree_node *parent)
+{
+    u64 left, right;
+
+    if (!n)
+        return 0;
+    assert(n->parent == parent);
+    left = tree_audit(n->child[0], n);
+    right = tree_audit(n->child[1], n);
+    assert(left <= right + 1 && right <= left + 1);
+    assert(n->height == 1 + max(left, right));
+    assert(!tree_measure(n));
+    return n->height;
+}
+
 // ## State {#as-state}
 //
 // Rights are written with the letters of the ELF file: `PF_R`, `PF_W`,
@@ -5385,13 +5627,14 @@ void ch06_main(void)
 
 struct as {
     paddr root;                  /* the level-4 table */
-    struct mapping *mappings;    /* in ascending order, never overlapping */
-    u32 count;                   /* how many there are */
+    struct tree_node *mappings;  /* by address; they never overlap */
+    u32 count;                   /* how many there are, */
+    u64 size;                    /* and bytes in them */
     u64 limit;                   /* bytes that may be mapped, 0: all; chapter 12 */
 };
 
 struct mapping {
-    struct mapping *next;        /* in the address space */
+    struct tree_node node;       /* its value: how many bytes are free below */
     struct mapping *peer;        /* of the same VMO */
     struct mapping **peer_place; /* what points to this one */
     struct as *as;
@@ -5401,8 +5644,16 @@ struct mapping {
     u64 first;                   /* the VMO's page at `start` */
 };
 
+#define AS_SPARES 16
+
+struct as_spares {
+    u32 count, room;             /* how many there are, and may be */
+    paddr table[AS_SPARES];
+};
+
 struct as_state {
     struct as *current;          /* whose tables the processor uses; NULL: ours */
+    struct as_spares tables, roots;
 };
 
 struct as_state as;
@@ -5434,6 +5685,32 @@ u64 as_level_size(int level)
     return FRAME_SIZE << 9 * (level - 1);
 }
 
+// Programs start and end all the time, and a table that has become empty is
+// all zero, which is just what a new one has to be. A few are kept for
+// those who come next, who are spared to clear one; and for roots the same.
+// There are as many from the start, so that it can be told at the end
+// whether a frame is missing.
+
+paddr as_take_spare(struct as_spares *s)
+{
+    return s->count ? s->table[--s->count] : 0;
+}
+
+void as_give_back(struct as_spares *s, paddr table)
+{
+    if (s->count < s->room)
+        s->table[s->count++] = table;
+    else
+        pmm_free(&pmm, ZONE_KERNEL, table);
+}
+
+paddr as_new_table(void)
+{
+    paddr table = as_take_spare(&as.tables);
+
+    return table ? table : pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T');
+}
+
 // The entry for an address in a table of some level:
 
 u64 *as_table_entry(paddr table, vaddr address, int level)
@@ -5457,7 +5734,7 @@ u64 *as_make_entry(struct as *space, vaddr address, paddr *table)
     for (level = 4; level > 1; level--) {
         entry = as_table_entry(*table, address, level);
         if (!*entry) {
-            paddr new = pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T');
+            paddr new = as_new_table();
 
             if (!new)
                 return NULL;
@@ -5525,7 +5802,7 @@ void as_free_table(struct as *space, paddr table, u64 *entry, vaddr address)
     *entry = 0;
     if (space == as.current)
         cpu_invlpg(address);
-    pmm_free(&pmm, ZONE_KERNEL, below);
+    as_give_back(&as.tables, below);
     pmm_put(&pmm, table);
 }
 
@@ -5560,46 +5837,146 @@ void as_remove(struct as *space, paddr table, int level, vaddr from, vaddr to,
     }
 }
 
+// A single page needs no search: straight down to its entry, if there is
+// one.
+
+void as_remove_page(struct as *space, vaddr page, enum as_removal what)
+{
+    paddr table = space->root;
+    u64 *entry;
+    int level;
+
+    for (level = 4; level > 1; level--) {
+        entry = as_table_entry(table, page, level);
+        if (!*entry)
+            return;
+        table = *entry & PTE_ADDRESS;
+    }
+    entry = as_table_entry(table, page, 1);
+    if (*entry)
+        as_remove_entry(space, table, entry, page, what);
+}
+
 // [Chapter 5](#vmo-state) promised to tell us when pages of a VMO change
 // their frame. We pass it on to all mappings that show them.
 
 void as_revoke(struct vmo *v, u64 from, u64 to, bool only_writing)
 {
+    enum as_removal what = only_writing ? AS_WRITE_PROTECT : AS_FORGET;
     struct mapping *m;
     u64 first, last;
+    vaddr start;
 
     for (m = v->mappings; m; m = m->peer) {
         first = from > m->first ? from : m->first;
         last = m->first + ((m->end - m->start) >> FRAME_SHIFT);
         last = to < last ? to : last;
-        if (first < last)
-            as_remove(m->as, m->as->root, 4, m->start + ((first - m->first) << FRAME_SHIFT),
-                      m->start + ((last - m->first) << FRAME_SHIFT),
-                      only_writing ? AS_WRITE_PROTECT : AS_FORGET);
+        start = m->start + ((first - m->first) << FRAME_SHIFT);
+        if (first + 1 == last)
+            as_remove_page(m->as, start, what);
+        else if (first < last)
+            as_remove(m->as, m->as->root, 4, start, start + ((last - first) << FRAME_SHIFT),
+                      what);
     }
 }
 
 // ## Mappings {#as-mappings}
 //
-// The list is sorted; we look for a place in it by a pointer to the pointer
-// that has to change.
+// The search goes down to the right as long as mappings begin at the
+// address or below it. The last such is the one that the address lies in,
+// if it lies in any.
 
-struct mapping **as_find_place(struct as *space, vaddr address)
+struct mapping *mapping_of(struct tree_node *n)
 {
-    struct mapping **place = &space->mappings;
+    return n ? container_of(n, struct mapping, node) : NULL;
+}
 
-    while (*place && (*place)->end <= address)
-        place = &(*place)->next;
-    return place;
+// The one with the lowest addresses, NULL if there is none.
+
+struct mapping *mapping_first(const struct as *space)
+{
+    return mapping_of(tree_end(space->mappings, 0));
+}
+
+// The one that follows, NULL if there is none.
+
+struct mapping *mapping_next(const struct mapping *m)
+{
+    return mapping_of(tree_step(&m->node, 1));
+}
+
+// The last mapping that begins at `address` or below, NULL if there is
+// none.
+
+struct mapping *as_find_last(const struct as *space, vaddr address)
+{
+    struct tree_node *n = space->mappings;
+    struct mapping *m, *last = NULL;
+
+    while (n) {
+        m = mapping_of(n);
+        if (m->start <= address)
+            last = m;
+        n = n->child[m->start <= address];
+    }
+    return last;
 }
 
 // The mapping that an address lies in, NULL if nothing is mapped there.
 
-struct mapping *as_find(struct as *space, vaddr address)
+struct mapping *as_find(const struct as *space, vaddr address)
 {
-    struct mapping *m = *as_find_place(space, address);
+    struct mapping *m = as_find_last(space, address);
 
-    return m && m->start <= address ? m : NULL;
+    return m && address < m->end ? m : NULL;
+}
+
+// The first that ends above `address`, NULL if there is none.
+
+struct mapping *as_find_from(const struct as *space, vaddr address)
+{
+    struct mapping *m = as_find_last(space, address);
+
+    if (!m)
+        return mapping_first(space);
+    return address < m->end ? m : mapping_next(m);
+}
+
+// Each node's value is the gap below the mapping, as far as that is part of
+// where new memory may go. So the tree knows the largest gap from each node
+// down, and one that is large enough is found like anything else.
+
+vaddr mapping_gap_end(const struct mapping *m)
+{
+    return m->start < USER_PROGRAM_END ? m->start : USER_PROGRAM_END;
+}
+
+u64 mapping_gap(const struct mapping *m, const struct mapping *below)
+{
+    vaddr low = below ? below->end : USER_START, high = mapping_gap_end(m);
+
+    return high > low ? high - low : 0;
+}
+
+// The highest gap of the size below the stack, so that new memory often
+// finds its page tables there already. Returns its start, or 0 if there is
+// none. Above the last mapping there is a gap, too, and no mapping to know
+// it.
+
+vaddr as_find_gap(const struct as *space, u64 size)
+{
+    struct tree_node *n = space->mappings;
+    const struct mapping *last = mapping_of(tree_end(n, 1));
+
+    if (!size || size > USER_PROGRAM_END - USER_START)
+        return 0;
+    if (!last || last->end <= USER_PROGRAM_END - size)
+        return USER_PROGRAM_END - size;
+    if (tree_largest(n) < size)
+        return 0;
+    while (tree_largest(n->child[1]) >= size || n->value < size)
+        n = n->child[tree_largest(n->child[1]) >= size];
+    return mapping_gap_end(mapping_of(n)) - size;
 }
 
 // Attaching a mapping takes a reference to its VMO, detaching drops it. A
@@ -5617,6 +5994,7 @@ void mapping_attach(struct mapping *m)
         m->peer->peer_place = &m->peer;
     *place = m;
     m->as->count++;
+    m->as->size += m->end - m->start;
 }
 
 void mapping_detach(struct mapping *m)
@@ -5625,11 +6003,54 @@ void mapping_detach(struct mapping *m)
     if (m->peer)
         m->peer->peer_place = m->peer_place;
     m->as->count--;
+    m->as->size -= m->end - m->start;
     vmo_put(m->vmo);
 }
 
+// Into the tree, where nothing may be mapped at that place, and out of it.
+// The mapping above it then has another gap. (Above it in the tree, too, so
+// what is repaired there has mostly been repaired already.)
+
+void mapping_insert(struct mapping *m)
+{
+    struct tree_node *n = m->as->mappings, *parent = NULL;
+    struct mapping *beside[2] = {NULL, NULL}; /* above and below it */
+    int side = 0;
+
+    while (n) {
+        parent = n;
+        side = mapping_of(n)->start < m->start;
+        beside[side] = mapping_of(n);
+        n = n->child[side];
+    }
+    if (beside[0])
+        beside[0]->node.value = mapping_gap(beside[0], m);
+    tree_insert(&m->as->mappings, parent, side, &m->node, mapping_gap(m, beside[1]));
+    if (beside[0])
+        tree_repair(&m->as->mappings, &beside[0]->node);
+    mapping_attach(m);
+}
+
+// Returns the next one.
+
+struct mapping *mapping_remove(struct mapping *m)
+{
+    const struct mapping *below = mapping_of(tree_step(&m->node, 0));
+    struct mapping *next = mapping_next(m);
+
+    if (next)
+        next->node.value = mapping_gap(next, below);
+    tree_remove(&m->as->mappings, &m->node);
+    if (next)
+        tree_repair(&m->as->mappings, &next->node);
+    mapping_detach(m);
+    heap_free(&heap, m);
+    return next;
+}
+
 // A new mapping, NULL if there is no memory. A program may have 65,530 of
-// them, as on Linux: each fault walks their list, and everybody else waits.
+// them, as on Linux: they are the kernel's memory, and somebody might not
+// know when to stop.
 
 #define AS_MAPPINGS_MAX 65530
 
@@ -5658,27 +6079,22 @@ bool as_is_rights(u32 rights)
 // A mapping that continues the one before it, in memory and in the VMO,
 // only makes that one longer.
 
-bool as_extend(struct as *space, struct mapping **place, const struct mapping *new)
+bool as_extend(struct mapping *last, const struct mapping *new)
 {
-    struct mapping *last = container_of(place, struct mapping, next);
+    struct mapping *next;
 
-    if (place == &space->mappings || last->end != new->start || last->vmo != new->vmo ||
+    if (!last || last->end != new->start || last->vmo != new->vmo ||
         last->rights != new->rights ||
         last->first + ((last->end - last->start) >> FRAME_SHIFT) != new->first)
         return false;
     last->end = new->end;
+    last->as->size += new->end - new->start;
+    next = mapping_next(last);
+    if (next) {
+        next->node.value = mapping_gap(next, last);
+        tree_repair(&next->as->mappings, &next->node);
+    }
     return true;
-}
-
-// Would so much more be too much? There is a limit for who wants one.
-
-bool as_is_full(const struct as *space, u64 size)
-{
-    const struct mapping *m;
-
-    for (m = space->mappings; m; m = m->next)
-        size += m->end - m->start;
-    return size > space->limit;
 }
 
 // Shows `size` bytes of a VMO, from `offset` on, at `start`; all three are
@@ -5687,27 +6103,27 @@ bool as_is_full(const struct as *space, u64 size)
 
 int as_map(struct as *space, vaddr start, u64 size, u32 rights, struct vmo *v, u64 offset)
 {
-    struct mapping **place, *m, new;
+    struct mapping *last, *next, *m, new;
 
     if (!as_is_range(start, size) || offset % FRAME_SIZE || offset > v->size ||
         size > align_up(v->size, FRAME_SIZE) - offset || !as_is_rights(rights))
         return -EINVAL;
-    place = as_find_place(space, start);
-    if (*place && (*place)->start < start + size)
+    last = as_find_last(space, start);
+    next = last ? mapping_next(last) : mapping_first(space);
+    if ((last && last->end > start) || (next && next->start < start + size))
         return -EEXIST;
-    if (space->limit && as_is_full(space, size))
+    if (space->limit && space->size + size > space->limit)
         return -ENOMEM;
     v = vmo_resolve(v, &offset);
-    new = (struct mapping){.next = *place, .as = space, .start = start, .end = start + size,
-                           .rights = rights, .vmo = v, .first = offset >> FRAME_SHIFT};
-    if (as_extend(space, place, &new))
+    new = (struct mapping){.as = space, .start = start, .end = start + size, .rights = rights,
+                           .vmo = v, .first = offset >> FRAME_SHIFT};
+    if (as_extend(last, &new))
         return 0;
     m = mapping_alloc(space);
     if (!m)
         return -ENOMEM;
     *m = new;
-    mapping_attach(m);
-    *place = m;
+    mapping_insert(m);
     return 0;
 }
 
@@ -5727,9 +6143,9 @@ int as_split(struct as *space, vaddr at)
     *rest = *m;
     rest->start = at;
     rest->first += (at - m->start) >> FRAME_SHIFT;
+    space->size -= m->end - at;
     m->end = at;
-    m->next = rest;
-    mapping_attach(rest);
+    mapping_insert(rest);
     return 0;
 }
 
@@ -5738,20 +6154,15 @@ int as_split(struct as *space, vaddr at)
 
 int as_unmap(struct as *space, vaddr start, u64 size)
 {
-    struct mapping **place, *m;
+    struct mapping *m;
 
     if (!as_is_range(start, size))
         return -EINVAL;
     if (as_split(space, start) || as_split(space, start + size))
         return -ENOMEM;
     as_remove(space, space->root, 4, start, start + size, AS_UNMAP);
-    place = as_find_place(space, start);
-    while (*place && (*place)->start < start + size) {
-        m = *place;
-        *place = m->next;
-        mapping_detach(m);
-        heap_free(&heap, m);
-    }
+    for (m = as_find_from(space, start); m && m->start < start + size;)
+        m = mapping_remove(m);
     return 0;
 }
 
@@ -5767,12 +6178,12 @@ int as_protect(struct as *space, vaddr start, u64 size, u32 rights)
     if (!as_is_range(start, size) || !as_is_rights(rights))
         return -EINVAL;
     m = as_find(space, start);
-    for (at = start; at < start + size; at = m->end, m = m->next)
+    for (at = start; at < start + size; at = m->end, m = mapping_next(m))
         if (!m || m->start > at)
             return -ENOMEM;
     if (as_split(space, start) || as_split(space, start + size))
         return -ENOMEM;
-    for (m = as_find(space, start); m && m->start < start + size; m = m->next)
+    for (m = as_find(space, start); m && m->start < start + size; m = mapping_next(m))
         m->rights = (m->rights & ~AS_RIGHTS) | rights;
     as_remove(space, space->root, 4, start, start + size, AS_FORGET);
     return 0;
@@ -5784,18 +6195,43 @@ int as_protect(struct as *space, vaddr start, u64 size, u32 rights)
 // the root is copied, and with it the way to the same lower tables, so what
 // changes in those changes for all. (A new entry in the root itself would
 // not. The kernel never makes one after its start.) That a program cannot
-// see these pages is due to the user bit alone. 0 or -ENOMEM.
+// see these pages is due to the user bit alone. 0 if there is no memory.
+
+paddr as_new_root(void)
+{
+    paddr root = as_take_spare(&as.roots);
+
+    if (root)
+        return root;
+    root = pmm_alloc(&pmm, ZONE_KERNEL, 'T');
+    if (!root)
+        return 0;
+    zone_check_metadata(boot_physical(root), FRAME_SIZE);
+    memset(boot_physical(root), 0, FRAME_SIZE / 2);
+    memcpy((u8 *)boot_physical(root) + FRAME_SIZE / 2,
+           (u8 *)boot_physical(boot.info->root) + FRAME_SIZE / 2, FRAME_SIZE / 2);
+    return root;
+}
+
+// Fills a store of spare tables.
+
+void as_fill_spares(struct as_spares *s, u32 count, paddr (*make)(void))
+{
+    u32 i;
+
+    for (i = 0; i < count; i++) {
+        s->table[i] = make();    /* a new one, as the count is still 0 */
+        assert(s->table[i]);
+    }
+    s->count = s->room = count;
+}
+
+// Makes an empty address space. 0 or -ENOMEM.
 
 int as_create(struct as *space)
 {
-    *space = (struct as){.root = pmm_alloc(&pmm, ZONE_KERNEL, 'T')};
-    if (!space->root)
-        return -ENOMEM;
-    zone_check_metadata(boot_physical(space->root), FRAME_SIZE);
-    memset(boot_physical(space->root), 0, FRAME_SIZE / 2);
-    memcpy((u8 *)boot_physical(space->root) + FRAME_SIZE / 2,
-           (u8 *)boot_physical(boot.info->root) + FRAME_SIZE / 2, FRAME_SIZE / 2);
-    return 0;
+    *space = (struct as){.root = as_new_root()};
+    return space->root ? 0 : -ENOMEM;
 }
 
 // Makes the processor use the tables of an address space, or of none, which
@@ -5812,10 +6248,12 @@ void as_switch(struct as *space)
 
 void as_destroy(struct as *space)
 {
+    struct mapping *m;
+
     assert(space != as.current);
-    while (space->mappings)
-        as_unmap(space, space->mappings->start, space->mappings->end - space->mappings->start);
-    pmm_free(&pmm, ZONE_KERNEL, space->root);
+    for (m = mapping_first(space); m; m = mapping_remove(m))
+        as_remove(space, space->root, 4, m->start, m->end, AS_UNMAP);
+    as_give_back(&as.roots, space->root);
 }
 
 // ## Faults {#as-fault}
@@ -5883,8 +6321,26 @@ u64 as_read(struct as *space, vaddr from, void *to, u64 size)
 
 // ## The audit {#as-audit}
 //
-// Walks every live table of an address space and compares what it allows
-// with what it may allow.
+// The mappings, their gaps, and that they are in order. And every live
+// table of an address space, to compare what it allows with what it may
+// allow.
+
+void as_audit_mappings(const struct as *space)
+{
+    const struct mapping *m, *below = NULL;
+    u64 count = 0, size = 0;
+
+    tree_audit(space->mappings, NULL);
+    for (m = mapping_first(space); m; m = mapping_next(m)) {
+        assert(m->as == space && m->start < m->end && as_is_range(m->start, m->end - m->start));
+        assert(!below || below->end <= m->start);
+        assert(m->node.value == mapping_gap(m, below));
+        below = m;
+        count++;
+        size += m->end - m->start;
+    }
+    assert(count == space->count && size == space->size);
+}
 
 void as_audit_user_page(struct as *space, vaddr page, u64 entry)
 {
@@ -5944,18 +6400,38 @@ void as_audit_table(struct as *space, paddr table, int level, vaddr base)
 
 void as_audit(struct as *space)
 {
+    as_audit_mappings(space);
     as_audit_table(space, space->root, 4, 0);
     assert(memcmp((u8 *)boot_physical(space->root) + FRAME_SIZE / 2,
                   (u8 *)boot_physical(boot.info->root) + FRAME_SIZE / 2, FRAME_SIZE / 2) == 0);
 }
 
+// A spare table has nobody who refers to it, and no entry in its first
+// `count` ones.
+
+void as_audit_spares(const struct as_spares *s, u64 count)
+{
+    const u64 *table;
+    u64 i, n;
+
+    for (n = 0; n < s->count; n++) {
+        table = boot_physical(s->table[n]);
+        assert(pmm_references(&pmm, s->table[n]) == 1);
+        for (i = 0; i < count; i++)
+            assert(!table[i]);
+    }
+}
+
 // What the upper halves lead to is the same for all, and large, as it maps
-// all memory. So it is audited by itself, once in a while.
+// all memory. So it is audited by itself, once in a while, and the spare
+// tables with it.
 
 void as_audit_kernel(void)
 {
     u64 i, entry;
 
+    as_audit_spares(&as.tables, 512);
+    as_audit_spares(&as.roots, 256);
     for (i = 256; i < 512; i++) {
         entry = ((u64 *)boot_physical(boot.info->root))[i];
         if (entry)
@@ -6275,7 +6751,10 @@ void user_add_call(u64 number, syscall_function *function)
     *call = function;
 }
 
-s64 user_unknown_call(struct program *p, u64 number)
+// (Out of line, or the entry would save registers for its sake at every
+// call.)
+
+s64 no_inline user_unknown_call(struct program *p, u64 number)
 {
     if (!p->complained)
         printf("user: %s wants system call %lu, which we do not have\n", p->name, number);
@@ -6635,6 +7114,8 @@ void ch07_init(void)
 {
     ch06_init();
     vmo.revoke = as_revoke;
+    as_fill_spares(&as.tables, AS_SPARES, as_new_table);
+    as_fill_spares(&as.roots, AS_SPARES / 4, as_new_root);
     audit_add(&as_audits);
     cpu_protect();
     fpu_init();
@@ -6738,10 +7219,13 @@ void ch07_main(void)
 // still dies at the same depth.*
 // :::
 //
-// ::: {#ex-user-tree .exercise level=3}
-// `as_find()` looks at one mapping after the other. Replace the list by a
-// balanced tree and find out from how many mappings on it is faster.
-// *Count instructions, with `QFLAGS='-icount shift=0'`.*
+// ::: {#ex-user-balance .exercise level=2}
+// In `tree_repair()`, never call `tree_balance()`. Everything is still
+// found. Which order of arrival is the worst, which the best? Let a program
+// map a thousand single pages, and count how many nodes `as_find_last()`
+// visits for the first of them, with rotations and without. *With, there
+// are at most 14 levels; without, `host/user/test_tree` says which
+// assertion of the audit has noticed.*
 // :::
 //
 // ## What we have {#user-have}
@@ -7119,6 +7603,7 @@ struct handle_table {
     u32 count;                   /* entries there are */
     u32 limit;                   /* numbers are below this; chapter 12 may lower it */
     struct handle *entry;
+    u64 used[HANDLES_MAX / 64];  /* a bit for each */
 };
 
 // An empty table with room for sixteen entries, or NULL.
@@ -7143,10 +7628,11 @@ struct handle_table *handle_create_table(void)
 // for it is now wrong. Destroying the table closes all. (The object may
 // want to know of each, and not only of the last.)
 
-void handle_close_entry(struct handle *h)
+void handle_close_entry(struct handle_table *t, struct handle *h)
 {
     struct object *o = h->object;
 
+    bits_set(t->used, (u64)(h - t->entry), false);
     if (o->type->file && o->type->file->close)
         o->type->file->close(file_of(o), h);
     h->object = NULL;
@@ -7162,7 +7648,7 @@ void handle_destroy_table(struct handle_table *t)
 
     for (i = 0; i < t->count; i++)
         if (t->entry[i].object)
-            handle_close_entry(&t->entry[i]);
+            handle_close_entry(t, &t->entry[i]);
     heap_free(&heap, t->entry);
     heap_free(&heap, t);
 }
@@ -7190,16 +7676,14 @@ bool handle_grow_table(struct handle_table *t)
 
 int handle_find_free(struct handle_table *t, u32 from)
 {
-    u32 i;
+    u64 index = bits_next(t->used, from, t->limit, false);
 
-    for (i = from; i < t->limit; i++) {
-        while (i >= t->count)
-            if (!handle_grow_table(t))
-                return -EMFILE;
-        if (!t->entry[i].object)
-            return (int)i;
-    }
-    return -EMFILE;
+    if (index >= t->limit)
+        return -EMFILE;
+    while (index >= t->count)
+        if (!handle_grow_table(t))
+            return -EMFILE;
+    return (int)index;
 }
 
 // Enters an object and takes over the caller's reference to it, also when
@@ -7217,6 +7701,7 @@ int handle_add(struct handle_table *t, struct object *o, u32 rights, u32 from)
     h = &t->entry[index];
     *h = (struct handle){.object = o, .rights = rights,
                          .generation = h->generation ? h->generation : 1};
+    bits_set(t->used, (u64)index, true);
     return index;
 }
 
@@ -7448,26 +7933,6 @@ int sys_rights(u64 prot, u32 *rights)
     return 0;
 }
 
-// The highest gap of the size below the stack, so that new memory often
-// finds its page tables there already. Returns its start, or 0 if there is
-// none.
-
-vaddr as_find_gap(struct as *space, u64 size)
-{
-    struct mapping *m;
-    vaddr low = USER_START, high, best = 0;
-
-    for (m = space->mappings; low < USER_PROGRAM_END; m = m->next) {
-        high = m && m->start < USER_PROGRAM_END ? m->start : USER_PROGRAM_END;
-        if (high > low && high - low >= size)
-            best = high - size;
-        if (!m)
-            break;
-        low = m->end;
-    }
-    return best;
-}
-
 // Maps a VMO where the program wants it, or where there is room. Returns
 // the address or an error.
 
@@ -7479,7 +7944,7 @@ s64 sys_map(vaddr at, u64 size, u32 rights, bool fixed, struct vmo *v, u64 offse
     if (!fixed) {
         at = as_find_gap(space, size);
         if (!at)
-            return -ENOMEM;
+            return size ? -ENOMEM : -EINVAL;
     } else {
         error = as_unmap(space, at, size);
         if (error)
@@ -7532,8 +7997,8 @@ bool sys_may_write(const struct as *space, vaddr start, vaddr end)
 {
     const struct mapping *m;
 
-    for (m = space->mappings; m && m->start < end; m = m->next)
-        if (m->end > start && m->rights & MAPPING_READ_ONLY)
+    for (m = as_find_from(space, start); m && m->start < end; m = mapping_next(m))
+        if (m->rights & MAPPING_READ_ONLY)
             return false;
     return true;
 }
@@ -8160,7 +8625,7 @@ s64 sys_handle_close(struct trap_frame *f)
 
     if (!h)
         return -EBADF;
-    handle_close_entry(h);
+    handle_close_entry(user.current->handles, h);
     return 0;
 }
 
@@ -8409,8 +8874,11 @@ struct process {
     char name[32];
     u32 pid;
     u32 group, session;          /* chapter 12 */
-    struct process *next;        /* of all */
+    struct tree_node by_pid;     /* of all */
     struct process *parent;      /* NULL: started by the kernel */
+    struct process *children[2]; /* its own: those who live, those who have ended */
+    struct process *sibling;     /* the next in such a list, */
+    struct process **sibling_place; /* and what points to this one */
     struct thread *thread;       /* NULL: it has ended */
     int exit_code, exit_signal;
     int notice;                  /* how its parent learns of that; 0: as usual; chapter 12 */
@@ -8437,7 +8905,7 @@ struct sched_state {
     void (*alarm)(u64 now);      /* called when its time has come; chapter 12 */
     u64 alarm_time;              /* that is then; 0: never */
     struct thread *corpse;       /* ended, but its stack was still in use */
-    struct process *processes;
+    struct tree_node *processes; /* by their numbers */
     u32 last_pid, threads;
     u64 slice_start, switches;
     u64 ticks;                   /* interrupts of the timer */
@@ -8460,6 +8928,8 @@ struct sched_state sched;
 #define PTE_WRITE_THROUGH (1UL << 3)
 #define PTE_UNCACHED (1UL << 4)
 
+// Returns an address's entry, NULL if there is no memory for a table.
+
 u64 *cpu_kernel_entry(vaddr address)
 {
     paddr table = boot.info->root;
@@ -8470,7 +8940,8 @@ u64 *cpu_kernel_entry(vaddr address)
         entry = as_table_entry(table, address, level);
         if (!*entry) {
             table = pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T');
-            assert(table);
+            if (!table)
+                return NULL;
             *entry = table | PTE_PRESENT | PTE_WRITE;
         }
         table = *entry & PTE_ADDRESS;
@@ -8481,17 +8952,19 @@ u64 *cpu_kernel_entry(vaddr address)
 // ## Kernel stacks {#sched-stacks}
 //
 // Each thread has one, of 16 KiB, and the 16 KiB below it are left
-// unmapped: the same precaution as for [the first stack](#efi-tables). The
-// page tables for all of them are made at the start, so that later nothing
-// can go wrong but the lack of frames.
+// unmapped: the same precaution as for [the first stack](#efi-tables).
+// There are addresses for 8,000; how many threads there can be is therefore
+// decided by memory. A page table, once made, serves 64 of them and stays.
 
 #define STACK_SLOT (32 * KIB)
 #define STACK_SIZE (16 * KIB)
 #define STACK_FIRST 2                    /* the boot stack lies in slots 0 and 1 */
-#define THREADS_MAX 500
+#define THREADS_MAX 8000
 
 struct stack_pool {
-    u64 used[(THREADS_MAX + 63) / 64];   /* a bit for each slot */
+    u64 used[THREADS_MAX / 64];          /* a bit for each slot */
+    u64 lowest;                          /* no slot below it is free */
+    u64 tables;                          /* so many have been made for them */
 };
 
 struct stack_pool stacks;
@@ -8499,15 +8972,6 @@ struct stack_pool stacks;
 vaddr stack_slot(u64 slot)
 {
     return KERNEL_STACKS + (STACK_FIRST + slot) * STACK_SLOT;
-}
-
-void stack_init(void)
-{
-    u64 slot;
-
-    for (slot = 0; slot < THREADS_MAX; slot += 2 * MIB / STACK_SLOT)
-        cpu_kernel_entry(stack_slot(slot));
-    cpu_kernel_entry(stack_slot(THREADS_MAX));
 }
 
 void stack_unmap(vaddr from, vaddr to)
@@ -8526,17 +8990,16 @@ void stack_unmap(vaddr from, vaddr to)
 
 vaddr stack_alloc(void)
 {
-    u64 slot = 0;
-    vaddr bottom, page;
+    u64 slot = stacks.lowest = bits_next(stacks.used, stacks.lowest, THREADS_MAX, false);
+    vaddr bottom = stack_slot(slot) + STACK_SLOT - STACK_SIZE, page;
     paddr frame;
     u64 *entry;
 
-    while (slot < THREADS_MAX && stacks.used[slot / 64] >> slot % 64 & 1)
-        slot++;
     if (slot == THREADS_MAX)
         return 0;
-    bottom = stack_slot(slot) + STACK_SLOT - STACK_SIZE;
     entry = cpu_kernel_entry(bottom);
+    if (!entry)
+        return 0;
     for (page = bottom; page < bottom + STACK_SIZE; page += FRAME_SIZE, entry++) {
         frame = pmm_alloc(&pmm, ZONE_KERNEL, 'S');
         if (!frame) {
@@ -8545,7 +9008,9 @@ vaddr stack_alloc(void)
         }
         *entry = frame | PTE_PRESENT | PTE_WRITE | PTE_NX;
     }
-    stacks.used[slot / 64] |= 1UL << slot % 64;
+    bits_set(stacks.used, slot, true);
+    if (slot / (2 * MIB / STACK_SLOT) >= stacks.tables)
+        stacks.tables++;
     return bottom + STACK_SIZE;
 }
 
@@ -8554,7 +9019,9 @@ void stack_free(vaddr top)
     u64 slot = (top - STACK_SLOT - stack_slot(0)) / STACK_SLOT;
 
     stack_unmap(top - STACK_SIZE, top);
-    stacks.used[slot / 64] &= ~(1UL << slot % 64);
+    bits_set(stacks.used, slot, false);
+    if (slot < stacks.lowest)
+        stacks.lowest = slot;
 }
 
 // ## Queues {#sched-queues}
@@ -9153,6 +9620,26 @@ struct thread *thread_create(struct process *p)
     return t;
 }
 
+// A process stands in one of two lists of its parent's children. This moves
+// it there, if it has a parent.
+
+void process_set_parent(struct process *p, struct process *parent)
+{
+    if (p->parent) {
+        *p->sibling_place = p->sibling;
+        if (p->sibling)
+            p->sibling->sibling_place = p->sibling_place;
+    }
+    p->parent = parent;
+    if (!parent)
+        return;
+    p->sibling_place = &parent->children[!p->thread];
+    p->sibling = *p->sibling_place;
+    if (p->sibling)
+        p->sibling->sibling_place = &p->sibling;
+    *p->sibling_place = p;
+}
+
 // The process, with its thread, which is not ready to run yet. The
 // reference that it begins with stands for the question how it has ended:
 // who asks that, gives it up.
@@ -9172,9 +9659,8 @@ struct process *process_create(struct process *parent, const char *name)
     snprintf(p->name, sizeof p->name, "%s", name);
     p->program.name = p->name;
     p->pid = ++sched.last_pid;
-    p->parent = parent;
-    p->next = sched.processes;
-    sched.processes = p;
+    tree_insert(&sched.processes, tree_end(sched.processes, 1), 1, &p->by_pid, 0);
+    process_set_parent(p, parent);
     return p;
 }
 
@@ -9185,15 +9671,46 @@ struct process *process_current(void)
     return sched.current->process;
 }
 
-// The one with a number, NULL if there is none.
+struct process *process_of(struct tree_node *n)
+{
+    return n ? container_of(n, struct process, by_pid) : NULL;
+}
+
+// The process with the lowest number from `pid` on, NULL if there is none.
+
+struct process *process_from(u64 pid)
+{
+    struct tree_node *n = sched.processes, *found = NULL;
+
+    while (n) {
+        if (process_of(n)->pid >= pid)
+            found = n;
+        n = n->child[process_of(n)->pid < pid];
+    }
+    return process_of(found);
+}
+
+// The one with just that number, NULL if there is none.
 
 struct process *process_find(u32 pid)
 {
-    struct process *p;
+    struct process *p = process_from(pid);
 
-    for (p = sched.processes; p && p->pid != pid; p = p->next)
-        ;
-    return p;
+    return p && p->pid == pid ? p : NULL;
+}
+
+// All of them, by number: the first, NULL if there is none,
+
+struct process *process_first(void)
+{
+    return process_of(tree_end(sched.processes, 0));
+}
+
+// and the one behind this one, NULL if it is the last.
+
+struct process *process_next(const struct process *p)
+{
+    return process_of(tree_step(&p->by_pid, 1));
 }
 
 // The trap frame at the upper end of a kernel stack is where a thread's
@@ -9230,11 +9747,10 @@ void thread_set_start(struct thread *t, vaddr entry, vaddr sp)
 
 void process_destroy(struct object *o)
 {
-    struct process *p = container_of(o, struct process, object), **place;
+    struct process *p = container_of(o, struct process, object);
 
-    for (place = &sched.processes; *place != p; place = &(*place)->next)
-        ;
-    *place = p->next;
+    tree_remove(&sched.processes, &p->by_pid);
+    process_set_parent(p, NULL);
     heap_free(&heap, p);
 }
 
@@ -9283,10 +9799,11 @@ struct process *process_spawn(struct vmo *file, const char *const *arguments, in
 void process_orphan(struct process *parent)
 {
     struct process *init = process_find(1), *p;
+    int i;
 
-    for (p = sched.processes; p; p = p->next)
-        if (p->parent == parent) {
-            p->parent = init == parent ? NULL : init;
+    for (i = 0; i < 2; i++)
+        while ((p = parent->children[i])) {
+            process_set_parent(p, init == parent ? NULL : init);
             p->notice = 0;
         }
     if (init)
@@ -9308,6 +9825,7 @@ void process_end(int code, int signal)
     process_orphan(p);
     sched.corpse = p->thread;
     p->thread = NULL;
+    process_set_parent(p, p->parent);
     audit_now();
     sched_wake(p->parent ? &p->parent->waiters : &p->waiters);
     sched_schedule();
@@ -9374,7 +9892,21 @@ u32 sched_audit_times(void)
     return count;
 }
 
-// The processes, newest first, each with its address space. Parents are
+// Children are in the list where they belong.
+
+void sched_audit_children(const struct process *parent)
+{
+    const struct process *p, *const *place;
+    int i;
+
+    for (i = 0; i < 2; i++)
+        for (place = (void *)&parent->children[i]; (p = *place); place = (void *)&p->sibling) {
+            assert(p->parent == parent && (p->thread == NULL) == i);
+            assert(p->sibling_place == (void *)place);
+        }
+}
+
+// The processes, by number, each with its address space. Parents are
 // alive. Threads, stacks, and those who wait for a time are as many as
 // there should be.
 
@@ -9385,9 +9917,11 @@ void sched_audit(void)
     u64 i;
 
     sched_audit_thread(&sched.boot);
-    for (p = sched.processes; p; p = p->next) {
-        assert(!p->next || p->pid > p->next->pid);
+    tree_audit(sched.processes, NULL);
+    for (p = process_first(); p; p = process_next(p)) {
+        assert(!process_next(p) || p->pid < process_next(p)->pid);
         assert(p->object.references && (!p->parent || p->parent->thread));
+        sched_audit_children(p);
         if (!p->thread)
             continue;
         threads++;
@@ -9398,6 +9932,7 @@ void sched_audit(void)
     }
     for (i = 0; i < THREADS_MAX; i++)
         stacks_used += stacks.used[i / 64] >> i % 64 & 1;
+    assert(bits_next(stacks.used, 0, THREADS_MAX, false) >= stacks.lowest);
     assert(threads == sched.threads && stacks_used == threads);
     assert(sched_audit_times() == waiting);
 }
@@ -9510,7 +10045,6 @@ void ch09_init(void)
     boot_add_provocation(&sched_provocation);
     user.end = process_end;
     sys.pause = sched_pause;
-    stack_init();
     pic_init();
     for (vector = PIC_VECTOR; vector < TRAP_VECTORS; vector++)
         cpu.handler[vector] = sched_ignore;
@@ -9683,12 +10217,14 @@ void ch09_main(void)
 // into the tree at a path. There are two of them here: the ramdisk at `/`
 // and the devices at `/dev`.
 //
-// A node has no name. A directory is a list of **entries**, each a name and
-// the node that it stands for. So a file may be found under two names, in
-// two directories, and neither is the true one: these are *hard links*, and
-// the node only counts them. When the last is taken away, and nobody has
-// the file open, it is gone. A directory must have one name, or `..` would
-// not know where to go and the tree would be none.
+// A node has no name. A directory is a set of **entries**, each a name and
+// the node that it stands for, in two [trees](#user-tree): one in the order
+// of the names, by which they are found, and one in the order of their
+// arrival, in which they are listed. So a file may be found under two
+// names, in two directories, and neither is the true one: these are *hard
+// links*, and the node only counts them. When the last is taken away, and
+// nobody has the file open, it is gone. A directory must have one name, or
+// `..` would not know where to go and the tree would be none.
 //
 // An **open file** is a node and a position in it. Handles refer to open
 // files, so two handles made by duplication share a position, and two made
@@ -9726,8 +10262,7 @@ void ch09_main(void)
 //
 // **Shortcomings.** What is written is gone when the power is. Everybody is
 // user 0 and may do everything: permission bits are kept and shown, and
-// only the right to execute is looked at. Directories are lists, so finding
-// a name takes as long as there are names. The time of the last access is
+// only the right to execute is looked at. The time of the last access is
 // noted once after each change, and not again.
 //
 // ## Nodes {#vfs-node}
@@ -9741,7 +10276,7 @@ void ch09_main(void)
 
 struct entry {
     struct node *node;           /* with a reference */
-    struct entry *next;          /* in the same directory */
+    struct tree_node by_name, by_place; /* in the same directory */
     u64 place;                   /* there: who arrived later has a higher one */
     char name[];
 };
@@ -9758,7 +10293,8 @@ struct node {
     bool held;                   /* somebody writes, and may be pausing */
     struct timespec access, modification, change; /* of contents; of anything */
     struct node *parent;         /* of a directory; NULL: the root, or it has no name */
-    struct entry *entries;       /* of a directory, as they arrived */
+    const struct entry *entry;   /* of a directory: where it stands there */
+    struct tree_node *names, *places; /* of a directory: its entries */
     struct vmo *data;            /* of a file or a link; NULL: empty */
     struct record_lock *locks;   /* by where they begin; see vfs-locks */
 };
@@ -9855,7 +10391,7 @@ void node_destroy(struct object *o)
 {
     struct node *n = container_of(o, struct node, object);
 
-    assert(!n->entries && !n->links && !n->locks);
+    assert(!n->names && !n->links && !n->locks);
     if (n->data)
         vmo_put(n->data);
     heap_free(&heap, n);
@@ -9876,9 +10412,79 @@ struct entry *entry_create(const char *name, struct node *n)
     return e;
 }
 
-// Entries are kept in the order of their arrival. What comes and goes
-// changes the directory and the node's number of links; a directory's `..`
-// counts as a link to where it leads.
+// Entries in the order of their arrival, from the first whose place is
+// higher than a given one; NULL behind the last.
+
+struct entry *entry_at(struct tree_node *by_place)
+{
+    return by_place ? container_of(by_place, struct entry, by_place) : NULL;
+}
+
+struct entry *entry_after(const struct node *directory, u64 place)
+{
+    struct tree_node *n = directory->places;
+    struct entry *found = NULL;
+
+    while (n) {
+        if (entry_at(n)->place > place)
+            found = entry_at(n);
+        n = n->child[entry_at(n)->place <= place];
+    }
+    return found;
+}
+
+struct entry *entry_next(const struct entry *e)
+{
+    return entry_at(tree_step(&e->by_place, 1));
+}
+
+// The order of names is that of their bytes. Below 0: `a` comes first; 0:
+// they are equal.
+
+int name_order(const char *a, const char *b)
+{
+    while (*a && *a == *b)
+        a++, b++;
+    return (u8)*a - (u8)*b;
+}
+
+// The entry with a name, NULL if there is none. Otherwise `place`, if it is
+// not NULL, receives where in the tree it would have to be: below which
+// node, and on which side.
+
+struct tree_place {
+    struct tree_node *parent;
+    int side;
+};
+
+struct entry *entry_search(const struct node *directory, const char *name,
+                           struct tree_place *place)
+{
+    struct tree_node *n = directory->names;
+    struct entry *e;
+    int order;
+
+    *place = (struct tree_place){NULL, 0};
+    while (n) {
+        e = container_of(n, struct entry, by_name);
+        order = name_order(name, e->name);
+        if (!order)
+            return e;
+        *place = (struct tree_place){n, order > 0};
+        n = n->child[order > 0];
+    }
+    return NULL;
+}
+
+struct entry *entry_find(const struct node *directory, const char *name)
+{
+    struct tree_place place;
+
+    return entry_search(directory, name, &place);
+}
+
+// What comes and goes changes the directory and the node's number of links;
+// a directory's `..` counts as a link to where it leads.
 
 void entry_count(struct node *directory, struct node *n, u32 by)
 {
@@ -9891,15 +10497,17 @@ void entry_count(struct node *directory, struct node *n, u32 by)
 
 void entry_attach(struct node *directory, struct entry *e)
 {
-    struct entry **place = &directory->entries;
+    struct tree_place place;
+    struct entry *other = entry_search(directory, e->name, &place);
 
-    while (*place)
-        place = &(*place)->next;
-    *place = e;
-    e->next = NULL;
+    assert(!other);
+    tree_insert(&directory->names, place.parent, place.side, &e->by_name, 0);
+    tree_insert(&directory->places, tree_end(directory->places, 1), 1, &e->by_place, 0);
     e->place = ++vfs.last_place;
-    if (node_is(e->node, S_IFDIR))
+    if (node_is(e->node, S_IFDIR)) {
         e->node->parent = directory;
+        e->node->entry = e;
+    }
     entry_count(directory, e->node, 1);
 }
 
@@ -9907,24 +10515,15 @@ void entry_attach(struct node *directory, struct entry *e)
 
 void entry_remove(struct node *directory, struct entry *e)
 {
-    struct entry **place = &directory->entries;
-
-    while (*place != e)
-        place = &(*place)->next;
-    *place = e->next;
-    e->node->parent = NULL;
+    tree_remove(&directory->names, &e->by_name);
+    tree_remove(&directory->places, &e->by_place);
+    if (e->node->entry == e) {
+        e->node->parent = NULL;
+        e->node->entry = NULL;
+    }
     entry_count(directory, e->node, -1U);
     object_put(&e->node->object);
     heap_free(&heap, e);
-}
-
-struct entry *entry_find(struct node *directory, const char *name)
-{
-    struct entry *e;
-
-    for (e = directory->entries; e && !string_equal(e->name, name); e = e->next)
-        ;
-    return e;
 }
 
 // Gives a new node its first name. The tree takes over the caller's
@@ -9959,10 +10558,10 @@ void node_release(struct node *n)
 
 // ## The ramdisk's operations {#rd-operations}
 //
-// To find a child, look at them all. To read, ask the VMO, up to the end of
-// the file. (If somebody writes for the first time while we pause, the file
-// gets [another VMO](#rd-operations). We then read on in the old one, as if
-// we had been faster.)
+// To read, ask the VMO, up to the end of the file. (If somebody writes for
+// the first time while we pause, the file gets [another
+// VMO](#rd-operations). We then read on in the old one, as if we had been
+// faster.)
 
 struct node *rd_find(struct node *directory, const char *name)
 {
@@ -10720,19 +11319,6 @@ s64 file_list_entry(vaddr to, u64 room, u64 position, const struct node *n, cons
     return sys_copy_out(to, bytes, length) ? -EFAULT : (s64)length;
 }
 
-// The entry behind a position, NULL if that was the last. With the entry at
-// that position, `last`, no search is needed.
-
-const struct entry *file_after(const struct node *directory, u64 position,
-                               const struct entry *last)
-{
-    const struct entry *e = last ? last->next : directory->entries;
-
-    while (e && e->place <= position)
-        e = e->next;
-    return e;
-}
-
 // The first two have no places of their own: every directory has them. They
 // are the directory and its parent.
 
@@ -10765,7 +11351,8 @@ s64 file_list(struct file *file, vaddr to, u64 size)
                 return (s64)done;
             e = NULL;
         }
-        e = file->offset < 2 ? NULL : file_after(file->node, file->offset, e);
+        if (file->offset >= 2)
+            e = e ? entry_next(e) : entry_after(file->node, file->offset);
         if (!e && file->offset >= 2)
             return (s64)done;
         length = e ? file_list_entry(to + done, size - done, e->place, e->node, e->name)
@@ -11223,7 +11810,7 @@ s64 sys_close(struct trap_frame *f)
 
     if (!h)
         return -EBADF;
-    handle_close_entry(h);
+    handle_close_entry(user.current->handles, h);
     return 0;
 }
 
@@ -11445,15 +12032,6 @@ s64 sys_fchdir(struct trap_frame *f)
 
 // Its path, asked for. The name of a directory stands in its parent.
 
-const struct entry *node_entry(const struct node *directory)
-{
-    const struct entry *e = directory->parent->entries;
-
-    while (e->node != directory)
-        e = e->next;
-    return e;
-}
-
 s64 sys_getcwd(struct trap_frame *f)
 {
     char path[PATH_SIZE];
@@ -11463,7 +12041,7 @@ s64 sys_getcwd(struct trap_frame *f)
 
     path[at] = 0;
     for (n = vfs_directory(); n->parent; n = n->parent) {
-        name = node_entry(n)->name;
+        name = n->entry->name;
         length = strlen(name);
         if (at < length + 1)
             return -ENAMETOOLONG;
@@ -11590,7 +12168,7 @@ int vfs_can_remove(const struct node *n, bool directory)
         return -EISDIR;
     if (n == vfs.root)
         return -EBUSY;
-    return n->entries ? -ENOTEMPTY : 0;
+    return n->names ? -ENOTEMPTY : 0;
 }
 
 // The two calls for it, and the one that is both.
@@ -11928,29 +12506,35 @@ void vfs_audit_entry(struct node *directory, const struct entry *e)
     const char *c;
 
     assert(e->place > 2 && e->place <= vfs.last_place);
-    assert(!e->next || e->place < e->next->place);
+    assert(!entry_next(e) || e->place < entry_next(e)->place);
     assert(*e->name && strlen(e->name) < NAME_SIZE && !vfs_is_dots(e->name));
     for (c = e->name; *c; c++)
         assert(*c != '/');
     assert(entry_find(directory, e->name) == e);
     assert(n->links && n->object.references && n->object.type == &node_type);
     if (node_is(n, S_IFDIR))
-        assert(n->parent == directory);
+        assert(n->parent == directory && n->entry == e);
     else
-        assert(!n->parent && !n->entries && n->object.references >= n->links);
+        assert(!n->parent && !n->names && n->object.references >= n->links);
 }
 
 void vfs_audit_directory(struct node *n)
 {
     const struct entry *e;
+    u64 names = 0, places = 0;
+    struct tree_node *t;
     u32 links = 1;
 
     assert(node_is(n, S_IFDIR) && !n->data);
-    for (e = n->entries; e; e = e->next) {
+    tree_audit(n->names, NULL);
+    tree_audit(n->places, NULL);
+    for (t = tree_end(n->names, 0); t; t = tree_step(t, 1))
+        names++;
+    for (e = entry_after(n, 0); e; e = entry_next(e), places++) {
         vfs_audit_entry(n, e);
         links += node_is(e->node, S_IFDIR);
     }
-    assert(n->links == links);
+    assert(n->links == links && names == places);
 }
 
 // Then all of them. Programs may nest directories as deep as they like, and
@@ -11961,21 +12545,16 @@ void vfs_audit_directory(struct node *n)
 struct node *vfs_next_directory(const struct entry *e)
 {
     while (e && !node_is(e->node, S_IFDIR))
-        e = e->next;
+        e = entry_next(e);
     return e ? e->node : NULL;
 }
 
 struct node *vfs_after(struct node *n)
 {
-    struct node *next = vfs_next_directory(n->entries);
-    const struct entry *e;
+    struct node *next = vfs_next_directory(entry_after(n, 0));
 
-    for (; !next && n->parent; n = n->parent) {
-        for (e = n->parent->entries; e && e->node != n; e = e->next)
-            ;
-        assert(e);
-        next = vfs_next_directory(e->next);
-    }
+    for (; !next && n->parent; n = n->parent)
+        next = vfs_next_directory(entry_next(n->entry));
     return next;
 }
 
@@ -11990,7 +12569,7 @@ void vfs_audit(void)
         assert(count++ < node_type.live);
         vfs_audit_directory(n);
     }
-    for (p = sched.processes; p; p = p->next)
+    for (p = process_first(); p; p = process_next(p))
         assert(!p->directory || node_is(p->directory, S_IFDIR));
 }
 
@@ -12000,7 +12579,7 @@ struct audit vfs_audits = {"files", vfs_audit, NULL};
 
 void provoke_parent(void)
 {
-    vfs_next_directory(vfs.root->entries)->parent = NULL;
+    vfs_next_directory(entry_after(vfs.root, 0))->parent = NULL;
     audit_all();
 }
 
@@ -12149,10 +12728,12 @@ void ch10_main(void)
 // million. What gives way? *Name the guard page that saves us.*
 // :::
 //
-// ::: {#ex-rd-hash .exercise level=2}
-// A directory with ten thousand files is slow. Give directories a hash
-// table from eight entries on. *Creating ten thousand files takes less than
-// twice as long for each as creating a hundred.*
+// ::: {#ex-rd-order .exercise level=2}
+// `ls` sorts what it is told, and the kernel has all names in order
+// already. List directories by name: what has to take the place of an
+// entry's place, so that a program which removes what it has just listed
+// misses nothing? *`ls -1 | sort` prints what `ls -1` does; `rm -r` of a
+// directory with a thousand files leaves none.*
 // :::
 //
 // ::: {#ex-rd-proc .exercise level=3}
@@ -13599,8 +14180,8 @@ u32 signal_send_group(u32 group, const struct signal_info *info)
     struct process *p, *next;
     u32 count = 0;
 
-    for (p = sched.processes; p; p = next) {
-        next = p->next;
+    for (p = process_first(); p; p = next) {
+        next = process_next(p);
         if (p->group == group) {
             count++;
             if (info->signal)
@@ -14189,7 +14770,7 @@ void alarm_find_next(void)
     const struct process *p;
     u64 next = 0;
 
-    for (p = sched.processes; p; p = p->next)
+    for (p = process_first(); p; p = process_next(p))
         if (p->signals && p->signals->alarm && (!next || p->signals->alarm < next))
             next = p->signals->alarm;
     sched.alarm_time = next;
@@ -14200,7 +14781,7 @@ void alarm_ring(u64 now)
     struct process *p;
     struct signal_state *s;
 
-    for (p = sched.processes; p; p = p->next) {
+    for (p = process_first(); p; p = process_next(p)) {
         s = p->signals;
         if (!s || !s->alarm || s->alarm > now)
             continue;
@@ -14290,7 +14871,7 @@ u32 signal_everybody(const struct signal_info *info)
     struct process *p;
     u32 count = 0;
 
-    for (p = sched.processes; p; p = p->next) {
+    for (p = process_first(); p; p = process_next(p)) {
         if (p->pid == 1 || p == process_current())
             continue;
         count++;
@@ -14513,10 +15094,7 @@ struct vmo *proc_clone_vmo(struct mapping *m)
     return v;
 }
 
-// (The list is built in ascending order, so each new mapping goes to its
-// end, which `as_map()` would have to look for.)
-
-int proc_copy_mapping(struct as *to, struct mapping ***end, struct mapping *m)
+int proc_copy_mapping(struct as *to, struct mapping *m)
 {
     struct mapping *copy = heap_alloc(&heap, sizeof *copy);
 
@@ -14529,32 +15107,29 @@ int proc_copy_mapping(struct as *to, struct mapping ***end, struct mapping *m)
         return -ENOMEM;
     }
     copy->as = to;
-    copy->next = NULL;
-    mapping_attach(copy);
+    mapping_insert(copy);
     vmo_put(copy->vmo);
-    **end = copy;
-    *end = &copy->next;
     return 0;
 }
 
-// The whole list, and the heap, which is one of the copies, if it is mapped
-// at all.
+// All of them, and the heap, which is one of the copies, if it is mapped at
+// all.
 
 int proc_copy_memory(struct program *to, struct program *from)
 {
-    struct mapping *m, **end = &to->space.mappings;
+    struct mapping *m;
     struct vmo *grown = from->break_memory;
     int error = as_create(&to->space);
 
     if (error)
         return error;
-    for (m = from->space.mappings; m && !error; m = m->next)
-        error = proc_copy_mapping(&to->space, &end, m);
+    for (m = mapping_first(&from->space); m && !error; m = mapping_next(m))
+        error = proc_copy_mapping(&to->space, m);
     if (!error && grown && grown->copy) {
         to->break_memory = grown->copy;
         vmo_get(grown->copy);
     }
-    for (m = from->space.mappings; m; m = m->next)
+    for (m = mapping_first(&from->space); m; m = mapping_next(m))
         m->vmo->copy = NULL;
     if (error) {
         as_destroy(&to->space);
@@ -14582,6 +15157,7 @@ struct handle_table *proc_copy_handles(const struct handle_table *from)
         heap_free(&heap, t);
         return NULL;
     }
+    memcpy(t->used, from->used, sizeof t->used);
     memcpy(t->entry, from->entry, t->count * sizeof *t->entry);
     for (i = 0; i < t->count; i++)
         if (t->entry[i].object)
@@ -15001,7 +15577,7 @@ u64 proc_memory(const struct process *p)
     const struct mapping *m;
     u64 pages = 0;
 
-    for (m = p->program.space.mappings; m; m = m->next)
+    for (m = mapping_first(&p->program.space); m; m = mapping_next(m))
         pages += m->vmo->committed;
     return pages << FRAME_SHIFT;
 }
@@ -15031,7 +15607,7 @@ void exec_replace(struct process *p, struct program *new)
     old->break_end = new->break_end;
     old->complained = false;
     old->space = new->space;
-    for (m = old->space.mappings; m; m = m->next)
+    for (m = mapping_first(&old->space); m; m = mapping_next(m))
         m->as = &old->space;
     as_switch(&old->space);
 }
@@ -15043,11 +15619,12 @@ void exec_replace(struct process *p, struct program *new)
 void exec_reset(struct process *p, const char *path)
 {
     const char *name = path, *c;
+    struct handle_table *t = p->program.handles;
     u32 i;
 
-    for (i = 0; i < p->program.handles->count; i++)
-        if (p->program.handles->entry[i].object && p->program.handles->entry[i].close_on_exec)
-            handle_close_entry(&p->program.handles->entry[i]);
+    for (i = 0; i < t->count; i++)
+        if (t->entry[i].object && t->entry[i].close_on_exec)
+            handle_close_entry(t, &t->entry[i]);
     for (i = 1; i < SIGNALS; i++)
         if (p->signals->action[i].handler != SIG_IGN)
             p->signals->action[i] = (struct signal_action){0};
@@ -15132,31 +15709,37 @@ s64 sys_execve(struct trap_frame *f)
 
 // `who` is a process, or if it is negative a group, or `WAIT_ANY`.
 
-bool wait_matches(const struct process *parent, const struct process *p, s64 who, u64 options)
+bool wait_matches(const struct process *p, s64 who, u64 options)
 {
-    if (p->parent != parent)
-        return false;
     if (!(options & WALL) && (p->notice != 0) != !!(options & WCLONE))
         return false;
     return who == WAIT_ANY || (who > 0 ? p->pid == who : p->group == -who);
 }
 
+// The first of a list of children who matches, or of all those in it the
+// one who is asked for; NULL if there is none.
+
+struct process *wait_look(const struct process *parent, bool ended, s64 who, u64 options)
+{
+    struct process *p = who > 0 && who != WAIT_ANY ? process_find((u32)who)
+                                                   : parent->children[ended];
+
+    if (p && (p->parent != parent || (p->thread == NULL) != ended))
+        return NULL;
+    while (p && !wait_matches(p, who, options))
+        p = p->pid == who ? NULL : p->sibling;
+    return p;
+}
+
 // A child that has ended, if there is one; and whether there is any child
-// at all.
+// that may end.
 
 struct process *wait_find(const struct process *parent, s64 who, u64 options, bool *any)
 {
-    struct process *p;
+    struct process *p = options & WEXITED ? wait_look(parent, true, who, options) : NULL;
 
-    *any = false;
-    for (p = sched.processes; p; p = p->next) {
-        if (!wait_matches(parent, p, who, options))
-            continue;
-        if (!p->thread && options & WEXITED)
-            return p;
-        *any |= p->thread != NULL;
-    }
-    return NULL;
+    *any = !p && wait_look(parent, false, who, options);
+    return p;
 }
 
 // Waits for one. 0, and in `child` what was found, NULL if nothing was and
@@ -15342,7 +15925,7 @@ void proc_tell_parent(struct process *p)
         return;
     a = &parent->signals->action[SIGCHLD];
     if (a->handler == SIG_IGN || a->flags & SA_NOCLDWAIT) {
-        p->parent = init;
+        process_set_parent(p, init);
         sched_wake(&parent->waiters);
     }
 }
@@ -15617,10 +16200,10 @@ s64 proc_pipe(vaddr to, u64 flags)
     }
     fd[1] = handle_add(t, &p->writer.object, RIGHT_WRITE | RIGHT_DUPLICATE, 0);
     if (fd[1] < 0 || sys_copy_out(to, fd, sizeof fd)) {
-        handle_close_entry(&t->entry[fd[0]]);
+        handle_close_entry(t, &t->entry[fd[0]]);
         if (fd[1] < 0)
             return fd[1];
-        handle_close_entry(&t->entry[fd[1]]);
+        handle_close_entry(t, &t->entry[fd[1]]);
         return -EFAULT;
     }
     t->entry[fd[0]].close_on_exec = t->entry[fd[1]].close_on_exec = flags & O_CLOEXEC;
@@ -15667,7 +16250,7 @@ s64 proc_dup_to(u64 fd, u64 to, bool close_on_exec)
     if (!sys_handle((u32)fd, 0) || (u32)to >= user.current->handles->limit)
         return -EBADF;
     if (old)
-        handle_close_entry(old);
+        handle_close_entry(user.current->handles, old);
     return proc_dup(fd, (u32)to, close_on_exec);
 }
 
@@ -16085,7 +16668,7 @@ const struct process *group_find(u32 group)
 {
     const struct process *p;
 
-    for (p = sched.processes; p && p->group != group; p = p->next)
+    for (p = process_first(); p && p->group != group; p = process_next(p))
         ;
     return p;
 }
@@ -16223,13 +16806,22 @@ s64 sys_uname(struct trap_frame *f)
     return sys_copy_out(f->rdi, &name, sizeof name);
 }
 
+// Some memory is nobody's, and not free either: what the heap holds and
+// does not use, spare page tables, and the tables for kernel stacks, which
+// stay when many threads have ended.
+
+u64 proc_spare_frames(void)
+{
+    return as.tables.count + as.roots.count + stacks.tables;
+}
+
 s64 sys_sysinfo(struct trap_frame *f)
 {
     struct system_info info = {
         .uptime = (s64)(time_now() / 1000000000),
         .total = (pmm.states[FRAME_FREE] + pmm.states[FRAME_USED]) << FRAME_SHIFT,
         .free = pmm.states[FRAME_FREE] << FRAME_SHIFT,
-        .buffers = (heap.frames << FRAME_SHIFT) - heap.bytes, /* the heap holds it, unused */
+        .buffers = ((heap.frames + proc_spare_frames()) << FRAME_SHIFT) - heap.bytes,
         .processes = (u16)process_type.live, .unit = 1};
 
     return sys_copy_out(f->rdi, &info, sizeof info);
@@ -16240,12 +16832,9 @@ s64 sys_sysinfo(struct trap_frame *f)
 
 s64 sys_process_info(struct trap_frame *f)
 {
-    struct process *p, *best = NULL;
+    struct process *best = f->rdi < ~0U ? process_from(f->rdi + 1) : NULL;
     struct process_info info = {0};
 
-    for (p = sched.processes; p; p = p->next)
-        if (p->pid > f->rdi && (!best || p->pid < best->pid))
-            best = p;
     if (!best)
         return 0;
     info.pid = best->pid;
@@ -16359,7 +16948,7 @@ void proc_audit_file(const struct node *n)
     const struct process *p;
     s32 users = 0;
 
-    for (p = sched.processes; p; p = p->next)
+    for (p = process_first(); p; p = process_next(p))
         users += p->executed == n;
     assert(users == -n->writers);
 }
@@ -16369,7 +16958,7 @@ void proc_audit(void)
     const struct process *p, *first = tty.session ? process_find(tty.session) : NULL;
 
     assert(!tty.session || (first && first->thread && first->session == first->pid));
-    for (p = sched.processes; p; p = p->next) {
+    for (p = process_first(); p; p = process_next(p)) {
         assert(group_find(p->group)->session == p->session);
         if (!p->thread)
             continue;
@@ -16445,16 +17034,27 @@ void ch12_main(void)
 //
 // - Of the first touch of a page, 512 instructions clear the frame, eight
 //   bytes each. The rest is the way in and out, and the books.
-// - To map, touch and unmap a single page also makes and clears a page
-//   table, and takes two blocks from the heap. Their red zones and poison
-//   cost as much as clearing a frame: insurance has its price.
-// - `fork` makes seven page tables and four frames of kernel stack for a
+// - To map, touch and unmap a single page takes two blocks from the heap.
+//   Their red zones and poison cost as much as clearing a frame: insurance
+//   has its price. The page table that it needs is one that somebody else
+//   has just given back.
+// - `fork` gets seven page tables and four frames of kernel stack for a
 //   child that will perhaps only say `exit`.
-// - A name in a directory is compared with one after the other.
+// - A name in a directory is compared with a few others. The
+//   [tree](#user-tree) knows with which.
 //
 // What does *not* appear is also telling: but for the last row, no figure
 // depends on how much memory the machine has. (Those of `fork` depend on
 // how many pages the process has written; that is what cloning costs.)
+//
+// And what if there are many? The same program makes ten, a hundred, a
+// thousand mappings, files, descriptors or processes, and measures what one
+// more of them costs, or one among them (`make bench-growth`). In a list,
+// each of these numbers would be ten times the one above it, in the end. In
+// a tree it is a little larger:
+//
+// ::: {.transcript file="tests/golden/growth.txt"}
+// :::
 //
 // ### Exercises {#proc-exercises}
 //

@@ -430,6 +430,26 @@ def chain(first, link):
         at = at.follow(link)
 
 
+def node_at(address):
+    return View(type_named("struct tree_node"), address) if address else None
+
+
+def tree(root, kind, field):
+    """What stands in a tree (chapter 7), in order: the structures with that field."""
+    offset = next(f.bitpos // 8 for f in type_named(kind).fields() if f.name == field)
+    seen, above, at = set(), [], root
+    while at or above:
+        while at:
+            if at._address in seen or len(seen) > LIMIT:
+                raise Broken(f"the tree is none at {at._address:#x}")
+            seen.add(at._address)
+            above.append(at)
+            at = node_at(at.child[0])
+        at = above.pop()
+        yield View(type_named(kind), at._address - offset)
+        at = node_at(at.child[1])
+
+
 # ---- Chapters 2 and 3: zones and frames --------------------------------------
 
 ZONES = ["KERNEL", "USER"]
@@ -964,7 +984,7 @@ def show_as(words):
     say(f"as: {space._address:#x}, root table at {space.root:#x}")
     known, last = 0, 0
     try:
-        for m in chain(space.follow("mappings"), "next"):
+        for m in tree(space.follow("mappings"), "struct mapping", "node"):
             first, end = (bisect.bisect_left(starts, at) for at in (m.start, m.end))
             known += max(0, end - first)
             say(f"  {m.start:#014x} to {m.end:#014x} {rights(m.rights)} VMO {m.vmo:#x} from page "
@@ -1087,7 +1107,7 @@ def object_line(o):
 
 def entries(directory):
     """The names in a directory and the nodes that they stand for."""
-    for e in chain(directory.follow("entries"), "next"):
+    for e in tree(directory.follow("places"), "struct entry", "by_place"):
         yield memory.text(e._address + fields(e._kind)["name"][1]), e.follow("node")
 
 
@@ -1102,11 +1122,26 @@ def path_of(node):
     return "something without a name"
 
 
+def processes():
+    return tree(variable("sched").follow("processes"), "struct process", "by_pid")
+
+
 def process_with(pid):
-    for p in chain(variable("sched").follow("processes"), "next"):
+    for p in processes():
         if p.pid == pid:
             return p
     raise Sorry(f"There is no process {pid}.")
+
+
+class Process(gdb.Function):
+    """$process(PID): the process with that number."""
+
+    def __init__(self):
+        super().__init__("process")
+
+    def invoke(self, pid):
+        p = process_with(int(pid))
+        return gdb.Value(p._address).cast(gdb.lookup_type("struct process").pointer())
 
 
 def show_ps(words):
@@ -1116,7 +1151,7 @@ def show_ps(words):
     sched = variable("sched")
     if not sched.processes:
         say("ps: no process")
-    for p in chain(sched.follow("processes"), "next"):
+    for p in processes():
         t, parent = p.follow("thread"), p.follow("parent")
         current = t and t._address == sched.current
         state = f"ended with code {p.exit_code}, signal {p.exit_signal}" if not t else \
@@ -1621,6 +1656,7 @@ Rustica()
 for name, function_of in COMMANDS.items():
     Command(name, function_of)
 Run()
+Process()
 CheckPower()
 register_printers()
 for name in "continue step next stepi nexti finish until advance jump".split():

@@ -641,10 +641,10 @@ def bench_rows(cc, t):
 FIGURES = TESTS / "golden" / "speed.txt"
 
 
-def figures(text):
+def figures(text, what=r"\S.*?"):
     """{what: instructions} of a table that `make bench-speed` has printed."""
     return {what: int(cost.replace(",", ""))
-            for what, cost in re.findall(r"^(\S.*?) {2,}([\d,]+)(?: |$)", text, re.M)}
+            for what, cost in re.findall(rf"^({what}) {{2,}}([\d,]+)(?: |$)", text, re.M)}
 
 
 def bench_figures(t):
@@ -657,9 +657,27 @@ def bench_figures(t):
     t.check(not wrong, "\n".join(wrong + ["If that is right, `make golden T=speed`"]))
 
 
+GROWTH = TESTS / "golden" / "growth.txt"
+
+
+def bench_growth(t):
+    """Where there are many things, nothing takes much longer, as the book says."""
+    build("", "gcc")
+    row = r"\S.*? \d+"
+    wanted, got = figures(GROWTH.read_text(), row), figures(t.make("bench-growth", ALONE="1"), row)
+    t.check(list(wanted) == list(got), f"expected the rows {list(wanted)}, got {list(got)}")
+    least = {}
+    for row, cost in got.items():
+        what, _, many = row.rpartition(" ")
+        first = least.setdefault(what.strip(), cost)
+        t.check(cost < 2.5 * first, f"{row}: {cost:,} instructions, among ten {first:,}")
+        t.check(abs(cost - wanted[row]) < wanted[row] / 2, f"{row}: expected {wanted[row]:,}")
+
+
 for cc in COMPILERS:
     add("bench/rows-" + cc, bench_rows, cc)
 add("bench/figures", bench_figures)
+add("bench/growth", bench_growth)
 
 
 # ---- What goes wrong ---------------------------------------------------------
@@ -706,8 +724,8 @@ def disk_without_terminal(t):
     t.make("image")
     typed = t.dir / "typed"
     typed.write_text("echo do''ne\n")
-    for way in {"DISK": "sata"}, {"COLD": "1"}:
-        t.expect("^done$", t.boot(stdin=typed, **way))
+    for way in {"DISK": "sata"}, {"COLD": "1"}:     # what else is typed may be echoed before it
+        t.expect("done$", t.boot(stdin=typed, **way))
 
 
 def two_at_once(t):
@@ -950,6 +968,10 @@ def golden(words):
         text = Test("golden/speed").make("bench-speed")
         FIGURES.write_text(text[text.index("instructions"):])
         print(f"tests/golden/speed.txt: {len(figures(text))} rows")
+    if not words or "growth" in words:
+        text = Test("golden/growth").make("bench-growth")
+        GROWTH.write_text(text[text.index("instructions"):])
+        print(f"tests/golden/growth.txt: {len(figures(text))} rows")
     for hunt in hunts.EXPECTED:
         name = f"hunts/{hunt}"
         if not words or any(word in name for word in words):

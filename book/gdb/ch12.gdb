@@ -7,10 +7,10 @@ rustica as
 finish
 # The child exists, and is ready. What does it consist of? The same, it seems:
 rustica ps
-rustica as sched.processes->program.space
+rustica as $process(2)->program.space
 # But these are other VMOs, and the pages of both have the same frames.
-print *sched.processes->program.space.mappings->vmo
-rustica vmo sched.processes->program.space.mappings->vmo
+print *((struct mapping *)$process(2)->program.space.mappings)->vmo
+rustica vmo ((struct mapping *)$process(2)->program.space.mappings)->vmo
 # Until one of them writes. We wait for the child, which does so right after it is born.
 tbreak vmo_commit_page if sched.current->process->pid == 2
 continue

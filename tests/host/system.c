@@ -36,10 +36,9 @@ static void start(void)
         object_init(&process[i]->object, &process_type);
         assert(as_create(&process[i]->program.space) == 0);
         process[i]->pid = ++sched.last_pid;
-        process[i]->parent = i ? process[0] : NULL;
         process[i]->thread = &thread[i];
-        process[i]->next = sched.processes;
-        sched.processes = process[i];
+        process_set_parent(process[i], i ? process[0] : NULL);
+        tree_insert(&sched.processes, tree_end(sched.processes, 1), 1, &process[i]->by_pid, 0);
         thread[i].process = process[i];
         stacks.used[0] |= 1UL << 2 * i;
     }
@@ -119,9 +118,14 @@ static void test_threads(void **state)
     expect_found(stacks.used[1] = 1);
     expect_found(process[2]->thread = NULL);
     expect_found(process[2]->pid = 1);
+    expect_found(process[2]->parent = process[1]);
+    expect_found(process[0]->children[1] = process[0]->children[0]);
+    expect_found(process[0]->children[0] = process[3]);     /* one is missing before it */
+    expect_found(stacks.lowest = 2);                        /* slot 1 is free */
     expect_found(process[2]->object.references = 0);
     expect_found(thread[2].process = process[3]);
-    expect_found(process[4]->program.space.root = host.info.root; process[4]->parent = process[3];
+    expect_found(process[4]->program.space.root = host.info.root;
+                 process_set_parent(process[4], process[3]);
                  queue_remove(&door, &thread[3]); process[3]->thread = NULL;
                  sched.threads--);                          /* an orphan */
     expect_found(*(u64 *)boot_physical(process[4]->program.space.root + 8) =
@@ -136,6 +140,15 @@ static struct node *make(struct node *directory, const char *name, u32 mode)
 
     expect_equal(node_attach(directory, name, n), 0, "making %s", name);
     return n;
+}
+
+static struct entry *nth(const struct node *directory, u64 n)
+{
+    struct entry *e = entry_after(directory, 0);
+
+    while (n--)
+        e = entry_next(e);
+    return e;
 }
 
 /* Two files and a directory, and in that a file and another directory. */
@@ -169,21 +182,24 @@ static void test_files(void **state)
     expect_seen(home->parent = NULL);
     expect_seen(home->parent = room);
     expect_seen(room->parent = vfs.root);
-    expect_seen(vfs.root->entries->node->parent = home);     /* of a file */
-    expect_seen(home->entries->next->node = home);           /* a circle */
-    expect_seen(libc_memcpy(vfs.root->entries->next->next->name, "one", 3)); /* a name twice */
-    expect_seen(vfs.root->entries->name[1] = '/');
-    expect_seen(vfs.root->entries->name[0] = 0);
-    expect_seen(vfs.root->entries->name[0] = '.'; vfs.root->entries->name[1] = 0);
-    expect_seen(vfs.root->entries->place = 99);
-    expect_seen(vfs.root->entries->place = vfs.last_place);
+    expect_seen(nth(vfs.root, 0)->node->parent = home);   /* of a file */
+    expect_seen(nth(home, 1)->node = home);                 /* a circle */
+    expect_seen(libc_memcpy(nth(vfs.root, 2)->name, "one", 3)); /* a name twice */
+    expect_seen(tree_remove(&home->names, &nth(home, 0)->by_name)); /* in one tree only */
+    expect_seen(tree_remove(&home->places, &nth(home, 0)->by_place));
+    expect_seen(home->entry = nth(home, 0));
+    expect_seen(nth(vfs.root, 0)->name[1] = '/');
+    expect_seen(nth(vfs.root, 0)->name[0] = 0);
+    expect_seen(nth(vfs.root, 0)->name[0] = '.'; nth(vfs.root, 0)->name[1] = 0);
+    expect_seen(nth(vfs.root, 0)->place = 99);
+    expect_seen(nth(vfs.root, 0)->place = vfs.last_place);
     expect_seen(home->links++);
     expect_seen(vfs.root->links--);
-    expect_seen(home->entries->node->links = 0);
-    expect_seen(home->entries->node->links = 2);             /* with one reference */
-    expect_seen(home->entries->node->mode = S_IFDIR);
+    expect_seen(nth(home, 0)->node->links = 0);
+    expect_seen(nth(home, 0)->node->links = 2);         /* with one reference */
+    expect_seen(nth(home, 0)->node->mode = S_IFDIR);
     expect_seen(room->mode = S_IFREG);
-    expect_seen(process[1]->directory = home->entries->node);
+    expect_seen(process[1]->directory = nth(home, 0)->node);
     expect_seen(node_type.live = 2);
 }
 
@@ -262,7 +278,7 @@ static void start_processes(void)
         process[i]->session = 1;
         process[i]->group = i < 3 ? 1 : 4;
         process[i]->signals = heap_alloc_zeroed(&heap, sizeof *signals);
-        process[i]->executed = vfs.root->entries->node;
+        process[i]->executed = nth(vfs.root, 0)->node;
         process[i]->executed->writers--;
     }
     signals = process[1]->signals;
@@ -297,7 +313,7 @@ static void test_processes(void **state)
     expect_noticed(tty.session = 3);
     expect_noticed(tty.session = 99);
     expect_noticed(process[5]->executed = NULL);
-    expect_noticed(vfs.root->entries->node->writers = 1);
+    expect_noticed(nth(vfs.root, 0)->node->writers = 1);
     tty.session = 0;
 }
 

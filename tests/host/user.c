@@ -948,6 +948,139 @@ static void test_calls(void **state)
     expect_clean("after calls");
 }
 
+/* ---- The tree ---------------------------------------------------------------
+ *
+ * It must hold the same as an array. Nodes are sorted by where they lie.
+ */
+
+#define NODES 150
+
+static struct tree_node node[NODES], *root;
+static bool is_in[NODES];
+static u64 value[NODES];
+
+static void add_node(u64 i)
+{
+    struct tree_node *n = root, *parent = NULL;
+    int side = 0;
+
+    while (n) {
+        parent = n;
+        side = n < &node[i];
+        n = n->child[side];
+    }
+    value[i] = host_below(&seed, 1000);
+    tree_insert(&root, parent, side, &node[i], value[i]);
+    is_in[i] = true;
+}
+
+static void change_node(u64 i)
+{
+    switch (is_in[i] ? 1 + host_below(&seed, 2) : 0) {
+    case 0: add_node(i); break;
+    case 1: tree_remove(&root, &node[i]); is_in[i] = false; break;
+    case 2:
+        node[i].value = value[i] = host_below(&seed, 1000);
+        tree_repair(&root, &node[i]);
+    }
+}
+
+static void check_tree(void)
+{
+    struct tree_node *n = tree_end(root, 0), *last = NULL;
+    u64 i, largest = 0, count = 0;
+
+    for (i = 0; i < NODES; i++) {
+        if (!is_in[i])
+            continue;
+        expect_true(n == &node[i], "node %lu is the next one", i);
+        expect_true(tree_step(n, 0) == last, "the one before node %lu", i);
+        expect_equal(n->value, value[i], "the value of node %lu", i);
+        largest = value[i] > largest ? value[i] : largest;
+        count++;
+        last = n;
+        n = tree_step(n, 1);
+    }
+    expect_true(!n, "there is no other");
+    expect_true(tree_end(root, 1) == last, "the last one");
+    expect_equal(tree_largest(root), largest, "the largest value of %lu", count);
+    for (i = 1; count >> i; i++)
+        ;
+    expect_true(tree_audit(root, NULL) * 100 <= 144 * i + 100, "%lu nodes have %lu levels", count,
+                tree_height(root));
+}
+
+static void test_tree(void **state)
+{
+    u64 i, order;
+
+    (void)state;
+    for (seed = order = 0; order < 3; order++) {
+        for (i = 0; i < NODES; i++)
+            add_node(order == 0 ? i : order == 1 ? NODES - 1 - i : i * 7 % NODES), check_tree();
+        for (i = 0; i < NODES; i++) {
+            tree_remove(&root, &node[i * 11 % NODES]);
+            is_in[i * 11 % NODES] = false;
+            check_tree();
+        }
+    }
+    for (i = 0; i < 20000; i++)
+        change_node(host_below(&seed, NODES)), check_tree();
+    for (i = 0; i < NODES; i++)
+        if (is_in[i])
+            change_node(i), i--;
+}
+
+/* The gap that is found must be the highest there is. All but a few of the pages that
+ * new memory may have are taken by one mapping. */
+
+static void check_gap(u64 pages)
+{
+    vaddr low = USER_PROGRAM_END - PAGES * FRAME_SIZE;
+    u64 from, i, wanted = 0;
+
+    for (from = 0; from + pages <= PAGES; from++) {
+        for (i = 0; i < pages && !mapped[from + i].object; i++)
+            ;
+        if (i == pages)
+            wanted = low + from * FRAME_SIZE;
+    }
+    expect_equal(as_find_gap(&space, pages * FRAME_SIZE), wanted, "step %lu: a gap of %lu pages",
+                 step_number, pages);
+}
+
+static void test_gaps(void **state)
+{
+    struct vmo *v;
+    u64 i;
+
+    (void)state;
+    start();
+    seed = 5;
+    window = USER_PROGRAM_END - PAGES * FRAME_SIZE;
+    as_create(&space);
+    as_switch(&space);
+    expect_equal(as_find_gap(&space, FRAME_SIZE), USER_PROGRAM_END - FRAME_SIZE, "none is mapped");
+    v = vmo_create(VMO_SIZE_MAX);
+    expect_equal(as_map(&space, USER_START, window - USER_START, PF_R, v, 0), 0, "what is below");
+    expect_equal(as_map(&space, USER_STACK_START, FRAME_SIZE, PF_R, v, 0), 0, "a stack");
+    for (step_number = 0; step_number < 20000; step_number++) {
+        random_step();
+        for (i = 1; i < 12; i++)
+            check_gap(i);
+    }
+    expect_equal(as_find_gap(&space, USER_END), 0, "more than there is");
+    expect_equal(as_find_gap(&space, 0), 0, "nothing");
+    as_audit(&space);
+    as_switch(NULL);
+    as_destroy(&space);
+    vmo_put(v);
+    for (i = 0; i < VMOS; i++)
+        if (objects[i].vmo)
+            put_object(&objects[i]);
+    expect_clean("after gaps");
+}
+
 static int setup(void **state)
 {
     host_watch_memory();
@@ -971,7 +1104,7 @@ int main(void)
         cmocka_unit_test(test_audit), cmocka_unit_test(test_stack),
         cmocka_unit_test(test_stack_overflow), cmocka_unit_test(test_run),
         cmocka_unit_test(test_run_failures), cmocka_unit_test(test_crimes),
-        cmocka_unit_test(test_calls)};
+        cmocka_unit_test(test_calls), cmocka_unit_test(test_tree), cmocka_unit_test(test_gaps)};
 
     return cmocka_run_group_tests(tests, setup, host_teardown);
 }
