@@ -169,8 +169,9 @@ def as_the_kernel_says(t):
         t.expect("^" + re.escape(line) + "$", said[-1][1])
 
 
-# Frames that are kept, but are nobody's.
-SPARE = "heap.frames + as.tables.count + as.roots.count + stacks.tables"
+# What somebody has: the heap's frames count by what is in them.
+USED = ("pmm.states[FRAME_USED] - heap.frames - as.tables.count - as.roots.count"
+        " - stacks.tables, heap.blocks, heap.bytes")
 
 STARVE = """tbreak tty_read
 continue
@@ -189,7 +190,7 @@ continue
 end
 if !{part}.fail_in
 if $n == 0
-printf "%lu frames, %lu bytes\\n", pmm.states[FRAME_USED] - ({spare}), heap.bytes
+printf "%lu frames, %lu blocks, %lu bytes\\n", {used}
 end
 set $begins = 1
 rustica type {line}
@@ -199,7 +200,7 @@ end
 rustica type {line}
 set $begins = 1
 continue
-printf "%lu frames, %lu bytes\\n", pmm.states[FRAME_USED] - ({spare}), heap.bytes
+printf "%lu frames, %lu blocks, %lu bytes\\n", {used}
 rustica pmm
 rustica heap
 print $n
@@ -210,10 +211,10 @@ def starve(part, t):
     """The n-th allocation of a command fails, for every n: somebody says so, the shell goes
     on, and nothing is missing. (When the shell begins with what was typed, and when a command
     of it has ended, it makes its terminal canonical; for a next line, it is not.)"""
-    said = tell(t, "", STARVE.format(part=part, spare=SPARE,
+    said = tell(t, "", STARVE.format(part=part, used=USED,
                                     line="echo x | cat >/tmp/f; cat /tmp/f; rm /tmp/f"))
     console = said[-5][1] + said[-4][1]
-    used = re.findall(r"^\d+ frames, \d+ bytes$", console, re.M)
+    used = re.findall(r"^\d+ frames, \d+ blocks, \d+ bytes$", console, re.M)
     t.check(len(used) == 2 and used[0] == used[1], f"used: {used}\n{console}")
     t.expect("^pmm: table, counters and bitmap agree$", said[-3][1])
     t.expect(r"^heap: sound, \d+ blocks in \d+ regions?$", said[-2][1])
