@@ -350,40 +350,35 @@ static void unmap_some(u64 n)
         unmap(some[n], PAGE);
 }
 
-// One more of them, of which only the making is measured; then one more of
-// which only the first use is.
+// One more of them, of which either the making is measured or the first
+// use.
 
-static u64 map_among(u64 n)
+static u64 map_and_touch(u64 n, bool touch)
 {
-    u64 start, cost = 0, i;
+    u64 start, made, cost = 0, i;
     char *page;
 
     map_some(n);
     for (i = 0; i < FEW; i++) {
         start = counter();
         page = map(PAGE, MAP_PRIVATE);
-        cost += counter() - start;
+        made = counter();
+        *(volatile char *)page = 1;
+        cost += touch ? counter() - made : made - start;
         unmap(page, PAGE);
     }
     unmap_some(n);
     return cost / FEW;
 }
 
+static u64 map_among(u64 n)
+{
+    return map_and_touch(n, false);
+}
+
 static u64 touch_among(u64 n)
 {
-    u64 start, cost = 0, i;
-    char *page;
-
-    map_some(n);
-    for (i = 0; i < FEW; i++) {
-        page = map(PAGE, MAP_PRIVATE);
-        start = counter();
-        *(volatile char *)page = 1;
-        cost += counter() - start;
-        unmap(page, PAGE);
-    }
-    unmap_some(n);
-    return cost / FEW;
+    return map_and_touch(n, true);
 }
 
 // Of three pages, the one in the middle gets other rights, and goes.
