@@ -10452,25 +10452,25 @@ int name_order(const char *a, const char *b)
 // not NULL, receives where in the tree it would have to be: below which
 // node, and on which side.
 
-struct tree_place {
+struct name_place {
     struct tree_node *parent;
     int side;
 };
 
 struct entry *entry_search(const struct node *directory, const char *name,
-                           struct tree_place *place)
+                           struct name_place *place)
 {
     struct tree_node *n = directory->names;
     struct entry *e;
     int order;
 
-    *place = (struct tree_place){NULL, 0};
+    *place = (struct name_place){NULL, 0};
     while (n) {
         e = container_of(n, struct entry, by_name);
         order = name_order(name, e->name);
         if (!order)
             return e;
-        *place = (struct tree_place){n, order > 0};
+        *place = (struct name_place){n, order > 0};
         n = n->child[order > 0];
     }
     return NULL;
@@ -10478,7 +10478,7 @@ struct entry *entry_search(const struct node *directory, const char *name,
 
 struct entry *entry_find(const struct node *directory, const char *name)
 {
-    struct tree_place place;
+    struct name_place place;
 
     return entry_search(directory, name, &place);
 }
@@ -10497,7 +10497,7 @@ void entry_count(struct node *directory, struct node *n, u32 by)
 
 void entry_attach(struct node *directory, struct entry *e)
 {
-    struct tree_place place;
+    struct name_place place;
     struct entry *other = entry_search(directory, e->name, &place);
 
     assert(!other);
@@ -12732,8 +12732,8 @@ void ch10_main(void)
 // `ls` sorts what it is told, and the kernel has all names in order
 // already. List directories by name: what has to take the place of an
 // entry's place, so that a program which removes what it has just listed
-// misses nothing? *`ls -1 | sort` prints what `ls -1` does; `rm -r` of a
-// directory with a thousand files leaves none.*
+// misses nothing? *In a directory with a thousand files `cp -r` finds each
+// once, and `rm -r` leaves none.*
 // :::
 //
 // ::: {#ex-rd-proc .exercise level=3}

@@ -517,8 +517,7 @@ struct poll_item {               /* struct pollfd */
 // ## Terminals, to programs {#h-terminals}
 //
 // ([Chapter 11](#ch-console).) What a terminal can be asked for, by
-// `ioctl`, and below the flags for input, output and what is local, and the
-// keys that mean something.
+// `ioctl`.
 
 #define TCGETS 0x5401
 #define TCSETS 0x5402
@@ -533,7 +532,7 @@ struct poll_item {               /* struct pollfd */
 #define FIONBIO 0x5421
 #define TIOCGSID 0x5429
 
-// (In the order of the structure.)
+// Flags and keys of a terminal, and the structure that has them.
 
 #define ICRNL 0x100
 #define OPOST 1

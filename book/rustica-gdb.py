@@ -1147,7 +1147,8 @@ class Process(gdb.Function):
 def show_ps(words):
     """rustica ps: the processes, and where in the kernel each of them is (chapter 9).
 
-    The functions are what `backtrace` would show if that process had the processor."""
+    The functions are what `backtrace` would show if that process had the processor. In
+    any expression $process(PID) is the process with that number."""
     sched = variable("sched")
     if not sched.processes:
         say("ps: no process")
