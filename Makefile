@@ -383,7 +383,7 @@ run: $(if $(disk),$(IMAGE),$(KERNEL)) $(if $(warm),snapshot) | tools emulator
 #
 # Nearly all the time of a boot is the firmware's, and it does the same each time.
 # So we let it do that once, with a program in the kernel's place that waits
-# (tests/waiter.c), and take a snapshot of that machine (tests/snapshot.sh). To start
+# (tools/waiter.c), and take a snapshot of that machine (tools/snapshot.sh). To start
 # a kernel is then to wake the machine up: -incoming, and all else as in a cold boot.
 # A snapshot is for one machine only, with one QEMU and one firmware: its name is a
 # checksum of what they are. If it does not wake up, we remove it and boot cold.
@@ -391,10 +391,10 @@ run: $(if $(disk),$(IMAGE),$(KERNEL)) $(if $(warm),snapshot) | tools emulator
 WARM     = build/warm
 WAITER   = $(WARM)/waiter.efi
 SNAPSHOT = $(WARM)/snapshot-$(shell ($(identity)) | cksum | tr ' ' -)
-identity = stat -Lc '%s %y' $$(type -P qemu-system-x86_64) $(OVMF); cat tests/waiter.c; \
+identity = stat -Lc '%s %y' $$(type -P qemu-system-x86_64) $(OVMF); cat tools/waiter.c; \
            echo '$(hardware)'
 
-$(WAITER): tests/waiter.c tools/image.lds Makefile | tools
+$(WAITER): tools/waiter.c tools/image.lds Makefile | tools
 	$(call say,$(COMPILER),$<)
 	$(Q)mkdir -p $(WARM) && new=$(WARM)/waiter.$$$$ && trap "rm -f $$new.*" EXIT && \
 	$(CC) $(CFLAGS) $(EFI.$(COMPILER)) -c $< -o $$new.o && \
@@ -403,7 +403,7 @@ $(WAITER): tests/waiter.c tools/image.lds Makefile | tools
 
 snapshot: $(WAITER) | emulator
 	@snapshot=$(SNAPSHOT); [ -s $$snapshot ] || [ "$$(find $$snapshot.failed -mmin -10 2>&-)" ] || \
-	    tests/snapshot.sh $$snapshot $(hardware) -kernel $(WAITER) || :
+	    tools/snapshot.sh $$snapshot $(hardware) -kernel $(WAITER) || :
 
 # (QEMU waits forever for the first byte of an empty stream; hence the echo.)
 wake = if [ ! -e $$snapshot.failed ]; then \
@@ -421,12 +421,12 @@ wake = if [ ! -e $$snapshot.failed ]; then \
 
 loop: | tools emulator
 	@$(call require,python3)
-	@python3 tests/loop.py watch $(MAKEOVERRIDES)
+	@python3 tools/loop.py watch $(MAKEOVERRIDES)
 
 ROUNDS = 10
 bench: snapshot
 	@$(call require,python3)
-	@python3 tests/loop.py bench $(ROUNDS) $(SNAPSHOT) $(hardware) -kernel $(WAITER)
+	@python3 tools/loop.py bench $(ROUNDS) $(SNAPSHOT) $(hardware) -kernel $(WAITER)
 	@$(MAKE) --no-print-directory bench-speed
 
 # What the kernel's services cost, beside Linux or, with ALONE=1, without it. The
@@ -437,7 +437,7 @@ bench-speed bench-growth: CPU = qemu64
 bench-growth: MEM = 512M
 bench-speed bench-growth: $(KERNEL) snapshot
 	@$(call require,python3)
-	@python3 tests/bench.py $(ALONE:%=--alone) $(@:bench-%=--%) $B $(KERNEL) $(SNAPSHOT) \
+	@python3 tools/bench.py $(ALONE:%=--alone) $(@:bench-%=--%) $B $(KERNEL) $(SNAPSHOT) \
 	    $(hardware)
 
 # ---- Debugging ---------------------------------------------------------------
@@ -468,7 +468,7 @@ locked = mkdir -p $B; flock -o $B $(MAKE) --no-print-directory $(debug)
 
 gdb: $(prey:%=hunt-tree) | tools
 	@$(call require,gdb qemu-system-x86_64)
-	@$(if $(prey),$(there) gdb,set -m; gdb -q -x book/rustica-gdb.py -ex 'rustica boot' \
+	@$(if $(prey),$(there) gdb,set -m; gdb -q -x tools/rustica-gdb.py -ex 'rustica boot' \
 	    $(if $(PLAY),-ex 'rustica session $(PLAY)' -ex quit) || exit $$?)
 
 gdb-server: $(prey:%=hunt-tree) | tools

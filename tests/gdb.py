@@ -557,7 +557,7 @@ def server(t):
             plain(t, waiting.text)
             text, patience = "", Patience(LIMIT)
             while "ch01_main" not in text and not patience.over():
-                _, text = t.run("gdb", "-q", "-batch", "-x", "book/rustica-gdb.py", "-ex",
+                _, text = t.run("gdb", "-q", "-batch", "-x", "tools/rustica-gdb.py", "-ex",
                                 f"rustica join {place} CH=1", "-ex", "backtrace", "-ex", "kill")
             t.expect(r"^#0  ch01_main \(\) at rustica\.c:\d+$", text)
         finally:

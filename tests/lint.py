@@ -40,7 +40,7 @@ class Line:
 
 
 def literate_paths():
-    names = ["rustica.h", "efi_main.c", "rustica.c", "tests/waiter.c"]
+    names = ["rustica.h", "efi_main.c", "rustica.c", "tools/waiter.c"]
     return [p for p in [ROOT / n for n in names] + sorted(ROOT.glob("user/*.[ch]")) if p.exists()]
 
 
@@ -132,7 +132,7 @@ def every_definition():
 
 # ---- Form --------------------------------------------------------------------
 
-TEXT_FILES = ("*", "tests/*.*", "tests/host/*", "book/*", "book/figures/*", ".ci/run")
+TEXT_FILES = ("*", "tests/*.*", "tests/host/*", "tools/*", "book/*", "book/figures/*", ".ci/run")
 
 
 def text_files():

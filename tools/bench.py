@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What the kernel's services cost, in instructions, and what they cost on Linux.
 
-    tests/bench.py [--alone] [--growth] FOLDER KERNEL SNAPSHOT QEMU...
+    tools/bench.py [--alone] [--growth] FOLDER KERNEL SNAPSHOT QEMU...
 
 is what `make bench-speed` and `make bench-growth` do.
 

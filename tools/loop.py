@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The loop of edit, build, boot, look.
 
-    tests/loop.py watch VARIABLE=VALUE ...      what `make loop` does
-    tests/loop.py bench ROUNDS SNAPSHOT QEMU... what `make bench` does
+    tools/loop.py watch VARIABLE=VALUE ...      what `make loop` does
+    tools/loop.py bench ROUNDS SNAPSHOT QEMU... what `make bench` does
 
 Watching is done by looking at the files' times many times a second, which costs
 next to nothing and works on every file system.
@@ -60,7 +60,7 @@ def qemu_runs(session):
 def sources():
     """{file: when it was saved}. An editor may be just replacing one."""
     found = {}
-    for pattern in "*.[ch]", "user/*.[ch]", "Makefile", "tests/waiter.c":
+    for pattern in "*.[ch]", "user/*.[ch]", "Makefile", "tools/waiter.c":
         for path in ROOT.glob(pattern):
             try:
                 found[str(path.relative_to(ROOT))] = path.stat().st_mtime_ns
