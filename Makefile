@@ -225,10 +225,8 @@ $B/user/%.bin.o: $B/user/%
 # ---- The ramdisk -------------------------------------------------------------
 #
 # The first file system is an archive, a POSIX tar file, which the kernel carries
-# like a program, by the name ramdisk_tar. In it are all programs, small this time:
-# init in /sbin, the others in /bin, and what lies in user/root. The kernel maps
-# files where they are, so the data of each must begin on a page of its own. A
-# header takes 512 bytes; files named .pad, which the kernel ignores, fill the gaps.
+# like a program, by the name ramdisk_tar. In it are all programs, small this time,
+# and what lies in user/root.
 
 R          := $B/ramdisk
 EVERYTHING := $(patsubst user/%.c,%,$(wildcard user/*.c))
@@ -242,26 +240,9 @@ $R/%.elf: user/%.c $(wildcard user/*.h) rustica.h Makefile | tools
 	$(Q)ld -static -nostdlib -z noexecstack -z noseparate-code -z max-page-size=4096 \
 	    --gc-sections --build-id=none $R/$*.o -o $@
 
-$B/ramdisk.tar: $(EVERYTHING:%=$R/%.elf) $(shell find user/root -type f) Makefile
+$B/ramdisk.tar: $(EVERYTHING:%=$R/%.elf) $(shell find user/root -type f) tools/ramdisk.sh Makefile
 	$(call say,ramdisk,$@)
-	$(Q)rm -rf $R/root $R/pads
-	$(Q)mkdir -p $R/pads $(addprefix $R/root/,bin dev home sbin tmp)
-	$(Q)cp -r user/root/. $R/root
-	$(Q)for p in $(EVERYTHING); do strip -o $R/root/bin/$$p $R/$$p.elf; done
-	$(Q)mv $R/root/bin/init $R/root/sbin/init
-	$(Q)ln -s test $R/root/bin/[ && ln -s /bin/poweroff /bin/reboot $R/root/sbin
-	$(Q)for n in 0 512 1024 1536 2048 2560 3072 3584; do truncate -s $$n $R/pads/$$n; done
-	$(Q)cd $R/root && at=0 && find * | LC_ALL=C sort | while read -r name; do size=0; \
-	    [ ! -f $$name -o -L $$name ] || size=$$(stat -c %s $$name); \
-	    gap=$$(((8192 - 512 - at % 4096) % 4096)); \
-	    if [ $$size -gt 0 ] && [ $$gap -gt 0 ]; then \
-	        echo pads/$$((gap - 512)); at=$$((at + gap)); \
-	    fi; \
-	    echo root/$$name; at=$$((at + 512 + (size + 511) / 512 * 512)); \
-	done >../list
-	$(Q)tar -C $R -c --format=ustar --no-recursion --hard-dereference --blocking-factor=8 \
-	    --mtime=@315532800 --owner=root:0 --group=root:0 --mode=u=rwX,go=rX \
-	    --transform='flags=rh;s|^root/||;s|^pads/.*|.pad|' -T $R/list -f $@
+	$(Q)tools/ramdisk.sh $R $@ $(EVERYTHING)
 
 $B/user/ramdisk_tar.bin.o: $B/ramdisk.tar
 	$(Q)mkdir -p $B/user
@@ -312,7 +293,7 @@ $(KERNEL): $B/BOOTX64.so tools/image.sh
 # options of -append. COM1 is our terminal and port 0xe9 goes to a log. A kernel
 # that is content switches the machine off, and QEMU ends with status 0; a panic
 # writes to port 0xf4, and the status is 3. A triple fault only resets the machine,
-# so we look for it in QEMU's own log.
+# so we look for it in QEMU's own log. (tools/run.sh)
 
 LOG      = $B/debug.log
 FIRMWARE = $(if $(findstring CODE,$(OVMF)),$(pflash),-bios $(OVMF))
@@ -327,7 +308,7 @@ QEMU     = $(hardware) -chardev file,id=log,path=$(LOG) -d cpu_reset -D $(LOG:.l
 
 warm        := $(if $(COLD)$(DISK)$(QFLAGS)$(filter-out tcg,$(ACCEL)),,yes)
 disk        := $(or $(DISK),$(if $(COLD),$(if $(OPT),,$(shell [ ! -t 0 ] || echo sata))))
-boot.        = -kernel $(KERNEL) -append "$$options"
+boot.       := -kernel $(KERNEL)
 boot.sata   := -device ide-hd,drive=disk
 boot.nvme   := -device nvme,drive=disk,serial=rustica
 boot.virtio := -device virtio-blk-pci,drive=disk
@@ -340,44 +321,11 @@ emulator:
 	@[[ ! "$(MEM)" =~ ^([1-5]?[0-9]|6[0-3])M?$$ ]] || \
 	    { echo "make: MEM=$(MEM) is too little for the firmware, which wants 64M"; exit 1; }
 
-# The firmware clears the screen several times before it starts us, and tells what it
-# starts from a disk; we keep quiet until the kernel's first line, so that what you
-# typed before stays in view. QEMU makes its terminal one that does not block, and what
-# cat then cannot write would be lost; so it gets the terminal anew.
-quiet = { [ ! -t 1 ] || exec >/proc/self/fd/1 || :; \
-          while IFS= read -r line && [[ $$line = *BdsDxe:* ]]; do :; done; \
-          >$$up; [ -z "$$line" ] || printf '%s\n' "$${line\#\#*[0-9]H}" | $$clean; \
-          exec $$clean; }
-
-# Without a terminal the kernel reads our standard input, and ^D at its end. The
-# firmware would swallow what comes too early, so it begins with that first line, and
-# the option "pipe" tells the kernel not to prompt or echo. (What starts from a disk
-# has no options, takes us for somebody at a terminal, and has to be switched off.)
-feed  = { until [ -e $$up ]; do sleep 0.05; done; cat; printf '$(if $(disk),poweroff\r,\004)'; }
-
 run: $(if $(disk),$(IMAGE),$(KERNEL)) $(if $(warm),snapshot) | tools emulator
 	@$(if $(prey),echo "make run: 'make hunt BUG=$(prey)' boots a kernel with this bug"; exit 1)
-	@serial=stdio clean="sed -u s/\r$$//" status=1 snapshot=$(if $(warm),$(SNAPSHOT)); \
-	options="$(OPT)" up=$(LOG:.log=.up).$$$$; rm -f $(LOG:.log=.qemu); trap "rm -f $$up" EXIT; \
-	if [ -t 0 ]; then serial=mon:stdio clean=cat; echo "Leave QEMU with Ctrl-A X."; \
-	else options="$${options:+$$options }pipe"; fi; \
-	qemu() { $(QEMU) -serial $$serial $(boot.$(disk)) $(if $(disk),$(drive)) "$$@"; }; \
-	fed() { qemu "$$@" < <($(feed)); local status=$$?; kill $$! 2>&-; return $$status; }; \
-	start() { if [ -t 0 ]; then qemu "$$@"; else fed "$$@"; fi | $(quiet); \
-	          status=$${PIPESTATUS[0]}; }; \
-	set +e; $(if $(warm),$(wake)) \
-	[ $$status != 1 ] || start; \
-	! grep -qs 'Triple fault' $(LOG:.log=.qemu) || status=9; \
-	case $$status in \
-	0) ;; \
-	7) echo "make run: the firmware refuses this kernel";; \
-	3) if grep -q '^\*\*\* ' $(LOG); then \
-	       echo "make run: a panic; 'make $(elsewhere)where$(wherein)' tells its lines"; \
-	   else echo "make run: the kernel gave up, see above"; fi;; \
-	9) echo "make run: a triple fault; $(LOG:.log=.qemu) has the registers";; \
-	11) status=0;; \
-	*) echo "make run: QEMU ended with status $$status";; \
-	esac; exit $$status
+	@LOG=$(LOG) OPTIONS="$(OPT)" SNAPSHOT=$(if $(warm),$(SNAPSHOT)) \
+	WHERE="make $(elsewhere)where$(wherein)" \
+	tools/run.sh $(disk:%=--disk) $(QEMU) $(boot.$(disk)) $(if $(disk),$(drive))
 
 # ---- Warm starts -------------------------------------------------------------
 #
@@ -402,20 +350,7 @@ $(WAITER): tools/waiter.c tools/image.lds Makefile | tools
 	$(to_pe) $$new.so $$new.efi && tools/image.sh $$new.so $$new.efi && mv $$new.efi $@
 
 snapshot: $(WAITER) | emulator
-	@snapshot=$(SNAPSHOT); [ -s $$snapshot ] || [ "$$(find $$snapshot.failed -mmin -10 2>&-)" ] || \
-	    tools/snapshot.sh $$snapshot $(hardware) -kernel $(WAITER) || :
-
-# (QEMU waits forever for the first byte of an empty stream; hence the echo.)
-wake = if [ ! -e $$snapshot.failed ]; then \
-           start -incoming "exec:cat $$snapshot; echo" 2>$(LOG:.log=.err); \
-           [ $$status = 1 ] || cat $(LOG:.log=.err) >&2; \
-       fi; \
-       if [ $$status != 1 ]; then :; \
-       elif [ -e $$snapshot.failed ]; then \
-           echo "make run: no warm start for ten minutes; $$snapshot.failed says why"; \
-       elif grep -q 'of migration' $(LOG:.log=.err); then \
-           rm -f $$snapshot; echo "make run: no warm start; the next run makes a new snapshot"; \
-       fi;
+	@tools/snapshot.sh $(SNAPSHOT) $(hardware) -kernel $(WAITER) || :
 
 # ---- The loop ----------------------------------------------------------------
 
@@ -449,8 +384,7 @@ bench-speed bench-growth: $(KERNEL) snapshot
 # (By `set -m`, Ctrl-C is for GDB alone; make would think that it is meant. A later
 # chapter's edit makes the source newer than this chapter's kernel, of which GDB would
 # warn, were it not touched. By `flock`, of two who start a session at once, one builds
-# and the other waits. Another debugger must read code from the file: where it places
-# breakpoints there is nothing in memory yet.)
+# and the other waits.)
 
 usual  = -O0 -g3 -w
 DEBUG  = $(usual)
@@ -486,71 +420,35 @@ gdb-tell: gdb-kernel $(if $(warm),snapshot)
 	@printf 'machine: %s\n' 'symbols $B/BOOTX64.so' 'main $(chNN)_main' 'programs $B/user $R' \
 	    'log $(LOG)' 'session $(or $(PREY:%=book/hunts/%.gdb),book/gdb/$(chNN).gdb)' \
 	    'warm $(if $(warm),$(SNAPSHOT))' 'options $(OPT)' \
-	    'start $(QEMU) $(boot.)'
+	    'start $(QEMU) $(boot.) -append "$$options"'
 
 gdb-wait:
-	@serial=stdio options="$(OPT)"; \
-	[ ! -t 0 ] || { serial=mon:stdio; echo "Leave QEMU with Ctrl-A X."; }; \
-	echo "Your debugger: target remote $(listen:unix:%=%)"; \
-	echo "               set trust-readonly-sections on"; \
-	echo "               add-symbol-file $B/BOOTX64.so -o 0xffffffff80000000"; \
-	exec $(QEMU) -serial $$serial $(boot.) -S -gdb $(listen)$(if $(PORT),,$(,)server=on$(,)wait=off)
-
-, := ,
+	@OPTIONS="$(OPT)" tools/gdb-server.sh $(listen) $B/BOOTX64.so $(QEMU) $(boot.)
 
 # A bug hunt is a kernel with a bug planted: book/hunts/NAME.patch, applied to a copy
 # of the tree. The first lines of the patch tell which chapter, and options if it
-# needs any. NAME.md has the symptom and the hints, NAME.gdb finds the cause.
+# needs any. NAME.md has the symptom and the hints, NAME.gdb finds the cause. What you
+# change in that copy is kept; CHECK=1 says whether it is right (tests/hunts.py).
 
 HINT    =
+CHECK   =
+FRESH   =
 planted = build/hunts/$(prey)
 setting = $(shell sed -n '/^---/q; s/^$(1)=//p' book/hunts/$(prey).patch)
 elsewhere = $(if $(PREY),-C build/hunts/$(PREY) CH=$(CH) )
 there   = $(MAKE) --no-print-directory -C $(planted) HUNT= BUG= PREY=$(prey) \
           WARM=$(CURDIR)/$(WARM) CH=$(or $(CH),$(call setting,CH)) \
           'OPT=$(or $(OPT),$(call setting,OPT))'
-
-known   = [ -e book/hunts/$(prey).md ] || \
-              { echo "make: no hunt is called $(prey). There are:"; $(list); exit 1; }
-list    = sed -n 's/^\# /  /p' book/hunts/*.md
+hunting = $(if $(prey),$(or $(CHECK:%=check),$(HINT:%=hint),symptom),list)
 
 hunt: $(if $(HINT)$(CHECK),,$(prey:%=hunt-tree)) | tools
-	@$(if $(prey),$(known); $(if $(CHECK),$(verdict),$(if $(HINT),$(hint),$(symptom); $(there) run)),\
-	    $(list); \
-	    echo "BUG=NAME boots it, HINT=1 besides gives a hint, 'make gdb HUNT=NAME' debugs it.")
-
-symptom = sed '/^\#\# /,$$d; s/^\# //' book/hunts/$(prey).md
-hint    = sed -n '/^\#\# Hint $(HINT)$$/,/^\#\# /{/^\#\#/!p}' book/hunts/$(prey).md | grep . || \
-          echo "There are $$(grep -c '^\#\# Hint' book/hunts/$(prey).md) hints for $(prey)."
-
-verdict = $(call require,python3); python3 tests/run.py --hunt $(prey) $(planted)
-
-# What you change in that copy is kept; CHECK=1 says whether it is right (tests/hunts.py).
-# Beside it, in .planted, is what was planted.
-
-CHECK   =
-FRESH   =
-sources = rustica.c rustica.h efi_main.c user
-changed = [ -e $(planted)/.planted ] && ! { $(foreach f,$(sources),\
-              diff -r $(planted)/.planted/$f $(planted)/$f && ):; } >/dev/null 2>&1
+	@$(if $(CHECK),$(call require,python3))
+	@tools/hunt.sh $(hunting) "$(prey)" $(if $(filter hint,$(hunting)),$(HINT),$(planted))
+	@$(if $(filter symptom,$(hunting)),$(there) run)
 
 hunt-tree: | tools
 	@$(call require,patch)
-	@$(known)
-	@if [ -z "$(FRESH)" ] && $(changed); then \
-	    echo "make: $(planted) is not as it was planted, so it stays. (FRESH=1 plants anew.)"; \
-	else $(plant); fi
-
-plant = rm -rf $(planted)/user $(planted)/.planted && mkdir -p $(planted) && \
-    ln -sfn $(addprefix $(CURDIR)/,Makefile book tests tools) $(planted) && \
-    cp -rp $(sources) $(planted) && \
-    { patch -s -p1 -F3 --no-backup-if-mismatch -d $(planted) <book/hunts/$(prey).patch || \
-      { echo "make: book/hunts/$(prey).patch does not fit this source any more."; exit 1; }; } && \
-    for f in $$(sed -n 's|^+++ b/||p' book/hunts/$(prey).patch); do \
-        touch -r $$([ $$f -nt book/hunts/$(prey).patch ] && echo $$f || \
-                echo book/hunts/$(prey).patch) $(planted)/$$f; \
-    done && \
-    mkdir $(planted)/.planted && cp -rp $(addprefix $(planted)/,$(sources)) $(planted)/.planted
+	@tools/hunt.sh plant $(prey) $(planted) $(FRESH)
 
 # ---- A disk image ------------------------------------------------------------
 #
@@ -600,22 +498,11 @@ golden: | tools
 	@python3 tests/run.py --golden $(T)
 
 # Without A, the addresses are those of the last panic in the log, and of the kernel
-# that had it, whatever you have changed since. What stands below "called from" is where
-# each call returns to, one byte after the call.
+# that had it, whatever you have changed since.
 A       =
 wherein = $(if $(PREY),,$(CH:%= CH=%)$(if $(filter gcc,$(CC)),, CC=$(CC)))
 where: $(if $(A),$(KERNEL))
-	@[ "$(A)" ] || grep -qs '^\*\*\* ' $(LOG) || \
-	    { echo "make where: there is no panic in $(LOG)"; exit 1; }
-	@[ "$(A)" ] || [ $(LOG) -nt $B/BOOTX64.so ] || \
-	    { echo "make where: since that panic the kernel has been built anew. Run it again."; exit 1; }
-	@call=0; (set -- $(A); [ $$# = 0 ] && sed -n '/^\*\*\* /,$$p' $(LOG) || printf '%s\n' $$*) | \
-	while read -r a rest; do case $$a in \
-	called) call=1;; \
-	0x*) a=$$(printf '0x%x' $$a); \
-	     addr2line -pfie $B/BOOTX64.so $$(printf %x $$(((a & 0x7fffffff) - call))) | \
-	     sed "s|^|$$a  |; s|^.* (inl|      (inl|; s|\./||g; s| (disc.*||";; \
-	esac; done
+	@tools/where.sh $(LOG) $B/BOOTX64.so $(A)
 
 # ---- The book ----------------------------------------------------------------
 #
@@ -644,8 +531,7 @@ setup-book: setup
 # ---- What must be installed --------------------------------------------------
 #
 # Each is tool:package, by the names of Debian and Ubuntu. Not every release has every
-# package: we install those it has and name the others, and what needs one says so. We can
-# do without the second compiler.
+# package; we can do without the second compiler.
 
 SECOND := tcc:tcc
 NEEDS += gcc:gcc ld:binutils qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
@@ -665,39 +551,11 @@ tools: $(filter setup setup-book,$(MAKECMDGOALS))
 	@$(call require,$(firstword $(CC)) ld objcopy)
 	@$(call exist,$(EFI_LIB),gnu-efi) && $(call exist,$(EFI_INC)/efi.h)
 
-missing = $(shell for n in $(NEEDS) $(SECOND) $(FILES); do \
-              command -v $${n%:*} || [ -e $${n%:*} ] || echo missing:$$n; \
-              done | sed -n 's/^missing:.*://p')
-
 setup:
-	@wanted="$(sort $(missing))"; \
-	[ "$$wanted" ] || { echo "Nothing to install: all that Rustica needs is here."; exit 0; }; \
-	sudo=; [ $$(id -u) = 0 ] || sudo=sudo; \
-	for t in apt-get $$sudo; do command -v $$t >/dev/null || \
-	    { echo "make setup: no $$t here. Please install: $$wanted"; exit 1; }; done; \
-	offered() { [ "$$(apt-cache show $$1 2>&-)" ]; }; \
-	divide() { packages= absent=; for p in $$wanted; do \
-	    if offered $$p; then packages+=" $$p"; else absent+=" $$p"; fi; done; }; \
-	divide; \
-	if [ "$$packages" ] || ! offered make; then $$sudo apt-get -qq update; divide; fi; \
-	[ ! "$$absent" ] || echo "This release has no package$$absent: we go on without"; \
-	[ "$$packages" ] || { echo "Nothing to install"; exit 0; }; \
-	echo "Installing$$packages"; \
-	$$sudo env DEBIAN_FRONTEND=noninteractive \
-	    apt-get -qq install --no-install-recommends $$packages >/dev/null
+	@tools/needs.sh setup $(NEEDS) $(SECOND) $(FILES)
 
 doctor:
-	@bad=0 only=; for n in $(NEEDS) $(FILES) CC=tcc: $(SECOND) book: $(BOOK_NEEDS); do \
-	    t=$${n%:*} version= path=; \
-	    if [ -z "$${n#*:}" ]; then only=$$t; continue; \
-	    elif path=$$(command -v $$t); then \
-	        version=$$($$t --version </dev/null 2>&1 | grep -am1 '[0-9][.][0-9]') || :; \
-	    elif [ -e $$t ]; then path=$$t; \
-	    elif [ $$only = CC=tcc ]; then path="not here, only CC=tcc needs it"; \
-	    elif [ $$only ]; then path="not here, only the book needs it: 'make setup-book'"; \
-	    else bad=1 path="MISSING, in the package $${n#*:}"; fi; \
-	    printf '%-20s %-30s %s\n' "$${t##*/}" "$$path" "$$version"; done; \
-	[ $$bad = 0 ] || { echo "make doctor: 'make setup' installs what is missing."; exit 1; }
+	@tools/needs.sh doctor $(NEEDS) $(FILES) CC=tcc: $(SECOND) book: $(BOOK_NEEDS)
 
 clean:
 	@rm -rf $(filter-out build/distros,$(wildcard build/*))

@@ -4,9 +4,9 @@
 # Starts the machine that the words after FILE describe, which has the waiter for a
 # kernel (see waiter.c), and keeps a snapshot of it, waiting, in FILE.
 #
-# FILE appears whole and tried, or not at all, and then FILE.failed says why. Only one
-# of us works at a time in a folder. We may be killed at any point: QEMU then ends by
-# itself, and the next of us removes what is left.
+# FILE appears whole and tried, or not at all, and then FILE.failed says why, and for ten
+# minutes nobody tries again. Only one of us works at a time in a folder. We may be killed
+# at any point: QEMU then ends by itself, and the next of us removes what is left.
 
 set -uo pipefail
 export LC_ALL=C
@@ -59,6 +59,7 @@ try()
     [ $? = 5 ]
 }
 
+[ ! -s "$file" ] && [ -z "$(find "$file.failed" -mmin -10 2>/dev/null)" ] || exit 0
 exec 3>&2 9>"${file%/*}/lock"
 flock -n 9 || { echo "  warm    waiting for another make, which prepares it" >&2; flock 9; }
 [ -s "$file" ] && exit
