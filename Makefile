@@ -35,6 +35,10 @@
 ##
 ##   CH=            the kernel of chapters 1 to CH, by number or name (CH=pmm)
 ##   CC=gcc         compiler: gcc or tcc
+##   O=             how much gcc optimizes: 0 to 3, g or s. What tries the kernel out (run,
+##                    loop, gdb, hunt) takes 0 if you do not say, which is compiled in a
+##                    fifth of the time and hides nothing from the debugger; all else,
+##                    and what boots the disk image, takes 2
 ##   OPT=           options for the kernel, as in OPT="pmm=array"
 ##   MEM=128M       the machine's memory, 64M or more,
 ##   MACHINE=q35      chipset (q35, pc),
@@ -53,6 +57,7 @@
 
 CH      =
 CC      = gcc
+O       = $(if $(filter-out $(trying),$(or $(MAKECMDGOALS),all)),2,0)
 OPT     =
 MEM     = 128M
 MACHINE = q35
@@ -64,6 +69,8 @@ COLD    =
 GUI     =
 QFLAGS  =
 V       =
+
+trying := $(if $(COLD)$(DISK),,run loop) gdb% hunt% where setup% doctor snapshot clean help
 
 SHELL       := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -118,14 +125,16 @@ endif
 # Each kernel is built in a folder of its own, so that several may be built at
 # the same time:
 #
-#     build/gcc/  build/gcc/ch03/     the whole, and chapters 1 to 3, by gcc
-#     build/tcc/  build/tcc/ch03/     by tcc
+#     build/gcc/     build/gcc/ch03/      the whole, and chapters 1 to 3, by gcc
+#     build/gcc-O0/  build/gcc-O0/ch03/   by gcc with O=0
+#     build/tcc/     build/tcc/ch03/      by tcc, which does not optimize
 #
 # and its BOOTX64.EFI lies there, except that the whole one by gcc is
 # build/BOOTX64.EFI.
 
 COMPILER := $(if $(findstring tcc,$(CC)),tcc,gcc)
-B        := build/$(notdir $(firstword $(CC)))$(CH:%=/$(chNN))
+LEVEL    := $(if $(filter tcc,$(COMPILER)),,$(filter-out 2,$O))
+B        := build/$(notdir $(firstword $(CC)))$(LEVEL:%=-O%)$(CH:%=/$(chNN))
 OUT      := $(if $(filter build/gcc,$B),build,$B)
 KERNEL   := $(OUT)/BOOTX64.EFI
 IMAGE    := $(OUT)/rustica.img
@@ -133,7 +142,7 @@ IMAGE    := $(OUT)/rustica.img
 # Distributions put the files of gnu-efi and OVMF in different folders: we look
 # when we need one, and take the first.
 
-find     = $(shell ls -dU $(foreach f,$(2),$(1:%=%/$f)) 2>&- | head -1)
+find     = $(firstword $(wildcard $(foreach f,$(2),$(1:%=%/$f))))
 efi_dirs = $(addprefix /usr/,lib lib/gnuefi lib/x86_64-linux-gnu lib64 lib64/gnuefi)
 fw_dirs  = $(addprefix /usr/share/,ovmf OVMF qemu edk2/x64 edk2/ovmf edk2-ovmf/x64)
 EFI_INC  = /usr/include/efi
@@ -149,8 +158,8 @@ OVMF     = $(call find,$(fw_dirs),OVMF.fd OVMF_CODE_4M.fd OVMF_CODE.4m.fd OVMF_C
 # the whole becomes: else a new function in one chapter makes an old one in another
 # slower, when it takes the last place.
 
-CFLAGS.gcc := -std=gnu11 -O2 --param max-inline-insns-auto=30 \
-              --param inline-unit-growth=200 -g -Wall -Wextra -Werror \
+CFLAGS.gcc := -std=gnu11 -O$O --param max-inline-insns-auto=30 \
+              --param inline-unit-growth=200 -g3 -Wall -Wextra -Werror \
               -ffreestanding -fpic -fvisibility=protected -mno-red-zone -mgeneral-regs-only \
               -fno-stack-protector -fno-strict-aliasing -fno-omit-frame-pointer \
               -fno-optimize-sibling-calls -fno-ipa-icf -fcf-protection=none \
@@ -199,7 +208,7 @@ $B/efi_main.o: efi_main.c rustica.h Makefile | tools
 
 PROGRAMS   := $(shell sed '/^\/\/ [\#] Chapter $(next)[.] /,$$d' rustica.c | \
                 sed -n 's|.*\<_binary_\([a-z_]*\)_start\>.*|\1|p' | sort -u)
-UFLAGS.gcc := -std=gnu11 -O2 -g -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie \
+UFLAGS.gcc := -std=gnu11 -O$O -g3 -Wall -Wextra -Werror -ffreestanding -fno-pic -fno-pie \
               -fno-stack-protector -fno-asynchronous-unwind-tables -fcf-protection=none \
               -ffile-prefix-map=$(CURDIR)=. -I.
 UFLAGS.tcc := -g -Wall -I.
@@ -230,7 +239,7 @@ $B/user/%.bin.o: $B/user/%
 
 R          := $B/ramdisk
 EVERYTHING := $(patsubst user/%.c,%,$(wildcard user/*.c))
-RFLAGS.gcc := $(UFLAGS.gcc) -Os -ffunction-sections -fdata-sections
+RFLAGS.gcc := $(UFLAGS.gcc) $(if $(filter 2,$O),-Os) -ffunction-sections -fdata-sections
 RFLAGS.tcc := $(UFLAGS.tcc)
 
 $R/%.elf: user/%.c $(wildcard user/*.h) rustica.h Makefile | tools
@@ -377,28 +386,21 @@ bench-speed bench-growth: $(KERNEL) snapshot
 
 # ---- Debugging ---------------------------------------------------------------
 #
-# The debugger gets a kernel of its own, compiled without optimization: every line
-# is a place to stop at and every variable has a value. (DEBUG=-O2 debugs what
-# `make run` boots; each DEBUG has a folder of its own.) Our script for GDB starts the
-# machine; `make gdb-machine` tells it how. With PLAY=FILE it plays a session and ends.
-# (By `set -m`, Ctrl-C is for GDB alone; make would think that it is meant. A later
-# chapter's edit makes the source newer than this chapter's kernel, of which GDB would
-# warn, were it not touched. By `flock`, of two who start a session at once, one builds
-# and the other waits.)
+# The debugger's kernel is the one that `make run` boots, compiled without optimization:
+# every line is a place to stop at and every variable has a value. Our script for GDB
+# starts the machine; `make gdb-machine` tells it how. With PLAY=FILE it plays a session
+# and ends. (By `set -m`, Ctrl-C is for GDB alone; make would think that it is meant. A
+# later chapter's edit makes the source newer than this chapter's kernel, of which GDB
+# would warn, were it not touched. By `flock`, of two who start a session at once, one
+# builds and the other waits.)
 
-usual  = -O0 -g3 -w
-DEBUG  = $(usual)
 PLAY   =
 PORT   =
 BUG    =
 HUNT   =
 prey   = $(or $(BUG),$(HUNT))
 listen = $(if $(PORT),tcp:127.0.0.1:$(PORT),unix:$B/gdb.socket)
-folder = $B/debug$(subst /,.,$(subst $() ,,$(subst $(usual),,$(DEBUG))))
-debug  = B=$(if $(filter tcc,$(COMPILER)),$B,$(folder) 'UFLAGS.gcc=$(UFLAGS.gcc) $(DEBUG)' \
-         'CFLAGS.gcc=$(CFLAGS.gcc) $(DEBUG) -ffile-prefix-map=$(folder)/=' \
-         'RFLAGS.gcc=$(RFLAGS.gcc) $(DEBUG)')
-locked = mkdir -p $B; flock -o $B $(MAKE) --no-print-directory $(debug)
+locked = mkdir -p $B; flock -o $B $(MAKE) --no-print-directory
 
 gdb: $(prey:%=hunt-tree) | tools
 	@$(call require,gdb qemu-system-x86_64)
@@ -408,7 +410,7 @@ gdb: $(prey:%=hunt-tree) | tools
 gdb-server: $(prey:%=hunt-tree) | tools
 	@$(call require,qemu-system-x86_64)
 	@$(if $(prey),$(there) gdb-server,\
-	    $(locked) gdb-kernel && $(MAKE) --no-print-directory $(debug) gdb-wait)
+	    $(locked) gdb-kernel && $(MAKE) --no-print-directory gdb-wait)
 
 gdb-machine: | tools
 	@$(locked) gdb-tell
@@ -416,6 +418,7 @@ gdb-machine: | tools
 gdb-kernel: $(KERNEL)
 	@[ $< -nt rustica.c ] || touch $B/BOOTX64.so $<
 
+gdb-tell gdb-wait: LOG = $B/gdb.log
 gdb-tell: gdb-kernel $(if $(warm),snapshot)
 	@printf 'machine: %s\n' 'symbols $B/BOOTX64.so' 'main $(chNN)_main' 'programs $B/user $R' \
 	    'log $(LOG)' 'session $(or $(PREY:%=book/hunts/%.gdb),book/gdb/$(chNN).gdb)' \
@@ -500,7 +503,8 @@ golden: | tools
 # Without A, the addresses are those of the last panic in the log, and of the kernel
 # that had it, whatever you have changed since.
 A       =
-wherein = $(if $(PREY),,$(CH:%= CH=%)$(if $(filter gcc,$(CC)),, CC=$(CC)))
+wherein = $(if $(PREY),,$(CH:%= CH=%)$(if $(filter gcc,$(CC)),, CC=$(CC)))$(other:%= O=%)
+other   = $(filter-out 0,$O)
 where: $(if $(A),$(KERNEL))
 	@tools/where.sh $(LOG) $B/BOOTX64.so $(A)
 

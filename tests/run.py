@@ -80,11 +80,12 @@ class Test:
         return text
 
     def boot(self, status=0, stdin=None, **variables):
-        """Builds and boots a kernel, which must end with `status`; returns its console."""
+        """Builds and boots the kernel of an image, which must end with `status`; returns its
+        console."""
         build(variables.get("CH", ""), variables.get("CC", ""))
         if "COLD" not in variables:
             build("", "", "snapshot")
-        words = [f"{k}={v}" for k, v in variables.items() if v]
+        words = ["O=2"] + [f"{k}={v}" for k, v in variables.items() if v]
         log = self.dir.relative_to(ROOT) / "debug.log"
         got, text = self.run("make", "run", f"LOG={log}", *words, stdin=stdin)
         text = re.sub(r"^make: \*\*\* .*\n", "", text, flags=re.M)
@@ -324,7 +325,8 @@ def accelerated(t):
     (folder / "qemu-system-x86_64").chmod(0o755)
     build("", "")
     for words, wanted in (["ACCEL=kvm"], "host"), (["ACCEL=kvm", "CPU=qemu64"], "qemu64"):
-        status, text = t.run("make", "run", *words, env={"PATH": f"{folder}:{os.environ['PATH']}"})
+        status, text = t.run("make", "run", "O=2", *words,
+                             env={"PATH": f"{folder}:{os.environ['PATH']}"})
         t.check(status == 0, text)
         t.expect(rf"^told: .* -cpu {wanted} .*-accel kvm ", text)
 
@@ -395,7 +397,7 @@ def shell(t):
     build("", "", "snapshot")
     log = t.dir.relative_to(ROOT) / "debug.log"
     try:
-        status, text = session.conversation(["make", "run", f"LOG={log}"], LIMIT)
+        status, text = session.conversation(["make", "run", "O=2", f"LOG={log}"], LIMIT)
     except AssertionError as complaint:
         raise Failed(str(complaint) or repr(complaint))
     (t.dir / "log").write_text(text)
@@ -409,7 +411,7 @@ def terminal(cc, t):
     """Who owns the terminal, and which group its signals go to: Linux is the oracle."""
     build("", cc)
     build("", "", "snapshot")
-    words = ["make", "run", f"CC={cc}", f"LOG={t.dir.relative_to(ROOT) / 'debug.log'}"]
+    words = ["make", "run", "O=2", f"CC={cc}", f"LOG={t.dir.relative_to(ROOT) / 'debug.log'}"]
     try:
         status, wanted, got = session.ask_both(words, str(
             ROOT / "build" / cc / "ramdisk/root/bin/family"), LIMIT / 4)
@@ -561,7 +563,7 @@ def no_room(t):
     """Where a snapshot has no room, we boot cold and say why; no piece of it remains."""
     folder = t.dir / "warm"
     build(1, "")
-    status, text = t.run("bash", "-c", "ulimit -f 20000; exec make run CH=1 "
+    status, text = t.run("bash", "-c", "ulimit -f 20000; exec make run CH=1 O=2 "
                          f"WARM={folder.relative_to(ROOT)} LOG={folder.parent}/debug.log")
     t.check(status == 0, text)
     t.expect(r"^make run: no warm start for ten minutes; .*\.failed says why$", text)
@@ -620,12 +622,36 @@ def await_text(t, times, pattern):
         time.sleep(0.1)
 
 
+HARDER = """cd /tmp; family </dev/null; files; edges 2>/dev/null; fuzz 1 5000
+rm -r /tmp/* /a /b /link; cd /; bomb; echo x | grep x; echo al''ive
+"""
+
+
+def tried_out(t):
+    """What `make run` and `make gdb` boot, for which gcc takes less time, is made without a
+    warning, says what the other kernel says, and has stack enough for what programs do."""
+    t.check("warning" not in t.make("gdb-machine"), t.log())
+    golden = TESTS / "golden" / f"ch{LAST:02}.txt"
+    t.same_text(filtered(golden.read_text()), filtered(run_as_told(t, commands(LAST))))
+    (t.dir / "typed").write_text(HARDER)
+    t.expect("^alive$", run_as_told(t, t.dir / "typed"))
+
+
+def run_as_told(t, stdin):
+    """`make run`, with nothing said but where to log."""
+    log = t.dir.relative_to(ROOT) / "debug.log"
+    status, text = t.run("make", "run", f"LOG={log}", stdin=stdin)
+    t.check(status == 0, text)
+    return text
+
+
 add("loop/incremental", incremental)
 add("loop/wakes", wakes)
 add("loop/names-of-snapshots", names_of_snapshots)
 add("loop/no-room", no_room)
 add("loop/killed", killed)
 add("loop/loop", loop)
+add("loop/tried-out", tried_out)
 
 
 # ---- What things cost --------------------------------------------------------
@@ -698,7 +724,7 @@ SETTINGS = {
     ("run", "DISK=usb", "OPT=map"): "say DISK= or OPT=, not both",
     ("run", "MEM=16M"): "MEM=16M is too little for the firmware",
     ("run", "BUG=vmo3"): "'make hunt BUG=vmo3' boots a kernel with this bug",
-    ("run", "MEM=much"): "QEMU ended with status 1",
+    ("run", "MEM=much", "O=2"): "QEMU ended with status 1",
     ("book", "WHAT=mobi"): "no mobi",
     ("test", "T=nonsense"): "No test has nonsense in its name",
 }
@@ -716,7 +742,7 @@ def wrong_settings(t):
     shutil.copy(ROOT / "Makefile", folder)
     status, text = t.run("make", cwd=folder)
     t.check(status != 0 and "Please move it" in text, text)
-    t.check("warm" not in t.make("run"), "there should be a snapshot")
+    t.check("warm" not in t.make("run", O=2), "there should be a snapshot")
 
 
 def disk_without_terminal(t):
@@ -734,7 +760,7 @@ def two_at_once(t):
     build("", "")
     build("", "", "snapshot")
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        for status, text in pool.map(lambda _: t.run("make", "run"), range(6)):
+        for status, text in pool.map(lambda _: t.run("make", "run", "O=2"), range(6)):
             t.check(status == 0 and "Hello from userspace!" in text, text)
 
 
@@ -748,7 +774,9 @@ def where_is_it(t):
     source = tree / "rustica.c"
     source.write_text("// Another line.\n" + source.read_text())
     t.same_text(before, t.make("where", CH=1, cwd=tree))
-    t.make("all", CH=1, cwd=tree)
+    t.make("all", CH=1, cwd=tree)      # that is another kernel, and the one before is still there
+    t.same_text(before, t.make("where", CH=1, cwd=tree))
+    t.make("all", CH=1, O="0", cwd=tree)
     t.expect("has been built anew", t.run("make", "where", "CH=1", cwd=tree)[1])
 
 
@@ -796,7 +824,7 @@ def provoked(name, cc, t):
         call = "\n".join(source[place - (3 if cc == "tcc" else 1):place])  # tcc names its end
         t.check("panic(" in call or "assert(" in call, f"rustica.c:{place} is: {call}")
     if cc == "gcc":     # tcc's line numbers do not survive the linker
-        lines = t.make("where", LOG=(t.dir / "debug.log").relative_to(ROOT))
+        lines = t.make("where", O=2, LOG=(t.dir / "debug.log").relative_to(ROOT))
         for address, function in backtrace:
             if function != "cpu":       # where provoke=data jumps to
                 t.expect(rf"^{address}  \w+ at rustica\.c:\d+$", lines)

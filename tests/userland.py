@@ -358,7 +358,7 @@ def terminal(t, root, cc):
     typed = [("line", "abc\r"), ("three", "a\0\3"), ("slow", "hi"), ("long", "x" * 5000 + "\r")]
     answers = []
     for command, start in (([str(root / "bin/files"), "terminal"], None),
-                           (["make", "run", f"CC={cc}", f"LOG={t.dir}/debug.log"],
+                           (["make", "run", "O=2", f"CC={cc}", f"LOG={t.dir}/debug.log"],
                             "files terminal\r")):
         screen = session.Terminal(command, 120)
         try:

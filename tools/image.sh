@@ -27,7 +27,8 @@ while read -r name flags; do
     esac
 done < <(readelf -SW "$so" | sed -n 's/^ *\[ *[0-9]*\] \([^ ]\+\) .* \([WX]*A[XW]*\) .*/\1 \2/p')
 
-symbol() { nm "$so" | sed -n "s/^0*\([0-9a-f]\+\) . $1$/\1/p"; }
+symbols=$(readelf -sW "$so")
+symbol() { sed -n "s/^ *[0-9]*: 0*\([0-9a-f]\+\) .* $1$/\1/p; T; q" <<<"$symbols"; }
 
 for name in image_text image_data image_data_end; do
     [[ $(symbol $name) = *000 ]] || wrong "$name is not at the beginning of a page"

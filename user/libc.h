@@ -224,7 +224,7 @@ static inline long signal_set(int signal, vaddr handler)
 // `is_terminal()` asks for something that only a terminal knows. One on a
 // serial line does not know its width; then we believe in 80.
 
-static inline long ioctl(int fd, u64 what, const void *argument)
+static inline long ioctl(int fd, u64 what, void *argument)
 {
     return syscall3(SYS_IOCTL, fd, (long)what, (long)argument);
 }
