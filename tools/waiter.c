@@ -4,7 +4,7 @@
 // Of the three seconds from starting QEMU to a kernel's first instruction
 // nearly all belong to the firmware, and it does the same every time. So we
 // let it do that once. This program is started in the kernel's place, and
-// does nothing but wait. While it waits, the Makefile takes a snapshot of
+// does nothing but wait. While it waits, `snapshot.sh` takes a snapshot of
 // the machine: memory, processor, devices. Each later run wakes that
 // machine up with another kernel in its `-kernel` option; the waiter sees
 // it, has the firmware load it, and starts it.
