@@ -6697,6 +6697,45 @@ void cpu_init_syscall(void)
 
 typedef s64 syscall_function(struct trap_frame *f);
 
+// A program will be given more than memory, by chapters to come: files, a
+// terminal, somebody to tell when it ends. Each such chapter wants to be
+// asked at certain moments. So a moment is a list, and what a chapter adds
+// to it a *hook*: a function, which is told what it is about, and may say
+// with an error that this shall go no further.
+
+struct hook {
+    int (*call)(void *about);    /* 0, or an error */
+    struct hook *next;
+};
+
+// Who adds something to what others have made comes behind them; who takes
+// it away again comes before them.
+
+void hook_add_last(struct hook **list, struct hook *h)
+{
+    while (*list)
+        list = &(*list)->next;
+    h->next = NULL;
+    *list = h;
+}
+
+void hook_add_first(struct hook **list, struct hook *h)
+{
+    h->next = *list;
+    *list = h;
+}
+
+// Calls all of them, up to the first error, which it returns.
+
+int hook_call(const struct hook *h, void *about)
+{
+    int error = 0;
+
+    for (; h && !error; h = h->next)
+        error = h->call(about);
+    return error;
+}
+
 // What there is to know of a program that is being executed. Some fields
 // wait for the chapter that needs them.
 
@@ -6716,19 +6755,16 @@ struct user_state {
     syscall_function *own_call[SYSCALL_OWN_COUNT];
     struct program *current;     /* the one in ring 3, if any */
     void (*end)(int code, int signal); /* what happens when it ends */
-    int (*prepare)(struct program *p);  /* before it starts; 0 or an error */
-    void (*clean)(struct program *p);   /* after its end */
     bool (*catch)(struct trap_frame *f, int signal); /* does it want to live on? */
+    struct hook *begins;         /* before a program starts, with the program */
+    struct hook *ends;           /* when it has ended, likewise */
 };
 
-int user_prepare_nothing(struct program *p);
-void user_clean_nothing(struct program *p);
 bool user_catch_nothing(struct trap_frame *f, int signal);
 
 void user_return(int code, int signal);
 
-struct user_state user = {.end = user_return, .prepare = user_prepare_nothing,
-                          .clean = user_clean_nothing, .catch = user_catch_nothing};
+struct user_state user = {.end = user_return, .catch = user_catch_nothing};
 
 // Finding the place of a number in the tables, NULL if there is none.
 // Chapters use `user_add_call()`.
@@ -7028,20 +7064,6 @@ int user_execute(struct program *p, vaddr entry, vaddr sp)
     return status;
 }
 
-// What a later chapter wants to add to every program, and to take from it
-// again.
-
-int user_prepare_nothing(struct program *p)
-{
-    (void)p;
-    return 0;
-}
-
-void user_clean_nothing(struct program *p)
-{
-    (void)p;
-}
-
 bool user_catch_nothing(struct trap_frame *f, int signal)
 {
     (void)f, (void)signal;
@@ -7050,7 +7072,8 @@ bool user_catch_nothing(struct trap_frame *f, int signal)
 
 // Makes an address space with an image that has been checked, and a stack
 // with the arguments, which end with NULL. 0, -ENOMEM, -E2BIG; on an error
-// nothing is left.
+// nothing is left. (So the hooks for the end are also called for a program
+// for which not all of those for the beginning were.)
 
 int user_load(struct program *p, struct vmo *file, struct elf_image *image,
               const char *const *arguments, vaddr *sp)
@@ -7067,9 +7090,11 @@ int user_load(struct program *p, struct vmo *file, struct elf_image *image,
         error = user_map_stack(&p->space, image, arguments, sp);
     elf_unload(image);
     if (!error)
-        error = user.prepare(p);
-    if (error)
+        error = hook_call(user.begins, p);
+    if (error) {
+        hook_call(user.ends, p);
         as_destroy(&p->space);
+    }
     return error;
 }
 
@@ -7086,7 +7111,7 @@ int user_start(struct vmo *file, struct elf_image *image, const char *const *arg
     if (status)
         return status;
     status = user_execute(&p, image->entry, sp);
-    user.clean(&p);
+    hook_call(user.ends, &p);
     as_destroy(&p.space);
     return status;
 }
@@ -7305,7 +7330,7 @@ struct time_pair {
 
 struct sys_state {
     u64 (*copy)(void *to, const void *from, u64 size);
-    void (*leave)(struct trap_frame *f); /* before ring 3, on demand; chapter 12 */
+    struct hook *leaving;        /* before ring 3, if the program wants attention */
     bool (*pause)(void);         /* in something long: does anybody want attention? */
     bool (*doomed)(void);        /* and is that the end of the program? chapter 12 */
     u64 tsc_per_second;
@@ -7319,6 +7344,16 @@ struct sys_state {
 bool sys_never(void);
 
 struct sys_state sys = {.copy = sys_copy_plain, .pause = sys_never, .doomed = sys_never};
+
+// Something may have to be done to a program before it goes on in ring 3.
+// Who wants that hangs a hook here, and sets the program's flag when it is
+// time. It gets the frame to which the program will return.
+
+void sys_attend(struct trap_frame *f)
+{
+    if (unlikely(user.current->attention))
+        hook_call(sys.leaving, f);
+}
 
 // ## The fast way out {#sys-sysret}
 //
@@ -7345,8 +7380,7 @@ struct sys_state sys = {.copy = sys_copy_plain, .pause = sys_never, .doomed = sy
 bool sys_dispatch(struct trap_frame *f)
 {
     user_syscall(f);
-    if (unlikely(user.current->attention))
-        sys.leave(f);
+    sys_attend(f);
     return likely(f->rcx == f->rip && f->r11 == f->rflags && f->rip < USER_END);
 }
 
@@ -8634,12 +8668,11 @@ s64 sys_handle_close(struct trap_frame *f)
 // Each program begins with three handles to the console and no memory of
 // its own making; at its end, both are taken back.
 
-int sys_prepare(struct program *p)
+int sys_begin(void *program)
 {
+    struct program *p = program;
     int i;
 
-    if (p->handles)
-        return 0;
     p->handles = handle_create_table();
     if (!p->handles)
         return -ENOMEM;
@@ -8654,13 +8687,18 @@ int sys_prepare(struct program *p)
 // And back. (Nothing here is about the processor: later this may be called
 // while another program is the one that runs.)
 
-void sys_clean(struct program *p)
+int sys_end(void *program)
 {
+    struct program *p = program;
+
     if (p->handles)
         handle_destroy_table(p->handles);
     if (p->break_memory)
         vmo_put(p->break_memory);
+    return 0;
 }
+
+struct hook sys_begins = {sys_begin, NULL}, sys_ends = {sys_end, NULL};
 
 struct system_call {
     enum system_call_number number;
@@ -8704,8 +8742,8 @@ void ch08_init(void)
     time_init();
     random_init();
     object_init(&console.object, &console_type);
-    user.prepare = sys_prepare;
-    user.clean = sys_clean;
+    hook_add_last(&user.begins, &sys_begins);
+    hook_add_first(&user.ends, &sys_ends);
     sys_add_calls(sys_calls, array_count(sys_calls));
 }
 
@@ -8852,14 +8890,19 @@ struct wait_queue {
     struct watch *watches;       /* who sleeps elsewhere and is woken as well */
 };
 
+struct timer {
+    struct tree_node node;
+    u64 time;                    /* of time_now(); 0: it is not set */
+    void (*ring)(struct timer *t, u64 now); /* then; it cancels it, or sets it anew */
+};
+
 struct thread {
     u64 stack_pointer;           /* while it is not running */
     vaddr stack_top;
     struct process *process;     /* NULL: the kernel's own */
     struct thread *next;         /* in the queue it stands in */
     struct wait_queue *queue;    /* which that is, if it sleeps */
-    u64 wake_time;               /* when to give up waiting, 0: never */
-    struct thread *next_timed;   /* in the list of those who wait for a time */
+    struct timer timer;          /* when to give up waiting */
     int wake_reason;             /* what sched_sleep() returns */
     u64 fs_base;
     struct fpu_state fpu;
@@ -8901,9 +8944,7 @@ struct sched_state {
     struct thread boot;          /* the one that has been running all the time */
     struct thread *current;
     struct wait_queue ready;
-    struct thread *timed;        /* by time, the next one first */
-    void (*alarm)(u64 now);      /* called when its time has come; chapter 12 */
-    u64 alarm_time;              /* that is then; 0: never */
+    struct tree_node *timers;    /* by their times */
     struct thread *corpse;       /* ended, but its stack was still in use */
     struct tree_node *processes; /* by their numbers */
     u32 last_pid, threads;
@@ -9049,29 +9090,45 @@ void queue_remove(struct wait_queue *q, struct thread *t)
         q->last = before;
 }
 
-// Those who wait for a time stand in a second list, in the order of their
-// times.
+// ## Timers {#sched-timers}
+//
+// A timer is something to be called at some time. Those that are set stand
+// in a [tree](#user-tree), the next one leftmost.
 
-void timed_insert(struct thread *t)
+struct timer *timer_of(struct tree_node *n)
 {
-    struct thread **place = &sched.timed;
-
-    while (*place && (*place)->wake_time <= t->wake_time)
-        place = &(*place)->next_timed;
-    t->next_timed = *place;
-    *place = t;
+    return n ? container_of(n, struct timer, node) : NULL;
 }
 
-void timed_remove(struct thread *t)
+struct timer *timer_first(void)
 {
-    struct thread **place = &sched.timed;
+    return timer_of(tree_end(sched.timers, 0));
+}
 
-    if (!t->wake_time)
+void timer_cancel(struct timer *t)
+{
+    if (t->time)
+        tree_remove(&sched.timers, &t->node);
+    t->time = 0;
+}
+
+// Sets it, or sets it anew, or, with 0, cancels it. Of several for one
+// time, the one that was set first is the first to ring.
+
+void timer_set(struct timer *t, u64 time)
+{
+    struct tree_node *n, *parent = NULL;
+    int side = 0;
+
+    timer_cancel(t);
+    if (!time)
         return;
-    while (*place != t)
-        place = &(*place)->next_timed;
-    *place = t->next_timed;
-    t->wake_time = 0;
+    for (n = sched.timers; n; n = n->child[side]) {
+        parent = n;
+        side = time >= timer_of(n)->time;
+    }
+    t->time = time;
+    tree_insert(&sched.timers, parent, side, &t->node, 0);
 }
 
 // ## Switching {#sched-switch}
@@ -9165,8 +9222,7 @@ void sched_bury(void)
 void sched_begin(struct trap_frame *f)
 {
     sched_bury();
-    if (user.current->attention)
-        sys.leave(f);
+    sys_attend(f);
 }
 
 void sched_account(struct thread *t)
@@ -9221,18 +9277,38 @@ void sched_yield(void)
 
 // ## Sleeping and waking {#sched-sleep}
 //
-// The timer must fire at the end of a slice, or earlier if somebody's sleep
-// ends before that.
+// The next interrupt must come at the end of a slice, or earlier if a timer
+// is to ring before that.
 
 void sched_arm_next(u64 now)
 {
+    const struct timer *first = timer_first();
     u64 next = SLICE_NANOSECONDS;
 
-    if (sched.timed && sched.timed->wake_time < now + next)
-        next = sched.timed->wake_time > now ? sched.timed->wake_time - now : 1;
-    if (sched.alarm_time && sched.alarm_time < now + next)
-        next = sched.alarm_time > now ? sched.alarm_time - now : 1;
+    if (first && first->time < now + next)
+        next = first->time > now ? first->time - now : 1;
     sched.arm(next);
+}
+
+// Who sleeps is woken with a reason, which is what `sched_sleep()` will
+// return to him: here 0 for an event, -EINTR for attention, and if the
+// timer rings, -ETIMEDOUT.
+
+void sched_wake_thread(struct thread *t, int reason)
+{
+    if (!t->queue)
+        return;
+    queue_remove(t->queue, t);
+    timer_cancel(&t->timer);
+    t->queue = NULL;
+    t->wake_reason = reason;
+    queue_append(&sched.ready, t);
+}
+
+void sched_time_out(struct timer *t, u64 now)
+{
+    (void)now;
+    sched_wake_thread(container_of(t, struct thread, timer), -ETIMEDOUT);
 }
 
 // Puts the current thread to sleep in a queue, until it is woken, or until
@@ -9249,28 +9325,14 @@ int sched_sleep(struct wait_queue *q, u64 until)
         return -EINTR;
     t->wake_reason = 0;
     t->queue = q;
-    t->wake_time = until;
     queue_append(q, t);
     if (until) {
-        timed_insert(t);
+        t->timer.ring = sched_time_out;
+        timer_set(&t->timer, until);
         sched_arm_next(time_now());
     }
     sched_schedule();
     return t->wake_reason;
-}
-
-// Wakes one thread, if it sleeps, with what `sched_sleep()` shall return to
-// it.
-
-void sched_wake_thread(struct thread *t, int reason)
-{
-    if (!t->queue)
-        return;
-    queue_remove(t->queue, t);
-    timed_remove(t);
-    t->queue = NULL;
-    t->wake_reason = reason;
-    queue_append(&sched.ready, t);
 }
 
 // A thread stands in one queue. Who waits for the first of several things
@@ -9496,20 +9558,18 @@ void pit_init(void)
     sched.arm = pit_arm;
 }
 
-// The handler wakes those whose time has come and asks for the next
-// interrupt: at the end of a slice, or earlier if somebody's sleep ends
-// before. If it interrupted ring 3, the slice may be over.
+// The handler rings the timers whose time has come and asks for the next
+// interrupt. If it interrupted ring 3, the slice may be over.
 
 void sched_tick(void)
 {
     u64 now = time_now();
+    struct timer *t;
 
     sched.ticks++;
     time_improve();
-    while (sched.timed && sched.timed->wake_time <= now)
-        sched_wake_thread(sched.timed, -ETIMEDOUT);
-    if (sched.alarm_time && sched.alarm_time <= now)
-        sched.alarm(now);
+    while ((t = timer_first()) && t->time <= now)
+        t->ring(t, now);
     sched_arm_next(now);
 }
 
@@ -9550,8 +9610,8 @@ void sched_timer(struct trap_frame *f)
     sched_tick();
     if (f->cs & 3 && sched_is_over())
         sched_yield();
-    if (f->cs & 3 && user.current->attention)
-        sys.leave(f);
+    if (f->cs & 3)
+        sys_attend(f);
 }
 
 // An interrupt that nobody has asked for is acknowledged and forgotten; it
@@ -9819,7 +9879,7 @@ void process_end(int code, int signal)
     assert(p);
     p->exit_code = code;
     p->exit_signal = signal;
-    user.clean(&p->program);
+    hook_call(user.ends, &p->program);
     as_switch(NULL);
     as_destroy(&p->program.space);
     process_orphan(p);
@@ -9874,22 +9934,24 @@ void sched_audit_thread(const struct thread *t)
     assert(ready == (t != sched.current && !t->queue));
     if (t->queue)
         assert(t != sched.current && sched_audit_queue(t->queue, t) == 1);
-    assert(!t->wake_time || t->queue);
+    assert(!t->timer.time || t->queue);
 }
 
-// Those who wait for a time are in its order, and asleep.
+// Timers stand in the order of their times. How many of them wake sleepers?
 
-u32 sched_audit_times(void)
+u32 sched_audit_timers(void)
 {
-    const struct thread *t;
-    u32 count = 0;
+    struct tree_node *n, *next;
+    u32 sleepers = 0;
 
-    for (t = sched.timed; t; t = t->next_timed) {
-        assert(count++ <= sched.threads);
-        assert(t->wake_time && t->queue);
-        assert(!t->next_timed || t->wake_time <= t->next_timed->wake_time);
+    tree_audit(sched.timers, NULL);
+    for (n = tree_end(sched.timers, 0); n; n = next) {
+        next = tree_step(n, 1);
+        assert(timer_of(n)->time && timer_of(n)->ring);
+        assert(!next || timer_of(n)->time <= timer_of(next)->time);
+        sleepers += timer_of(n)->ring == sched_time_out;
     }
-    return count;
+    return sleepers;
 }
 
 // Children are in the list where they belong.
@@ -9913,7 +9975,7 @@ void sched_audit_children(const struct process *parent)
 void sched_audit(void)
 {
     struct process *p;
-    u32 threads = sched.corpse != NULL, waiting = sched.boot.wake_time != 0, stacks_used = 0;
+    u32 threads = sched.corpse != NULL, waiting = sched.boot.timer.time != 0, stacks_used = 0;
     u64 i;
 
     sched_audit_thread(&sched.boot);
@@ -9925,7 +9987,7 @@ void sched_audit(void)
         if (!p->thread)
             continue;
         threads++;
-        waiting += p->thread->wake_time != 0;
+        waiting += p->thread->timer.time != 0;
         assert(p->thread->process == p);
         sched_audit_thread(p->thread);
         as_audit(&p->program.space);
@@ -9934,7 +9996,7 @@ void sched_audit(void)
         stacks_used += stacks.used[i / 64] >> i % 64 & 1;
     assert(bits_next(stacks.used, 0, THREADS_MAX, false) >= stacks.lowest);
     assert(threads == sched.threads && stacks_used == threads);
-    assert(sched_audit_times() == waiting);
+    assert(sched_audit_timers() == waiting);
 }
 
 struct audit sched_audits = {"threads", sched_audit, NULL};
@@ -12619,15 +12681,17 @@ void vfs_mount_all(void)
 
 // A process that ends lets go of its directory as well.
 
-void vfs_clean(struct program *program)
+int vfs_end(void *program)
 {
     struct process *p = container_of(program, struct process, program);
 
     if (p->directory)
         object_put(&p->directory->object);
     p->directory = NULL;
-    sys_clean(program);
+    return 0;
 }
+
+struct hook vfs_ends = {vfs_end, NULL};
 
 void ch10_init(void)
 {
@@ -12640,7 +12704,7 @@ void ch10_init(void)
     vfs_mount_all();
     audit_add(&vfs_audits);
     boot_add_provocation(&vfs_provocation);
-    user.clean = vfs_clean;
+    hook_add_first(&user.ends, &vfs_ends);
     sys_add_calls(vfs_calls, array_count(vfs_calls));
 }
 
@@ -14073,7 +14137,9 @@ struct signal_state {
     struct signal_stack stack;
     struct signal_note *notes;   /* the oldest first */
     u32 note_count;
-    u64 alarm, alarm_interval;   /* when SIGALRM is due, 0: not; and then again */
+    struct timer alarm;          /* when SIGALRM is due, */
+    u64 alarm_interval;          /* and then again, if not 0 */
+    struct process *process;     /* whose state this is */
 };
 
 u64 signal_bit(int signal)
@@ -14464,14 +14530,15 @@ bool signal_dooms(void)
     return false;
 }
 
-// Called before a return to ring 3 if the process has the flag `attention`.
+// Called before a return to ring 3 if the program has the flag `attention`.
 // Each signal that is let through gets its frame, one on top of the other;
 // so the handler of the last one runs first. (Who has waited for a signal
 // with others blocked, and has not got one, has the old ones blocked
 // again.)
 
-void signal_leave(struct trap_frame *f)
+int signal_leave(void *frame)
 {
+    struct trap_frame *f = frame;
     struct process *p = process_current();
     struct signal_state *s = p->signals;
     struct signal_info info;
@@ -14482,7 +14549,10 @@ void signal_leave(struct trap_frame *f)
         s->blocked = s->saved;
     s->suspended = false;
     signal_update(p);
+    return 0;
 }
+
+struct hook signal_leaving = {signal_leave, NULL};
 
 // A program's own fault becomes a signal, if it has a handler for it. The
 // reason tells where, and for some faults more. What each vector's code is,
@@ -14758,39 +14828,25 @@ s64 sys_sigtimedwait(struct trap_frame *f)
 // ## Alarms {#signal-alarm}
 //
 // A process can have a signal sent to itself at some time, once or again
-// and again. The [timer](#sched-timer) calls us at the earliest of all
-// these times, which is looked for anew whenever one changes. Who is due
-// gets its signal. (If it wants to be called more often than a thousand
-// times a second, it is not.)
+// and again, by a [timer](#sched-timers) of its own. (If it wants to be
+// called more often than a thousand times a second, it is not.)
 
 #define ALARM_LEAST 1000000UL
 
-void alarm_find_next(void)
+void alarm_ring(struct timer *t, u64 now)
 {
-    const struct process *p;
-    u64 next = 0;
+    struct signal_state *s = container_of(t, struct signal_state, alarm);
+    u64 again = max(t->time + s->alarm_interval, now + ALARM_LEAST);
 
-    for (p = process_first(); p; p = process_next(p))
-        if (p->signals && p->signals->alarm && (!next || p->signals->alarm < next))
-            next = p->signals->alarm;
-    sched.alarm_time = next;
+    timer_set(t, s->alarm_interval ? again : 0);
+    signal_send(s->process, SIGALRM);
 }
 
-void alarm_ring(u64 now)
-{
-    struct process *p;
-    struct signal_state *s;
+// How long it still runs, 0 if it is not set. (If it is late, not 0.)
 
-    for (p = process_first(); p; p = process_next(p)) {
-        s = p->signals;
-        if (!s || !s->alarm || s->alarm > now)
-            continue;
-        s->alarm = s->alarm_interval ? s->alarm + s->alarm_interval : 0;
-        if (s->alarm && s->alarm < now + ALARM_LEAST)
-            s->alarm = now + ALARM_LEAST;
-        signal_send(p, SIGALRM);
-    }
-    alarm_find_next();
+u64 alarm_left(const struct signal_state *s, u64 now)
+{
+    return s->alarm.time > now ? s->alarm.time - now : s->alarm.time != 0;
 }
 
 // Sets it, with an interval, and returns how long the old one would still
@@ -14798,11 +14854,10 @@ void alarm_ring(u64 now)
 
 u64 alarm_set(struct signal_state *s, u64 from_now, u64 interval)
 {
-    u64 now = time_now(), left = s->alarm > now ? s->alarm - now : s->alarm != 0;
+    u64 now = time_now(), left = alarm_left(s, now);
 
-    s->alarm = from_now ? now + from_now : 0;
+    timer_set(&s->alarm, from_now ? now + from_now : 0);
     s->alarm_interval = interval;
-    alarm_find_next();
     sched_arm_next(now);
     return left;
 }
@@ -14839,8 +14894,8 @@ struct usage_time alarm_time(u64 nanoseconds)
 s64 sys_getitimer(struct trap_frame *f)
 {
     const struct signal_state *s = process_current()->signals;
-    u64 now = time_now(), left = s->alarm > now ? s->alarm - now : 0;
-    struct alarm_times times = {alarm_time(s->alarm_interval), alarm_time(left)};
+    struct alarm_times times = {alarm_time(s->alarm_interval),
+                                alarm_time(alarm_left(s, time_now()))};
 
     return f->rdi ? -EINVAL : sys_copy_out(f->rsi, &times, sizeof times);
 }
@@ -14953,6 +15008,46 @@ s64 sys_sigqueueinfo(struct trap_frame *f)
         signal_send_info(p, &info);
     return 0;
 }
+
+// ## Beginning and end {#signal-life}
+//
+// A process that the kernel starts begins with no handlers, in a group and
+// a session of its own.
+
+struct signal_state *signal_create(struct process *p)
+{
+    struct signal_state *s = heap_alloc_zeroed(&heap, sizeof *s);
+
+    if (s) {
+        s->process = p;
+        s->alarm.ring = alarm_ring;
+    }
+    return s;
+}
+
+int signal_begin(void *program)
+{
+    struct process *p = container_of(program, struct process, program);
+
+    p->group = p->session = p->pid;
+    p->signals = signal_create(p);
+    return p->signals ? 0 : -ENOMEM;
+}
+
+int signal_end(void *program)
+{
+    struct process *p = container_of(program, struct process, program);
+
+    if (!p->signals)
+        return 0;
+    timer_cancel(&p->signals->alarm);
+    signal_forget(p->signals, ~0UL);
+    heap_free(&heap, p->signals);
+    p->signals = NULL;
+    return 0;
+}
+
+struct hook signal_begins = {signal_begin, NULL}, signal_ends = {signal_end, NULL};
 
 // ## Limits {#proc-limits}
 //
@@ -15169,15 +15264,14 @@ struct handle_table *proc_copy_handles(const struct handle_table *from)
 // in the memory that was copied. What was sent to the parent, or will be
 // when its time has come, is not meant for the child.
 
-struct signal_state *proc_copy_signals(const struct signal_state *from)
+struct signal_state *proc_copy_signals(struct process *child, const struct signal_state *from)
 {
-    struct signal_state *s = heap_alloc(&heap, sizeof *s);
+    struct signal_state *s = signal_create(child);
 
     if (s) {
-        *s = *from;
-        s->pending = s->alarm = 0;
-        s->notes = NULL;
-        s->note_count = 0;
+        memcpy(s->action, from->action, sizeof s->action);
+        s->blocked = from->blocked;
+        s->stack = from->stack;
     }
     return s;
 }
@@ -15191,7 +15285,7 @@ int proc_copy(struct process *child, struct process *parent)
     if (error)
         return error;
     child->program.handles = proc_copy_handles(parent->program.handles);
-    child->signals = proc_copy_signals(parent->signals);
+    child->signals = proc_copy_signals(child, parent->signals);
     if (child->program.handles && child->signals && !limit_copy(child, parent)) {
         child->program.space.limit = parent->program.space.limit;
         child->directory = parent->directory;
@@ -15199,7 +15293,7 @@ int proc_copy(struct process *child, struct process *parent)
             object_get(&child->directory->object);
         return 0;
     }
-    user.clean(&child->program);
+    hook_call(user.ends, &child->program);
     as_destroy(&child->program.space);
     return -ENOMEM;
 }
@@ -15943,9 +16037,8 @@ void proc_leave_terminal(struct process *p)
 }
 
 // A copy that has failed half-way has never run, and has no end to tell of.
-// A process that has never run under this chapter's rules has no signals.
 
-void proc_clean(struct program *program)
+int proc_end(void *program)
 {
     struct process *p = container_of(program, struct process, program);
 
@@ -15955,36 +16048,15 @@ void proc_clean(struct program *program)
         if (p->parent)
             proc_tell_parent(p);
     }
-    if (p->signals) {
-        signal_forget(p->signals, ~0UL);
-        heap_free(&heap, p->signals);
-        p->signals = NULL;
-    }
     if (p->limits)
         heap_free(&heap, p->limits);
     exec_let_go(p->executed);
     p->executed = NULL;
     p->limits = NULL;
-    vfs_clean(program);
-}
-
-// The first process of all gets its signals and its terminal here.
-
-int proc_prepare(struct program *program)
-{
-    struct process *p = container_of(program, struct process, program);
-
-    p->signals = heap_alloc_zeroed(&heap, sizeof *p->signals);
-    if (!p->signals)
-        return -ENOMEM;
-    p->group = p->session = p->pid;
-    if (sys_prepare(program)) {
-        heap_free(&heap, p->signals);
-        p->signals = NULL;
-        return -ENOMEM;
-    }
     return 0;
 }
+
+struct hook proc_ends = {proc_end, NULL};
 
 // ## Pipes {#proc-pipe}
 //
@@ -16938,7 +17010,7 @@ void proc_audit_signals(const struct process *p)
         assert(s->pending & signal_bit(n->info.signal));
     }
     assert(count == s->note_count);
-    assert(!s->alarm || (sched.alarm_time && sched.alarm_time <= s->alarm));
+    assert(s->process == p && s->alarm.ring == alarm_ring);
 }
 
 // And a file is executed by as many as it says.
@@ -16979,12 +17051,12 @@ struct audit proc_audits = {"processes", proc_audit, NULL};
 void ch12_init(void)
 {
     ch11_init();
-    user.prepare = proc_prepare;
-    user.clean = proc_clean;
+    hook_add_last(&user.begins, &signal_begins);
+    hook_add_first(&user.ends, &signal_ends);
+    hook_add_first(&user.ends, &proc_ends);
+    hook_add_last(&sys.leaving, &signal_leaving);
     user.catch = signal_catch;
-    sys.leave = signal_leave;
     sys.doomed = signal_dooms;
-    sched.alarm = alarm_ring;
     tty.signal = signal_from_tty;
     tty.own = proc_own_terminal;
     audit_add(&proc_audits);

@@ -1178,6 +1178,21 @@ def where(thread, current=False):
     return " < ".join(names) or "the scheduler"
 
 
+def show_timers(words):
+    """rustica timers: what the timer will call, the next first (chapter 9).
+
+    A sleeper's timer wakes its process."""
+    timers = list(tree(variable("sched").follow("timers"), "struct timer", "node"))
+    inside = next(f.bitpos // 8 for f in type_named("struct thread").fields() if f.name == "timer")
+    for t in timers:
+        ring = symbol(t.ring)
+        thread = View(type_named("struct thread"), t._address - inside)
+        process = thread.follow("process") if ring == "sched_time_out" else None
+        say(f"  {ring}" + (f", process {process.pid}" if process else ""))
+    if not timers:
+        say("timers: none is set")
+
+
 def show_files(words):
     """rustica files [PATH]: the tree of files, or a part of it (chapter 10)."""
     left = LIMIT
@@ -1651,7 +1666,7 @@ COMMANDS = {
         "user": load_user,
         "zones": show_zones, "pmm": show_pmm, "heap": show_heap, "vmo": show_vmo, "elf": show_elf,
         "as": show_as, "walk": show_walk, "trap": show_trap, "syscalls": show_syscalls,
-        "handles": show_handles, "ps": show_ps, "files": show_files,
+        "handles": show_handles, "ps": show_ps, "timers": show_timers, "files": show_files,
         "session": play, "hint": hint}
 Rustica()
 for name, function_of in COMMANDS.items():

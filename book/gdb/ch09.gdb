@@ -20,9 +20,7 @@ tbreak cpu_wait_for_interrupt
 continue
 rustica ps
 # In which order will they wake? It was 300, 100 and 200 milliseconds that they wanted.
-print sched.timed->process->pid
-print sched.timed->next_timed->process->pid
-print sched.timed->next_timed->next_timed->process->pid
+rustica timers
 # And who wakes the first? An interrupt, while nobody runs.
 tbreak sched_wake_thread
 continue

@@ -260,8 +260,7 @@ static void start(void)
     libc_memset(&stacks, 0, sizeof stacks);
     libc_memset(&tty, 0, sizeof tty);
     sys = (struct sys_state){.copy = sys_copy_plain, .pause = sys_never, .doomed = sys_never};
-    user = (struct user_state){.end = user_return, .prepare = user_prepare_nothing,
-                               .clean = user_clean_nothing, .catch = user_catch_nothing};
+    user = (struct user_state){.end = user_return, .catch = user_catch_nothing};
     boot.consoles = NULL;        /* but for the test's own, or one would be in it twice */
     boot_add_console(&host_console);
     host_add_map(EFI_ACPI_RECLAIM, 0x80000, 16);

@@ -50,8 +50,9 @@ static void start(void)
         thread[i].queue = i < 5 ? &door : &window;
         queue_append(thread[i].queue, &thread[i]);
     }
-    thread[3].wake_time = 200, timed_insert(&thread[3]);
-    thread[5].wake_time = 100, timed_insert(&thread[5]);
+    thread[3].timer.ring = thread[5].timer.ring = sched_time_out;
+    timer_set(&thread[3].timer, 200);
+    timer_set(&thread[5].timer, 100);
 }
 
 /* ---- Audits ------------------------------------------------------------- */
@@ -110,10 +111,11 @@ static void test_threads(void **state)
     expect_found(thread[4].next = &thread[3]);              /* a circle */
     expect_found(thread[2].next = &thread[1]);
     expect_found(sched.ready.last = &thread[1]);
-    expect_found(thread[1].wake_time = 1);                  /* ready, but waits for a time */
-    expect_found(thread[5].wake_time = 300);                /* not in order */
-    expect_found(thread[4].wake_time = 300);                /* not in the list */
-    expect_found(timed_remove(&thread[3]); thread[3].wake_time = 7);
+    expect_found(thread[1].timer.time = 1);                 /* ready, but waits for a time */
+    expect_found(thread[5].timer.time = 300);               /* not in order */
+    expect_found(thread[4].timer.time = 300);               /* not in the tree */
+    expect_found(timer_cancel(&thread[3].timer); thread[3].timer.time = 7);
+    expect_found(thread[3].timer.ring = NULL);
     expect_found(sched.threads++);
     expect_found(stacks.used[1] = 1);
     expect_found(process[2]->thread = NULL);
@@ -210,7 +212,7 @@ static struct signal_state *signals;
 static void start_signals(void)
 {
     start();
-    signals = process[1]->signals = heap_alloc_zeroed(&heap, sizeof *signals);
+    signals = process[1]->signals = signal_create(process[1]);
     signals->blocked = ~0UL;
 }
 
@@ -277,14 +279,13 @@ static void start_processes(void)
     for (i = 0; i < THREADS; i++) {
         process[i]->session = 1;
         process[i]->group = i < 3 ? 1 : 4;
-        process[i]->signals = heap_alloc_zeroed(&heap, sizeof *signals);
+        process[i]->signals = signal_create(process[i]);
         process[i]->executed = nth(vfs.root, 0)->node;
         process[i]->executed->writers--;
     }
     signals = process[1]->signals;
     signals->blocked = signal_bit(40);
     send(40, 1), send(40, 2);
-    signals->alarm = sched.alarm_time = 5;
     tty.session = 1;
 }
 
@@ -308,8 +309,8 @@ static void test_processes(void **state)
     expect_noticed(signals->note_count++);
     expect_noticed(signals->notes->next->next = signals->notes);
     expect_noticed(signals->notes->info.signal = 41);
-    expect_noticed(sched.alarm_time = 0);
-    expect_noticed(sched.alarm_time = 6);
+    expect_noticed(signals->process = process[2]);
+    expect_noticed(signals->alarm.ring = sched_time_out);
     expect_noticed(tty.session = 3);
     expect_noticed(tty.session = 99);
     expect_noticed(process[5]->executed = NULL);
