@@ -4059,7 +4059,7 @@ struct vmo {
     struct vmo *parent;  /* a slice: the VMO whose pages these are */
     u64 first;           /* a slice: its page 0 is this page of the parent */
     void *mappings;      /* who maps it; first used in chapter 7 */
-    struct vmo *copy;    /* while a process is copied: its clone; chapter 12 */
+    struct vmo *copy;    /* while a process is copied: its clone; chapter 13 */
 };
 
 struct vmo_state {
@@ -5469,6 +5469,8 @@ u64 tree_largest(const struct tree_node *n)
     return n ? n->largest : 0;
 }
 
+// The larger of two numbers.
+
 u64 max(u64 a, u64 b)
 {
     return a > b ? a : b;
@@ -5630,7 +5632,7 @@ struct as {
     struct tree_node *mappings;  /* by address; they never overlap */
     u32 count;                   /* how many there are, */
     u64 size;                    /* and bytes in them */
-    u64 limit;                   /* bytes that may be mapped, 0: all; chapter 12 */
+    u64 limit;                   /* bytes that may be mapped, 0: all; chapter 13 */
 };
 
 struct mapping {
@@ -6708,8 +6710,7 @@ struct hook {
     struct hook *next;
 };
 
-// Who adds something to what others have made comes behind them; who takes
-// it away again comes before them.
+// Who adds something to what others have made comes behind them.
 
 void hook_add_last(struct hook **list, struct hook *h)
 {
@@ -6718,6 +6719,8 @@ void hook_add_last(struct hook **list, struct hook *h)
     h->next = NULL;
     *list = h;
 }
+
+// Who takes it away again comes before them.
 
 void hook_add_first(struct hook **list, struct hook *h)
 {
@@ -7596,8 +7599,8 @@ struct file_operations {
     s64 (*list)(struct file *file, vaddr to, u64 size);             /* chapter 10 */
     int (*status)(struct file *file, struct file_status *status);   /* chapter 10 */
     void (*close)(struct file *file, const struct handle *h);       /* chapter 10 */
-    int (*wait)(struct file *file, u64 size); /* for room to write that; chapter 12 */
-    u32 (*poll)(struct file *file, struct wait_queue **queue);      /* chapter 12 */
+    int (*wait)(struct file *file, u64 size); /* for room to write that; chapter 14 */
+    u32 (*poll)(struct file *file, struct wait_queue **queue);      /* chapter 14 */
 };
 
 // What has a position reads and writes at `offset`, and moves that. It is
@@ -7630,12 +7633,12 @@ struct handle {
     struct object *object;       /* NULL: free */
     u32 rights;
     u16 generation;              /* of this entry, never 0 */
-    bool close_on_exec;          /* used in chapter 12 */
+    bool close_on_exec;          /* used in chapter 13 */
 };
 
 struct handle_table {
     u32 count;                   /* entries there are */
-    u32 limit;                   /* numbers are below this; chapter 12 may lower it */
+    u32 limit;                   /* numbers are below this; chapter 13 may lower it */
     struct handle *entry;
     u64 used[HANDLES_MAX / 64];  /* a bit for each */
 };
@@ -7953,7 +7956,7 @@ struct file console = {.flags = O_RDWR};
 // `PROT_READ` and so on has other bit values than the rights of the ELF
 // file, for no reason anybody remembers.
 
-#define MAPPING_SHARED 8         /* beside the rights: fork shares it; chapter 12 */
+#define MAPPING_SHARED 8         /* beside the rights: fork shares it; chapter 13 */
 #define MAPPING_READ_ONLY 16     /* likewise: nobody may make it writable */
 
 int sys_rights(u64 prot, u32 *rights)
@@ -8893,7 +8896,7 @@ struct wait_queue {
 struct timer {
     struct tree_node node;
     u64 time;                    /* of time_now(); 0: it is not set */
-    void (*ring)(struct timer *t, u64 now); /* then; it cancels it, or sets it anew */
+    void (*ring)(struct timer *t); /* then; it cancels it, or sets it anew */
 };
 
 struct thread {
@@ -8924,18 +8927,18 @@ struct process {
     struct process **sibling_place; /* and what points to this one */
     struct thread *thread;       /* NULL: it has ended */
     int exit_code, exit_signal;
-    int notice;                  /* how its parent learns of that; 0: as usual; chapter 12 */
+    int notice;                  /* how its parent learns of that; 0: as usual; chapter 13 */
     u64 cpu_time;                /* nanoseconds */
     u64 turns;                   /* how often it got the processor */
     struct wait_queue waiters;   /* wait for one of its children to end */
     u32 waits_for;               /* the process that has a lock; chapter 10 */
     struct node *directory;      /* where its paths start; chapter 10 */
     struct signal_state *signals; /* chapter 12 */
-    struct node *executed;       /* runs this, see chapter 10; chapter 12 */
-    bool replaced;               /* that is not its parent's any more; chapter 12 */
-    u64 memory;                  /* the most it had, in bytes; chapter 12 */
-    u64 children_time, children_memory; /* of those that have ended; chapter 12 */
-    struct limits *limits;       /* NULL: the usual ones; chapter 12 */
+    struct node *executed;       /* runs this, see chapter 10; chapter 13 */
+    bool replaced;               /* that is not its parent's any more; chapter 13 */
+    u64 memory;                  /* the most it had, in bytes; chapter 13 */
+    u64 children_time, children_memory; /* of those that have ended; chapter 13 */
+    struct limits *limits;       /* NULL: the usual ones; chapter 13 */
 };
 
 // And what belongs to nobody in particular.
@@ -8945,6 +8948,7 @@ struct sched_state {
     struct thread *current;
     struct wait_queue ready;
     struct tree_node *timers;    /* by their times */
+    struct hook *ticking;        /* at each interrupt of the timer, about nothing */
     struct thread *corpse;       /* ended, but its stack was still in use */
     struct tree_node *processes; /* by their numbers */
     u32 last_pid, threads;
@@ -9005,7 +9009,7 @@ u64 *cpu_kernel_entry(vaddr address)
 struct stack_pool {
     u64 used[THREADS_MAX / 64];          /* a bit for each slot */
     u64 lowest;                          /* no slot below it is free */
-    u64 tables;                          /* so many have been made for them */
+    u64 tables;                          /* made for them, beside the boot stack's */
 };
 
 struct stack_pool stacks;
@@ -9050,8 +9054,7 @@ vaddr stack_alloc(void)
         *entry = frame | PTE_PRESENT | PTE_WRITE | PTE_NX;
     }
     bits_set(stacks.used, slot, true);
-    if (slot / (2 * MIB / STACK_SLOT) >= stacks.tables)
-        stacks.tables++;
+    stacks.tables = max(stacks.tables, (STACK_FIRST + slot) / (2 * MIB / STACK_SLOT));
     return bottom + STACK_SIZE;
 }
 
@@ -9104,6 +9107,8 @@ struct timer *timer_first(void)
 {
     return timer_of(tree_end(sched.timers, 0));
 }
+
+// It will not ring. Nothing happens if it is not set.
 
 void timer_cancel(struct timer *t)
 {
@@ -9305,9 +9310,8 @@ void sched_wake_thread(struct thread *t, int reason)
     queue_append(&sched.ready, t);
 }
 
-void sched_time_out(struct timer *t, u64 now)
+void sched_time_out(struct timer *t)
 {
-    (void)now;
     sched_wake_thread(container_of(t, struct thread, timer), -ETIMEDOUT);
 }
 
@@ -9559,7 +9563,9 @@ void pit_init(void)
 }
 
 // The handler rings the timers whose time has come and asks for the next
-// interrupt. If it interrupted ring 3, the slice may be over.
+// interrupt. If it interrupted ring 3, the slice may be over. (A later
+// chapter may have something to do a hundred times a second; there are
+// hooks for that.)
 
 void sched_tick(void)
 {
@@ -9568,8 +9574,9 @@ void sched_tick(void)
 
     sched.ticks++;
     time_improve();
+    hook_call(sched.ticking, NULL);
     while ((t = timer_first()) && t->time <= now)
-        t->ring(t, now);
+        t->ring(t);
     sched_arm_next(now);
 }
 
@@ -11262,7 +11269,7 @@ int vfs_find(struct node *from, const char *path, bool follow, struct node **nod
 
 // A program that runs must not change under its own feet, nor begin while
 // it is being written. So a node counts who writes to it, and those who
-// execute it, in [Chapter 12](#exec-busy), count the other way: it can be
+// execute it, in [Chapter 13](#exec-busy), count the other way: it can be
 // one or the other, and for both at once the error is called "text file
 // busy".
 
@@ -12876,9 +12883,9 @@ struct tty_state {
     struct window_size window;
     struct wait_queue readers;
     u32 group;                   /* who gets the signals */
-    u32 session;                 /* whose terminal it is, 0: nobody's; chapter 12 */
+    u32 session;                 /* whose terminal it is, 0: nobody's; chapter 14 */
     void (*signal)(u32 group, int signal); /* chapter 12 */
-    s64 (*own)(u64 request, vaddr argument); /* requests about the two; chapter 12 */
+    s64 (*own)(u64 request, vaddr argument); /* requests about the two; chapter 14 */
     void (*more)(void);          /* called when there is room again, or NULL */
 };
 
@@ -13159,7 +13166,7 @@ s64 tty_set(vaddr from, bool flush)
 
 // `tty_control()` is what `ioctl` comes to. Who owns the terminal, and to
 // whom its signals go, is asked and said by requests for which there is no
-// answer before [Chapter 12](#proc-groups).
+// answer before [Chapter 14](#proc-groups).
 
 s64 tty_control(struct file *file, u64 request, vaddr argument)
 {
@@ -13905,15 +13912,18 @@ struct con_state {
 
 struct con_state con;
 
-void con_timer(struct trap_frame *f)
+int con_tick(void *nothing)
 {
+    (void)nothing;
     screen_flush();
     if (!pic.present && con.serial)
         serial_receive();
     if (!pic.present && con.keyboard)
         keyboard_receive();
-    sched_timer(f);
+    return 0;
 }
+
+struct hook con_ticking = {con_tick, NULL};
 
 // The console object stays the same and gets other operations, so every
 // program, without noticing, has a terminal. Most PCs of today have neither
@@ -13931,30 +13941,47 @@ void ch11_init(void)
     con.serial = serial_listen();
     con.keyboard = keyboard_init();
     screen_init();
-    cpu.handler[VECTOR_TIMER] = cpu.handler[PIC_VECTOR] = con_timer;
+    hook_add_last(&sched.ticking, &con_ticking);
     if (!con.serial && !con.keyboard)
         printf("console: no serial line and no keyboard that we know: nobody can type\n");
 }
 
 // ## Echo {#con-show}
 //
+// A program that the terminal is for. Returns its status.
+
+int con_show(const char *const *arguments)
+{
+    struct process *p;
+    int error;
+
+    p = vfs_spawn(arguments, &error);
+    assert(p);
+    tty.group = p->pid;
+    return process_wait(p);
+}
+
+// The one that repeats what it hears.
+
+int con_show_cat(void)
+{
+    static const char *const cat[] = {"/bin/cat", NULL};
+
+    return con_show(cat);
+}
+
 // The chapter starts `cat`, which repeats what you type, line by line,
 // until you press ^D.
 
 void ch11_main(void)
 {
-    static const char *const cat[] = {"/bin/cat", NULL};
-    struct process *p;
-    int error, status;
+    int status;
 
     ch11_init();
     boot_check_options();
     vfs_show("/bin/hello", NULL, "");
     printf("console: type something; Enter ends a line, ^D ends the chapter\n");
-    p = vfs_spawn(cat, &error);
-    assert(p);
-    tty.group = p->pid;
-    status = process_wait(p);
+    status = con_show_cat();
     printf("console: cat ended with status %d, %lu bytes were typed\n", status, tty.end);
 }
 
@@ -14005,86 +14032,68 @@ void ch11_main(void)
 // A terminal, twice: on a line and on a screen. There is a program at its
 // other end, but only one, and only the one we have chosen.
 
-// # Chapter 12. A system {#ch-shell}
+// # Chapter 12. A tap on the shoulder {#ch-signal}
 //===========================================================================
 //
-// Eleven chapters have made a machine that can run programs, if somebody in
-// the kernel names them. In this last one the kernel starts a single
-// program and then never names one again. That program starts others, and
-// those start others. What it takes for this are a dozen system calls, and
-// the curious thing about them is how they divide the work. Nearly every
-// other system has one call that means *start this program*. Unix has two:
-// `fork` makes a copy of the process that calls it, and `execve` replaces
-// the program of the process that calls it. Neither is what one wants, and
-// between the two there is a moment in which a process can prepare, with
-// ordinary code, the world in which the new program will wake up: open
-// files, connect pipes, change directory. A shell is hardly more than what
-// it does in that moment.
+// A program is a monologue. It calls us, we answer, and as long as it does
+// not call, nobody can tell it anything. Yet there are things that it has
+// to be told at once: that its time is up, that somebody at the keyboard
+// has had enough of it, that it has just divided by zero. Unix taps it on
+// the shoulder. A *signal* is a small number, sent to a process by another
+// one or by the kernel; the process takes note of it before its next step
+// in ring 3, whatever it was doing.
 //
-// Copying a whole process in order to throw the copy away sounds expensive.
-// For us it is a matter of [cloning](#vmo-clone) some VMOs. Chapter 5 is
-// paying for the last time.
+// Most die of it, and that was the idea: the call by which one process
+// sends a signal to another is named `kill` to this day. But a program may
+// name a function that shall be called instead. Then a signal is for the
+// program what an interrupt is for us. It comes between any two
+// instructions, runs on the stack that is there, returns to where it came
+// from, and what was interrupted does not notice. In [Chapter
+// 1](#boot-traps) the processor did that with five words on a stack, and we
+// with fifteen registers. Now we do it for the program, and one thing is
+// different: the frame by which everything is put back has been in somebody
+// else's hands.
 //
-// ## Theory of operation {#proc-theory}
+// ## Theory of operation {#signal-theory}
 //
-//         sh --- fork ---> sh' --- prepare ---> execve ---> ls
-//         |                                                  |
-//         '--- wait4 ........................... exit -------'
+//                                        .--> ignored: forgotten
+//     sent --> pending --> let through --+--> default: the end
+//                 ^  |                   '--> handler: called
+//                 '--' as long as it is blocked
 //
-// A **copy** of a process has clones of its memory, the same handles (the
-// objects behind them are shared, with their positions), the same
-// directory, and the same trap frame, with one difference: `fork` returns 0
-// in it.
+// To **send** is to set a bit, which says that the signal is *pending*, and
+// to wake the process if it sleeps. Nothing else happens then. The process
+// may be in the kernel, in the middle of something of ours; to call its
+// handler from there, or to end it, would leave that half done.
 //
-// ::: {#fig-fork .figure file="book/figures/fork.svg"}
-// A fork copies tables of slots and no page; the first write to a page
-// copies that page.
-// :::
+// A signal is **taken** where nothing is half done: when the process is
+// about to return to ring 3. Everybody comes by there, at the latest with
+// the next interrupt of the timer. Who sleeps is woken for it, and his
+// `sched_sleep()` returns `-EINTR`. So every sleep in the kernel may end
+// without what it waited for; the system call gives back what it holds and
+// says that it was interrupted, or is begun once more behind the handler.
 //
-// **execve** builds a new address space beside the old one, and only when
-// nothing can fail any more puts it in the old one's place. Until then an
-// error leaves the process as it was.
+// To **deliver** it to a handler is to change what the process returns to.
 //
-// A **pipe** is a ring of bytes with two ends, each an object. Who reads
-// from an empty one waits; who writes to a full one waits; and when all
-// handles to one end are closed the other end learns of it, as the end of
-// the file or as an error. Who has other things to do than to wait is told
-// to try again, or asks beforehand, of several at once, [which of
-// them](#proc-poll) would not make him wait.
+// A signal can be **blocked** for a while. That is the program's version of
+// holding off interrupts, and it needs it for the same reasons. A handler
+// may come between any two instructions: between looking at a variable and
+// changing it, between looking whether there is something to do and going
+// to sleep. The first is a *race* and the second the [lost
+// wakeup](#sched-theory), and both have come back, because there is again
+// somebody who interrupts. For the second there is a call that lets signals
+// through and sleeps in one step, as `sti` and `hlt` are one step.
 //
-// A **signal** is a number that one process, or the kernel, sends to
-// another. It is noted, and looked at when the receiver is about to return
-// to ring 3: then it ends the process, is ignored, or calls a function of
-// the program, a *handler*. A process that sleeps is woken for it.
+// The invariants, walked by `signal_audit()`: *what is pending and not
+// blocked has the process's attention; each note is about a signal that is
+// pending; two signals are never blocked.* And, which no audit can see:
+// *whatever a program says of its own state, it comes back in ring 3, with
+// our segments, and with interrupts on.*
 //
-// What passes from one to the next is different for each thing, and each
-// for a reason. (A handler's address means nothing in another program, but
-// to ignore a signal means the same everywhere: this is how `nohup` works.)
+// **Shortcomings.** A program cannot be stopped and continued. There is one
+// user, so everybody may send signals to everybody.
 //
-//                              the copy has        the next program has
-//     memory                   clones              none of it
-//     registers                the same, but rax   their first values
-//     handles                  the same objects    those not marked
-//     directory, limits        the same            the same
-//     group, session           the same            the same
-//     handlers, their stack    the same            none
-//     ignored, blocked signals the same            the same
-//     pending signals, alarm   none                the same
-//     time used, children      none                the same
-//     locks on files           none                the same
-//
-// The invariants, walked by `proc_audit()`: *each process has a parent, or
-// is process 1; a group lies in one session, and a terminal belongs to one
-// that lives; two signals are never blocked; a file is written to or
-// executed.* And, which no audit can see: *an ended process is waited for
-// once; nothing that a process had survives it but its status.*
-//
-// **Shortcomings.** No job control: a program cannot be stopped and
-// continued. `vfork` is `fork`. There is one user, so everybody may send
-// signals to everybody. What a process has used of the processor is known,
-// but not how much of that in the kernel.
-//
-// ## Signals {#signal-state}
+// ## State {#signal-state}
 //
 // For each signal a process has an *action*: the default one, none, or a
 // handler. A signal that was sent and not yet looked at is *pending*; one
@@ -14257,6 +14266,8 @@ u32 signal_send_group(u32 group, const struct signal_info *info)
     return count;
 }
 
+// What the terminal has to say.
+
 void signal_from_tty(u32 group, int signal)
 {
     struct signal_info info = {.signal = signal, .code = SI_KERNEL};
@@ -14326,14 +14337,16 @@ int signal_take(struct process *p, u64 of, struct signal_info *info)
 // instructions of the program which make the system call `rt_sigreturn`.
 // That puts everything back.
 //
-//     the program's stack
-//
+// ::: {#fig-signal .figure file="book/figures/signal.svg"}
 //     | what the program had there             |  high
 //     | 128 bytes that it may be using         |
 //     | vector registers                       |
 //     | siginfo: the reason                    |
 //     | context: the interrupted state         |
 //     | return address: the program's restorer |  <- rsp in the handler
+//
+// The program's stack when a handler begins that nobody has called.
+// :::
 //
 // A handler gets pointers to the reason and to the context. Some programs
 // look into that, to see which instruction was at fault, and some change
@@ -14833,10 +14846,10 @@ s64 sys_sigtimedwait(struct trap_frame *f)
 
 #define ALARM_LEAST 1000000UL
 
-void alarm_ring(struct timer *t, u64 now)
+void alarm_ring(struct timer *t)
 {
     struct signal_state *s = container_of(t, struct signal_state, alarm);
-    u64 again = max(t->time + s->alarm_interval, now + ALARM_LEAST);
+    u64 again = max(t->time + s->alarm_interval, time_now() + ALARM_LEAST);
 
     timer_set(t, s->alarm_interval ? again : 0);
     signal_send(s->process, SIGALRM);
@@ -14882,6 +14895,8 @@ int alarm_read(const struct usage_time *t, u64 *nanoseconds)
                                            (u64)t->microseconds * 1000 : 1UL << 62;
     return 0;
 }
+
+// Nanoseconds in Linux's old form (struct timeval).
 
 struct usage_time alarm_time(u64 nanoseconds)
 {
@@ -15049,6 +15064,189 @@ int signal_end(void *program)
 
 struct hook signal_begins = {signal_begin, NULL}, signal_ends = {signal_end, NULL};
 
+// ## The audit {#signal-audit}
+//
+// What this chapter has added to processes.
+
+void signal_audit_process(const struct process *p)
+{
+    const struct signal_state *s = p->signals;
+    const struct signal_note *n;
+    u32 count = 0;
+
+    assert(s && s->process == p && s->alarm.ring == alarm_ring);
+    assert(!(s->blocked & (signal_bit(SIGKILL) | signal_bit(SIGSTOP))));
+    assert(p->program.attention == !!(s->pending & ~s->blocked));
+    for (n = s->notes; n; n = n->next) {
+        assert(count++ < NOTES_MAX);
+        assert(s->pending & signal_bit(n->info.signal));
+    }
+    assert(count == s->note_count);
+}
+
+void signal_audit(void)
+{
+    const struct process *p;
+
+    for (p = process_first(); p; p = process_next(p))
+        if (p->thread)
+            signal_audit_process(p);
+}
+
+struct audit signal_audits = {"signals", signal_audit, NULL};
+
+// ## Setting up {#signal-init}
+
+const struct system_call signal_calls[] = {
+    {SYS_RT_SIGACTION, sys_sigaction}, {SYS_RT_SIGPROCMASK, sys_sigprocmask},
+    {SYS_RT_SIGRETURN, sys_sigreturn}, {SYS_PAUSE, sys_pause},
+    {SYS_GETITIMER, sys_getitimer}, {SYS_ALARM, sys_alarm}, {SYS_SETITIMER, sys_setitimer},
+    {SYS_KILL, sys_kill}, {SYS_RT_SIGPENDING, sys_sigpending},
+    {SYS_RT_SIGTIMEDWAIT, sys_sigtimedwait}, {SYS_RT_SIGQUEUEINFO, sys_sigqueueinfo},
+    {SYS_RT_SIGSUSPEND, sys_sigsuspend}, {SYS_SIGALTSTACK, sys_sigaltstack},
+    {SYS_TKILL, sys_tkill}, {SYS_TGKILL, sys_tgkill}};
+
+void ch12_init(void)
+{
+    ch11_init();
+    hook_add_last(&user.begins, &signal_begins);
+    hook_add_first(&user.ends, &signal_ends);
+    hook_add_last(&sys.leaving, &signal_leaving);
+    user.catch = signal_catch;
+    sys.doomed = signal_dooms;
+    tty.signal = signal_from_tty;
+    audit_add(&signal_audits);
+    sys_add_calls(signal_calls, array_count(signal_calls));
+}
+
+// ## Taps {#signal-show}
+//
+// The program [signals](#user-signals) has itself tapped in five ways, and
+// dies of the last one. Then it is your turn, with ^C.
+
+void ch12_main(void)
+{
+    ch12_init();
+    boot_check_options();
+    vfs_show("/bin/hello", NULL, "");
+    vfs_show("/bin/signals", NULL, "");
+    printf("signal: cat waits; ^C ends it with status 130, ^D with 0\n");
+    printf("signal: it ended with status %d\n", con_show_cat());
+}
+
+// ## Try it {#signal-try}
+//
+// `make run CH=12`:
+//
+// ::: {.transcript file="tests/golden/ch12.txt"}
+// :::
+//
+// What a shell calls status 143 is 128 and the number of a signal. In the
+// debugger we follow the first tap, from the interrupt of the timer to the
+// handler, and back.
+//
+// ::: {.transcript file="book/gdb/ch12.txt"}
+// :::
+//
+// ### Exercises {#signal-exercises}
+//
+// ::: {#ex-signal-queue .exercise level=1}
+// Which structure decides that SIGUSR1, sent three times, comes once, and
+// signal 40 three times? Make SIGUSR1 queue as well. *`make run CH=12` says
+// "SIGUSR1 came 3 times", and nothing else changes.*
+// :::
+//
+// ::: {#ex-signal-frame .exercise level=1}
+// How many bytes below the interrupted program's stack pointer does its
+// handler begin? Compute it from the structures, then measure it in the
+// debugger, with `signal_push()`. *The two agree to the byte, but for what
+// the alignment takes, and you can say how much that is.*
+// :::
+//
+// ::: {#ex-signal-race .exercise level=2}
+// In [signals](#user-signals), replace the call that lets signals through
+// and sleeps by two, one that lets them through and `pause`. *Find out, in
+// the debugger, between which two instructions the third tick must come for
+// the program to sleep for ever; then make it come there.*
+// :::
+//
+// ::: {#ex-signal-virtual .exercise level=2}
+// Implement the second timer of `setitimer`: it runs only while the process
+// has the processor, and sends SIGVTALRM (26). *A program that sleeps for a
+// second, and then computes for a tenth with such a timer of 20
+// milliseconds, is tapped four or five times.*
+// :::
+//
+// ## What we have {#signal-have}
+//
+// Programs that can be told something, and that can be got rid of. But it
+// is still we who start each of them.
+
+// # Chapter 13. Two out of one {#ch-process}
+//===========================================================================
+//
+// Until now somebody in the kernel named each program that was started. In
+// a real system programs start programs, and the curious thing is how Unix
+// divides this work. Nearly every other system has one call that means
+// *start this program*. Unix has two: `fork` makes a copy of the process
+// that calls it, and `execve` replaces the program of the process that
+// calls it. Neither is what one wants, and between the two there is a
+// moment in which a process can prepare, with ordinary code, the world in
+// which the new program will wake up: open files, connect pipes, change
+// directory. A shell is hardly more than what it does in that moment.
+//
+// Copying a whole process in order to throw the copy away sounds expensive.
+// For us it is a matter of [cloning](#vmo-clone) some VMOs. Chapter 5 is
+// paying for the last time.
+//
+// ## Theory of operation {#proc-theory}
+//
+//         sh --- fork ---> sh' --- prepare ---> execve ---> ls
+//         |                                                  |
+//         '--- wait4 ........................... exit -------'
+//
+// A **copy** of a process has clones of its memory, the same handles (the
+// objects behind them are shared, with their positions), the same
+// directory, and the same trap frame, with one difference: `fork` returns 0
+// in it.
+//
+// ::: {#fig-fork .figure file="book/figures/fork.svg"}
+// A fork copies tables of slots and no page; the first write to a page
+// copies that page.
+// :::
+//
+// **execve** builds a new address space beside the old one, and only when
+// nothing can fail any more puts it in the old one's place. Until then an
+// error leaves the process as it was.
+//
+// What passes from one to the next is different for each thing, and each
+// for a reason. (A handler's address means nothing in another program, but
+// to ignore a signal means the same everywhere: this is how `nohup` works.)
+//
+//                              the copy has        the next program has
+//     memory                   clones              none of it
+//     registers                the same, but rax   their first values
+//     handles                  the same objects    those not marked
+//     directory, limits        the same            the same
+//     group, session           the same            the same
+//     handlers, their stack    the same            none
+//     ignored, blocked signals the same            the same
+//     pending signals, alarm   none                the same
+//     time used, children      none                the same
+//     locks on files           none                the same
+//
+// What has ended does not vanish. Its number and its status remain, a
+// *zombie*, until the parent **waits** for it: somebody was meant to learn
+// how it went. Whose parent has ended before belongs to process 1.
+//
+// The invariants, walked by `proc_audit()`: *each process has a parent, or
+// is process 1; a file is written to or executed.* And, which no audit can
+// see: *an ended process is waited for once; nothing that a process had
+// survives it but its status.*
+//
+// **Shortcomings.** `vfork` is `fork`. What a process has used of the
+// processor is known, but not how much of that in the kernel.
+//
 // ## Limits {#proc-limits}
 //
 // A parent can set bounds to what a process and its descendants may take.
@@ -15389,7 +15587,6 @@ s64 sys_clone(struct trap_frame *f)
 // The arguments and the environment are lists of pointers to strings in the
 // old program's memory. They are collected into one block, one string
 // behind the other, before that memory goes.
-
 //
 // How long may they be? As on Linux, a quarter of the stack that they will
 // lie on, with all the pointers to them, and no string longer than 128 KiB.
@@ -16024,18 +16221,6 @@ void proc_tell_parent(struct process *p)
     }
 }
 
-// The last of a session's first process: its terminal becomes free, and who
-// had the use of it is told that the line is dead.
-
-void proc_leave_terminal(struct process *p)
-{
-    if (p->session != p->pid || tty.session != p->session)
-        return;
-    signal_from_tty(tty.group, SIGHUP);
-    signal_from_tty(tty.group, SIGCONT);
-    tty.session = tty.group = 0;
-}
-
 // A copy that has failed half-way has never run, and has no end to tell of.
 
 int proc_end(void *program)
@@ -16044,7 +16229,6 @@ int proc_end(void *program)
 
     if (p == process_current()) {
         proc_note_memory(p);
-        proc_leave_terminal(p);
         if (p->parent)
             proc_tell_parent(p);
     }
@@ -16058,6 +16242,187 @@ int proc_end(void *program)
 
 struct hook proc_ends = {proc_end, NULL};
 
+// Some memory is nobody's, and not free either: what the heap holds and
+// does not use, spare page tables, and the tables for kernel stacks, which
+// stay when many threads have ended.
+
+u64 proc_spare_frames(void)
+{
+    return as.tables.count + as.roots.count + stacks.tables;
+}
+
+// ## The audit {#proc-audit}
+//
+// A file is executed by as many as it says.
+
+void proc_audit_file(const struct node *n)
+{
+    const struct process *p;
+    s32 users = 0;
+
+    for (p = process_first(); p; p = process_next(p))
+        users += p->executed == n;
+    assert(users == -n->writers);
+}
+
+void proc_audit(void)
+{
+    const struct process *p;
+
+    for (p = process_first(); p; p = process_next(p)) {
+        if (!p->thread)
+            continue;
+        assert(p->parent || p->pid == 1);
+        if (p->executed)
+            proc_audit_file(p->executed);
+    }
+}
+
+struct audit proc_audits = {"processes", proc_audit, NULL};
+
+// ## Setting up {#proc-init}
+
+const struct system_call proc_calls[] = {
+    {SYS_CLONE, sys_clone}, {SYS_FORK, sys_fork}, {SYS_VFORK, sys_fork},
+    {SYS_EXECVE, sys_execve}, {SYS_WAIT4, sys_wait4}, {SYS_WAITID, sys_waitid},
+    {SYS_SET_TID_ADDRESS, sys_getpid}, {SYS_GETRLIMIT, sys_getrlimit},
+    {SYS_SETRLIMIT, sys_setrlimit}, {SYS_PRLIMIT64, sys_prlimit},
+    {SYS_GETRUSAGE, sys_getrusage}, {SYS_TIMES, sys_times}};
+
+void ch13_init(void)
+{
+    ch12_init();
+    hook_add_first(&user.ends, &proc_ends);
+    audit_add(&proc_audits);
+    sys_add_calls(proc_calls, array_count(proc_calls));
+}
+
+// ## A family {#proc-show}
+//
+// The kernel starts [copies](#user-copies) as process 1, and learns only
+// afterwards how many there have been.
+
+void ch13_main(void)
+{
+    static const char *const copies[] = {"/bin/copies", NULL};
+    u64 free_before;
+    int status;
+
+    ch13_init();
+    boot_check_options();
+    heap_trim(&heap);
+    free_before = pmm.states[FRAME_FREE] + proc_spare_frames();
+    status = con_show(copies);
+    heap_trim(&heap);
+    printf("process: process 1 ended with status %d, and %u numbers were given out\n", status,
+           sched.last_pid);
+    printf("process: frames lost: %lu, processes left: %lu\n",
+           free_before - pmm.states[FRAME_FREE] - proc_spare_frames(), process_type.live);
+}
+
+// ## Try it {#proc-try}
+//
+// `make run CH=13`:
+//
+// ::: {.transcript file="tests/golden/ch13.txt"}
+// :::
+//
+// In the debugger you see how the first process becomes two, what the two
+// share until one of them writes, and how a process becomes another
+// program.
+//
+// ::: {.transcript file="book/gdb/ch13.txt"}
+// :::
+//
+// ### Exercises {#proc-exercises}
+//
+// ::: {#ex-proc-count .exercise level=1}
+// How many frames does `fork` take before either process has touched
+// anything? *Predict, then count with the counters of Chapter 3.*
+// :::
+//
+// ::: {#ex-proc-vfork .exercise level=2}
+// Make `vfork` what it was: the child runs in the parent's memory and the
+// parent waits. *fork, execve and wait take fewer instructions with it; say
+// how many.*
+// :::
+//
+// ::: {#ex-proc-zombie .exercise level=1}
+// What does a zombie cost? Compute it from the structures. Then change
+// [copies](#user-copies): it makes a thousand children, which end at once,
+// and waits for none of them before all have ended. *Frames and bytes of
+// the heap, counted before and after, differ by what you have computed, to
+// within a tenth.*
+// :::
+//
+// ::: {#ex-proc-spawn .exercise level=3}
+// Give Rustica a system call that starts a program without a copy: it takes
+// a path, arguments, environment, and a list of descriptors that the new
+// process shall have. Let the shell use it. *`bench` gets a row for it. It
+// is below that of fork and execve, and you can say where the difference
+// went.*
+// :::
+//
+// ## What we have {#proc-have}
+//
+// Programs that start programs. They cannot talk to each other yet, and the
+// first one is still a demonstration.
+
+// # Chapter 14. A system {#ch-shell}
+//===========================================================================
+//
+// Thirteen chapters have made a machine that can run programs. In this one
+// the kernel starts a single program and then never names one again. That
+// program starts others, and those start others, and one of them is a
+// shell, which does what you say.
+//
+// What it still needs is a way to put two programs together that know
+// nothing of each other. In 1964 Doug McIlroy wished for a way to screw
+// programs together like garden hoses; nine years later Ken Thompson put it
+// into Unix, within one night, and the next day everybody wrote one-liners.
+// The hose is a ring of bytes that looks like a file from both ends, and
+// the screw is what happens between `fork` and `execve`.
+//
+// ## Theory of operation {#shell-theory}
+//
+//     hello | wc -c
+//
+//                    .--- fork --> sh' --- dup2, execve ---> hello
+//     sh -- pipe ----+                                         | 1
+//      |             |                                       (ring)
+//      |             |                                         v 0
+//      |             '--- fork --> sh'' -- dup2, execve ---> wc
+//      '--- wait4, wait4
+//
+// A **pipe** is a ring of bytes with two ends, each an object. Who reads
+// from an empty one waits; who writes to a full one waits; and when all
+// handles to one end are closed the other end learns of it, as the end of
+// the file or as an error. Who has other things to do than to wait is told
+// to try again, or asks beforehand, of several at once, [which of
+// them](#proc-poll) would not make him wait.
+//
+// ::: {#fig-pipe .figure file="book/figures/pipe.svg"}
+//        bytes ever read: 4,099         bytes ever written: 4,103
+//                       |                       |
+//                       v                       v
+//     | . | . | . | h | e | l | l | . | . |     the place of a byte is its
+//       0   1   2   3   4   5   6   7           number modulo the size
+//
+// A pipe: the ring holds what was written and not yet read, and the two
+// counters, which only grow, say where that is.
+// :::
+//
+// Programs that were put together belong together. What one types at a
+// terminal is one **job**, a *group* of processes, and ^C is for the job
+// and not for the shell; a login is a **session** of such groups.
+//
+// The invariants, walked by `shell_audit()`: *a group lies in one session;
+// a terminal belongs to a session that lives.* And, which no audit can see:
+// *what is not longer than the ring is written to it in one piece; who
+// waits at one end is woken when the other one closes.*
+//
+// **Shortcomings.** No job control: a job cannot be stopped and continued.
+//
 // ## Pipes {#proc-pipe}
 //
 // The ends are two objects, because handles keep objects alive and each end
@@ -16851,7 +17216,9 @@ s64 terminal_choose(const struct process *p, vaddr from)
     return 0;
 }
 
-s64 proc_own_terminal(u64 request, vaddr argument)
+// Other requests are not about that.
+
+s64 terminal_request(u64 request, vaddr argument)
 {
     const struct process *p = process_current();
 
@@ -16867,24 +17234,32 @@ s64 proc_own_terminal(u64 request, vaddr argument)
     }
 }
 
+// The last of a session's first process: its terminal becomes free, and who
+// had the use of it is told that the line is dead.
+
+int shell_end(void *program)
+{
+    struct process *p = container_of(program, struct process, program);
+
+    if (p != process_current() || p->session != p->pid || tty.session != p->session)
+        return 0;
+    signal_from_tty(tty.group, SIGHUP);
+    signal_from_tty(tty.group, SIGCONT);
+    tty.session = tty.group = 0;
+    return 0;
+}
+
+struct hook shell_ends = {shell_end, NULL};
+
 // ## Questions about the system {#proc-info}
 //
 // Who and what we are, how much there is of what, and who else is here.
 
 s64 sys_uname(struct trap_frame *f)
 {
-    struct system_name name = {{"Rustica", "rustica", "12.0", "chapters 1 to 12", "x86_64", ""}};
+    struct system_name name = {{"Rustica", "rustica", "14.0", "chapters 1 to 14", "x86_64", ""}};
 
     return sys_copy_out(f->rdi, &name, sizeof name);
-}
-
-// Some memory is nobody's, and not free either: what the heap holds and
-// does not use, spare page tables, and the tables for kernel stacks, which
-// stay when many threads have ended.
-
-u64 proc_spare_frames(void)
-{
-    return as.tables.count + as.roots.count + stacks.tables;
 }
 
 s64 sys_sysinfo(struct trap_frame *f)
@@ -16968,108 +17343,54 @@ s64 sys_reboot(struct trap_frame *f)
     }
 }
 
-const struct system_call proc_calls[] = {
-    {SYS_POLL, sys_poll}, {SYS_RT_SIGACTION, sys_sigaction}, {SYS_RT_SIGPROCMASK, sys_sigprocmask},
-    {SYS_RT_SIGRETURN, sys_sigreturn}, {SYS_PIPE, sys_pipe}, {SYS_SELECT, sys_select},
-    {SYS_DUP, sys_dup}, {SYS_DUP2, sys_dup2}, {SYS_PAUSE, sys_pause},
-    {SYS_GETITIMER, sys_getitimer}, {SYS_ALARM, sys_alarm}, {SYS_SETITIMER, sys_setitimer},
-    {SYS_CLONE, sys_clone}, {SYS_FORK, sys_fork}, {SYS_VFORK, sys_fork}, {SYS_EXECVE, sys_execve},
-    {SYS_WAIT4, sys_wait4}, {SYS_KILL, sys_kill}, {SYS_UNAME, sys_uname}, {SYS_FCNTL, sys_fcntl},
-    {SYS_GETTIMEOFDAY, sys_gettimeofday}, {SYS_GETRLIMIT, sys_getrlimit},
-    {SYS_GETRUSAGE, sys_getrusage}, {SYS_SYSINFO, sys_sysinfo}, {SYS_TIMES, sys_times},
-    {SYS_GETUID, sys_zero}, {SYS_GETGID, sys_zero}, {SYS_GETEUID, sys_zero},
-    {SYS_GETEGID, sys_zero}, {SYS_SETPGID, sys_setpgid}, {SYS_GETPGRP, sys_getpgrp},
-    {SYS_SETSID, sys_setsid}, {SYS_GETPGID, sys_getpgid}, {SYS_GETSID, sys_getsid},
-    {SYS_RT_SIGPENDING, sys_sigpending}, {SYS_RT_SIGTIMEDWAIT, sys_sigtimedwait},
-    {SYS_RT_SIGQUEUEINFO, sys_sigqueueinfo}, {SYS_RT_SIGSUSPEND, sys_sigsuspend},
-    {SYS_SIGALTSTACK, sys_sigaltstack}, {SYS_SETRLIMIT, sys_setrlimit}, {SYS_REBOOT, sys_reboot},
-    {SYS_TKILL, sys_tkill}, {SYS_SET_TID_ADDRESS, sys_getpid}, {SYS_TGKILL, sys_tgkill},
-    {SYS_WAITID, sys_waitid}, {SYS_PSELECT6, sys_pselect6}, {SYS_PPOLL, sys_ppoll},
-    {SYS_SET_ROBUST_LIST, sys_decline}, {SYS_DUP3, sys_dup3}, {SYS_PIPE2, sys_pipe2},
-    {SYS_PRLIMIT64, sys_prlimit}, {SYS_RSEQ, sys_decline}, {SYS_CLONE3, sys_decline},
-    {SYS_PROCESS_INFO, sys_process_info}};
+const struct system_call shell_calls[] = {
+    {SYS_POLL, sys_poll}, {SYS_PIPE, sys_pipe}, {SYS_SELECT, sys_select}, {SYS_DUP, sys_dup},
+    {SYS_DUP2, sys_dup2}, {SYS_UNAME, sys_uname}, {SYS_FCNTL, sys_fcntl},
+    {SYS_GETTIMEOFDAY, sys_gettimeofday}, {SYS_SYSINFO, sys_sysinfo}, {SYS_GETUID, sys_zero},
+    {SYS_GETGID, sys_zero}, {SYS_GETEUID, sys_zero}, {SYS_GETEGID, sys_zero},
+    {SYS_SETPGID, sys_setpgid}, {SYS_GETPGRP, sys_getpgrp}, {SYS_SETSID, sys_setsid},
+    {SYS_GETPGID, sys_getpgid}, {SYS_GETSID, sys_getsid}, {SYS_REBOOT, sys_reboot},
+    {SYS_PSELECT6, sys_pselect6}, {SYS_PPOLL, sys_ppoll}, {SYS_SET_ROBUST_LIST, sys_decline},
+    {SYS_DUP3, sys_dup3}, {SYS_PIPE2, sys_pipe2}, {SYS_RSEQ, sys_decline},
+    {SYS_CLONE3, sys_decline}, {SYS_PROCESS_INFO, sys_process_info}};
 
-// ## The audit {#proc-audit}
+// ## The audit {#shell-audit}
 //
-// What this chapter has added to processes. What is pending and not blocked
-// wants attention; each note is about a signal that is pending; two signals
-// are never blocked. All members of a group are in one session, and the
-// terminal's session has its first process. No alarm is earlier than the
-// one that the timer knows of.
+// All members of a group are in one session, and the terminal's session has
+// its first process.
 
-void proc_audit_signals(const struct process *p)
-{
-    const struct signal_state *s = p->signals;
-    const struct signal_note *n;
-    u32 count = 0;
-
-    assert(!(s->blocked & (signal_bit(SIGKILL) | signal_bit(SIGSTOP))));
-    assert(p->program.attention == !!(s->pending & ~s->blocked));
-    for (n = s->notes; n; n = n->next) {
-        assert(count++ < NOTES_MAX);
-        assert(s->pending & signal_bit(n->info.signal));
-    }
-    assert(count == s->note_count);
-    assert(s->process == p && s->alarm.ring == alarm_ring);
-}
-
-// And a file is executed by as many as it says.
-
-void proc_audit_file(const struct node *n)
-{
-    const struct process *p;
-    s32 users = 0;
-
-    for (p = process_first(); p; p = process_next(p))
-        users += p->executed == n;
-    assert(users == -n->writers);
-}
-
-void proc_audit(void)
+void shell_audit(void)
 {
     const struct process *p, *first = tty.session ? process_find(tty.session) : NULL;
 
     assert(!tty.session || (first && first->thread && first->session == first->pid));
-    for (p = process_first(); p; p = process_next(p)) {
+    for (p = process_first(); p; p = process_next(p))
         assert(group_find(p->group)->session == p->session);
-        if (!p->thread)
-            continue;
-        assert(p->signals && (p->parent || p->pid == 1));
-        proc_audit_signals(p);
-        if (p->executed)
-            proc_audit_file(p->executed);
-    }
 }
 
-struct audit proc_audits = {"processes", proc_audit, NULL};
+struct audit shell_audits = {"groups", shell_audit, NULL};
 
-// ## The last main {#proc-main}
+// ## The last main {#shell-main}
 //
 // Everything is in place. The kernel starts `/sbin/init` as process 1, and
 // waits for it to end, which it should not.
 
-void ch12_init(void)
+void ch14_init(void)
 {
-    ch11_init();
-    hook_add_last(&user.begins, &signal_begins);
-    hook_add_first(&user.ends, &signal_ends);
-    hook_add_first(&user.ends, &proc_ends);
-    hook_add_last(&sys.leaving, &signal_leaving);
-    user.catch = signal_catch;
-    sys.doomed = signal_dooms;
-    tty.signal = signal_from_tty;
-    tty.own = proc_own_terminal;
-    audit_add(&proc_audits);
-    sys_add_calls(proc_calls, array_count(proc_calls));
+    ch13_init();
+    hook_add_first(&user.ends, &shell_ends);
+    tty.own = terminal_request;
+    audit_add(&shell_audits);
+    sys_add_calls(shell_calls, array_count(shell_calls));
 }
 
-void ch12_main(void)
+void ch14_main(void)
 {
     static const char *const arguments[] = {"/sbin/init", NULL};
     struct process *init;
     int error;
 
-    ch12_init();
+    ch14_init();
     boot_check_options();
     init = vfs_spawn(arguments, &error);
     if (!init)
@@ -17077,18 +17398,18 @@ void ch12_main(void)
     printf("init ended with status %d\n", process_wait(init));
 }
 
-// ## Try it {#proc-try}
+// ## Try it {#shell-try}
 //
 // `make run`, and you are at a prompt. Without a terminal, commands are
 // read from standard input:
 //
-// ::: {.transcript file="tests/golden/ch12.txt"}
+// ::: {.transcript file="tests/golden/ch14.txt"}
 // :::
 //
-// What you will see in the debugger is how the first process, in its
-// first moments, becomes two, and the second another program.
+// In the debugger, two programs are put together, and one of them waits for
+// the other.
 //
-// ::: {.transcript file="book/gdb/ch12.txt"}
+// ::: {.transcript file="book/gdb/ch14.txt"}
 // :::
 //
 // ## What it costs {#proc-costs}
@@ -17128,17 +17449,13 @@ void ch12_main(void)
 // ::: {.transcript file="tests/golden/growth.txt"}
 // :::
 //
-// ### Exercises {#proc-exercises}
+// ### Exercises {#shell-exercises}
 //
-// ::: {#ex-proc-count .exercise level=1}
-// How many frames does `fork` take before either process has touched
-// anything? *Predict, then count with the counters of Chapter 3.*
-// :::
-//
-// ::: {#ex-proc-vfork .exercise level=2}
-// Make `vfork` what it was: the child runs in the parent's memory and the
-// parent waits. *fork, execve and wait take fewer instructions with it; say
-// how many.*
+// ::: {#ex-shell-ring .exercise level=1}
+// Give the ring of a pipe 64 bytes. Nearly everything still works; what was
+// promised and does not hold any more? *Name the promise, and write down
+// two commands that, joined by a pipe or running beside each other, show
+// it.*
 // :::
 //
 // ::: {#ex-proc-jobs .exercise level=2}
@@ -17152,7 +17469,7 @@ void ch12_main(void)
 // on Linux.*
 // :::
 //
-// ## What we have {#proc-have}
+// ## What we have {#shell-have}
 //
 // A system. It starts on a bare machine, finds out what there is, gives
 // each program a world of its own, lets them come and go, and forgets

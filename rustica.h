@@ -386,7 +386,7 @@ struct iovec {                   /* one of the pieces of a transfer */
 };
 
 // **What a new program finds** on its stack, above its arguments
-// ([Chapter 7](#user-stack), [Chapter 12](#proc-exec)): pairs of one of
+// ([Chapter 7](#user-stack), [Chapter 13](#proc-exec)): pairs of one of
 // these numbers and a value.
 
 #define AT_NULL 0
@@ -567,8 +567,8 @@ struct window_size {             /* struct winsize */
 
 // ## Processes and signals, to programs {#h-processes}
 //
-// ([Chapter 12](#ch-shell), but some signals from [Chapter 7](#user-kill)
-// on.)
+// ([Chapters 12](#ch-signal) to [14](#ch-shell), but some signals from
+// [Chapter 7](#user-kill) on.)
 
 #define SIGHUP 1
 #define SIGINT 2

@@ -274,7 +274,7 @@ def page(book, template, part):
                                contents=contents(book, part), turn=turn, kind="chapter")
 
 
-GREETING = "tests/golden/ch12.txt"
+GREETING = "tests/golden/ch14.txt"
 
 
 def landing(book, template):

@@ -80,7 +80,7 @@ add("processors", processors)
 def silent(t, *words):
     """The command for our machine with the whole kernel, but with neither debug port nor
     serial line."""
-    t.boot(stdin=TESTS / "golden" / "ch12.in")          # so it is built, and we know that it runs
+    t.boot(stdin=TESTS / "golden" / "ch14.in")          # so it is built, and we know that it runs
     told = re.search("^machine: start (.*)$", t.make("gdb-machine", *words), re.M)[1]
     told = re.sub(r"-device isa-debugcon\S+|-chardev \S+|-d cpu_reset -D \S+", "", told)
     told = re.sub(r"\S+BOOTX64.EFI", "build/BOOTX64.EFI", told).replace("$options", "")

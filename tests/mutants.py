@@ -36,7 +36,8 @@ FILES = "rustica.c", "efi_main.c"
 HOST = {0: [], 1: ["boot", "chapters", "record"], 2: ["zones", "chapters"], 3: ["pmm", "chapters"],
         4: ["heap", "chapters"], 5: ["vmo", "chapters"], 6: ["elf", "chapters"],
         7: ["user", "record", "chapters"], 8: ["record", "system"], 9: ["record", "system"],
-        10: ["system"], 11: ["record", "system"], 12: ["system"]}
+        10: ["system"], 11: ["record", "system"], 12: ["system"],
+        13: ["system"], 14: ["system"]}
 MORE = {0: ["machine/screen-only", "machine/no-nx", "machine/five-levels-tcc", "machine/96M"],
         2: ["machine/counters-96M"], 11: ["gdb/screen-and-keyboard", "machine/screen-only"]}
 WHOLE = [["programs/edges-tcc", "programs/files-tcc", "programs/family-tcc"],

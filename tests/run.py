@@ -270,7 +270,7 @@ for cc in COMPILERS:
 
 def machine(t, **variables):
     """The whole kernel gets to the end on this machine, and its sums are right."""
-    text = t.boot(OPT="map", COLD=1, stdin=TESTS / "golden" / "ch12.in", **variables)
+    text = t.boot(OPT="map", COLD=1, stdin=TESTS / "golden" / "ch14.in", **variables)
     accounting(t, text)
     t.expect("^Hello from userspace!$", text)
     t.expect("^awake$", text)

@@ -1072,7 +1072,7 @@ def show_syscalls(words):
                 say(f"  {first + i:5}  {names.get(first + i, '?'):18} {function(table[i])}")
 
 
-# ---- Chapters 8 to 12: handles, processes, files ------------------------------
+# ---- Chapters 8 to 14: handles, processes, files ------------------------------
 
 def show_handles(words):
     """rustica handles [PID]: what a program has open (chapter 8).

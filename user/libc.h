@@ -1,6 +1,6 @@
 // ## The rest of a C library {#user-libc}
 //
-// What the programs of the last chapter share, and no more than
+// What the programs of the last chapters share, and no more than
 // that. It differs from the library you know in one respect: there is no
 // `errno`. A system call returns its error as a negative number, and so
 // does each of these functions. Nearly all are `static inline`, so a

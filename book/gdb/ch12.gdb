@@ -1,28 +1,36 @@
-# The first process makes a second one. Who asks for it?
-tbreak proc_fork
-continue
-rustica user
-rustica ps
-rustica as
-finish
-# The child exists, and is ready. What does it consist of? The same, it seems:
-rustica ps
-rustica as $process(2)->program.space
-# But these are other VMOs, and the pages of both have the same frames.
-print *((struct mapping *)$process(2)->program.space.mappings)->vmo
-rustica vmo ((struct mapping *)$process(2)->program.space.mappings)->vmo
-# Until one of them writes. We wait for the child, which does so right after it is born.
-tbreak vmo_commit_page if sched.current->process->pid == 2
+# The program signals has set an alarm and sleeps. Who wakes it?
+tbreak alarm_ring
 continue
 backtrace
-rustica trap
-# The child becomes another program.
-tbreak sys_execve
+rustica ps
+# An interrupt, while nobody runs. To send a signal is to set a bit, the 14th, ...
+print ((struct process *)$process(2))->signals->pending
+tbreak sched_wake_thread
 continue
-x/s f->rdi
-print/x $cr3
+print/x t->process->signals->pending
+# ... and to wake who sleeps, with -EINTR.
+print reason
+# Taken it is by the process itself, on its way back to ring 3.
+tbreak signal_push
+continue
+backtrace
+print info->signal
+# Where would it go on, and on which stack?
+set $before = *f
+print/x $before.rip
+print/x $before.rsp
 finish
-print/x $cr3
-rustica user
-rustica as
-rustica handles
+# It goes on elsewhere. What `ret` will find there leads to rt_sigreturn.
+print/x f->rip
+print f->rdi
+print $before.rsp - f->rsp
+x/2i ((struct signal_frame *)f->rsp)->restorer
+# The registers of what was interrupted lie on the program's own stack, ...
+print/x ((struct signal_frame *)f->rsp)->context.rip
+# ... from where they come back. Would we believe all of it?
+tbreak signal_restore
+continue
+print/x c->rip
+print/x c->cs
+finish
+print/x f->cs

@@ -1,6 +1,6 @@
 /* host-cflags: -fvisibility=hidden -no-pie -Wl,--unresolved-symbols=ignore-all */
 
-/* Chapters 9 to 12, as far as they need no processor: the audits, which must see what is
+/* Chapters 9 to 14, as far as they need no processor: the audits, which must see what is
    wrong; signals, their notes and the limits. */
 
 #include "host.h"
@@ -289,12 +289,19 @@ static void start_processes(void)
     tty.session = 1;
 }
 
+static void audit_three(void)
+{
+    signal_audit();
+    proc_audit();
+    shell_audit();
+}
+
 #define expect_noticed(plant) \
     do { \
         start_processes(); \
-        proc_audit(); \
+        audit_three(); \
         plant; \
-        expect_panic(proc_audit(), "assertion failed"); \
+        expect_panic(audit_three(), "assertion failed"); \
     } while (0)
 
 static void test_processes(void **state)
