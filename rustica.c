@@ -650,9 +650,9 @@ void sink_format(struct sink *to, const char *text, va_list *ap)
     }
 }
 
-// The two faces of it. Both return the number of characters the whole text
-// has; `snprintf()` writes at most `size` bytes, with the final zero always
-// among them. (C's own `vsnprintf()` takes the list by value.)
+// The faces of it. All return the number of characters the whole text has;
+// into a buffer at most `size` bytes are written, with the final zero
+// always among them. (C's own `vsnprintf()` takes the list by value.)
 
 int printf_like(1, 2) printf(const char *text, ...)
 {
@@ -664,6 +664,8 @@ int printf_like(1, 2) printf(const char *text, ...)
     va_end(ap);
     return (int)to.count;
 }
+
+// Into a buffer, with the list of what is behind the text:
 
 int vsnprintf(char *buffer, u64 size, const char *text, va_list *ap)
 {
@@ -6746,6 +6748,7 @@ struct program {
     const char *name;
     struct as space;
     bool complained;             /* about a system call we do not have */
+    bool traced;                 /* its calls are printed; chapter 14 */
     bool attention;              /* something to do before ring 3; chapter 12 */
     vaddr break_start;           /* behind the last segment; used in chapter 8 */
     vaddr break_end;             /* likewise */
@@ -7331,6 +7334,11 @@ struct time_pair {
     u32 ticks;                   /* of ACPI's timer */
 };
 
+struct call_table {
+    const struct system_call *call;
+    u64 count;
+};
+
 struct sys_state {
     u64 (*copy)(void *to, const void *from, u64 size);
     struct hook *leaving;        /* before ring 3, if the program wants attention */
@@ -7342,6 +7350,8 @@ struct sys_state {
     struct time_pair first_look;
     s64 boot_seconds;            /* since 1970, from the clock chip */
     u64 random[4];               /* the state of the generator */
+    struct call_table table[16]; /* all calls, as chapters have entered them */
+    u32 table_count;
 };
 
 bool sys_never(void);
@@ -7380,25 +7390,32 @@ void sys_attend(struct trap_frame *f)
 // instruction. Interrupts are off, and the two that come all the same, NMI
 // and machine check, have [stacks of their own](#boot-segments).)
 
-bool sys_dispatch(struct trap_frame *f)
+bool sys_leave(struct trap_frame *f)
 {
-    user_syscall(f);
     sys_attend(f);
     return likely(f->rcx == f->rip && f->r11 == f->rflags && f->rip < USER_END);
 }
 
+bool sys_dispatch(struct trap_frame *f)
+{
+    user_syscall(f);
+    return sys_leave(f);
+}
+
 extern u8 sys_entry[];
 
-__asm__(".text\n"
-        ".globl sys_entry\n"
-        "sys_entry:\n" SYSCALL_FRAME
-        "    movq %rsp, %rdi\n"
-        "    call sys_dispatch\n" UNWIND_TRAPPED
-        "    testb %al, %al\n"
-        "    jz trap_return\n"
-        TRAP_RESTORE
-        "    movq 40(%rsp), %rsp\n"          /* past vector, error, RIP, CS, RFLAGS */
-        "    sysretq\n");
+#define SYSCALL_ENTRY(entry, dispatch) \
+    ".globl " entry "\n" \
+    entry ":\n" SYSCALL_FRAME \
+    "    movq %rsp, %rdi\n" \
+    "    call " dispatch "\n" UNWIND_TRAPPED \
+    "    testb %al, %al\n" \
+    "    jz trap_return\n" \
+    TRAP_RESTORE \
+    "    movq 40(%rsp), %rsp\n" /* past vector, error, RIP, CS, RFLAGS */ \
+    "    sysretq\n"
+
+__asm__(".text\n" SYSCALL_ENTRY("sys_entry", "sys_dispatch"));
 
 // ## Copying {#sys-copy}
 //
@@ -8705,29 +8722,43 @@ struct hook sys_begins = {sys_begin, NULL}, sys_ends = {sys_end, NULL};
 
 struct system_call {
     enum system_call_number number;
+    const char *form;            /* its name, and what its arguments are */
     syscall_function *function;
 };
 
-// Calls are entered as a list of numbers and functions. `sys_add_calls()`
-// does that for this chapter and for later ones.
+// Calls are entered as a table of numbers, forms and functions. The form is
+// for people, and for [who watches a program](#shell-trace): the name, and
+// for each argument a word that says what it is.
 
 const struct system_call sys_calls[] = {
-    {SYS_READ, sys_read}, {SYS_WRITE, sys_file_write}, {SYS_MMAP, sys_mmap},
-    {SYS_MPROTECT, sys_mprotect}, {SYS_MUNMAP, sys_munmap}, {SYS_BRK, sys_brk},
-    {SYS_READV, sys_readv}, {SYS_WRITEV, sys_writev}, {SYS_ARCH_PRCTL, sys_arch_prctl},
-    {SYS_CLOCK_GETTIME, sys_clock_gettime}, {SYS_CLOCK_NANOSLEEP, sys_clock_nanosleep},
-    {SYS_EXIT_GROUP, sys_exit}, {SYS_GETRANDOM, sys_getrandom},
-    {SYS_VMO_CREATE, sys_vmo_create}, {SYS_VMO_READ, sys_vmo_read},
-    {SYS_VMO_WRITE, sys_vmo_write}, {SYS_VMO_CLONE, sys_vmo_clone},
-    {SYS_VMO_SIZE, sys_vmo_size}, {SYS_VMO_MAP, sys_vmo_map},
-    {SYS_HANDLE_DUPLICATE, sys_handle_duplicate}, {SYS_HANDLE_CLOSE, sys_handle_close}};
+    {SYS_READ, "read fd out size", sys_read}, {SYS_WRITE, "write fd in size", sys_file_write},
+    {SYS_MMAP, "mmap address size rights sharing fd number", sys_mmap},
+    {SYS_MPROTECT, "mprotect address size rights", sys_mprotect},
+    {SYS_MUNMAP, "munmap address size", sys_munmap}, {SYS_BRK, "brk address", sys_brk},
+    {SYS_READV, "readv fd address number", sys_readv},
+    {SYS_WRITEV, "writev fd address number", sys_writev},
+    {SYS_ARCH_PRCTL, "arch_prctl number address", sys_arch_prctl},
+    {SYS_CLOCK_GETTIME, "clock_gettime number address", sys_clock_gettime},
+    {SYS_CLOCK_NANOSLEEP, "clock_nanosleep number number address address", sys_clock_nanosleep},
+    {SYS_EXIT, "exit number", sys_exit}, {SYS_EXIT_GROUP, "exit_group number", sys_exit},
+    {SYS_GETRANDOM, "getrandom address size number", sys_getrandom},
+    {SYS_VMO_CREATE, "vmo_create size", sys_vmo_create},
+    {SYS_VMO_READ, "vmo_read fd address size number", sys_vmo_read},
+    {SYS_VMO_WRITE, "vmo_write fd address size number", sys_vmo_write},
+    {SYS_VMO_CLONE, "vmo_clone fd number size", sys_vmo_clone},
+    {SYS_VMO_SIZE, "vmo_size fd", sys_vmo_size},
+    {SYS_VMO_MAP, "vmo_map fd address size rights number", sys_vmo_map},
+    {SYS_HANDLE_DUPLICATE, "handle_duplicate fd number", sys_handle_duplicate},
+    {SYS_HANDLE_CLOSE, "handle_close fd", sys_handle_close}};
 
-// Enters a list of calls.
+// Enters a table of calls, of this chapter or a later one.
 
 void sys_add_calls(const struct system_call *calls, u64 count)
 {
     u64 i;
 
+    assert(sys.table_count < array_count(sys.table));
+    sys.table[sys.table_count++] = (struct call_table){calls, count};
     for (i = 0; i < count; i++)
         user_add_call(calls[i].number, calls[i].function);
 }
@@ -10093,10 +10124,12 @@ s64 sched_arch_prctl(struct trap_frame *f)
 }
 
 const struct system_call sched_calls[] = {
-    {SYS_SCHED_YIELD, sys_sched_yield}, {SYS_NANOSLEEP, sys_nanosleep},
-    {SYS_GETPID, sys_getpid}, {SYS_GETPPID, sys_getppid},
-    {SYS_ARCH_PRCTL, sched_arch_prctl}, {SYS_GETTID, sys_getpid},
-    {SYS_CLOCK_NANOSLEEP, sched_clock_nanosleep}};
+    {SYS_SCHED_YIELD, "sched_yield", sys_sched_yield},
+    {SYS_NANOSLEEP, "nanosleep address address", sys_nanosleep},
+    {SYS_GETPID, "getpid", sys_getpid}, {SYS_GETPPID, "getppid", sys_getppid},
+    {SYS_ARCH_PRCTL, "arch_prctl number address", sched_arch_prctl},
+    {SYS_GETTID, "gettid", sys_getpid},
+    {SYS_CLOCK_NANOSLEEP, "clock_nanosleep number number address address", sched_clock_nanosleep}};
 
 // ## Setting up {#sched-init}
 //
@@ -12545,22 +12578,39 @@ s64 sys_umask(struct trap_frame *f)
 // The numbers:
 
 const struct system_call vfs_calls[] = {
-    {SYS_OPEN, sys_open}, {SYS_CLOSE, sys_close}, {SYS_STAT, sys_stat},
-    {SYS_FSTAT, sys_fstat}, {SYS_LSTAT, sys_lstat}, {SYS_LSEEK, sys_lseek},
-    {SYS_PREAD64, sys_pread}, {SYS_PWRITE64, sys_pwrite}, {SYS_ACCESS, sys_access},
-    {SYS_FSYNC, sys_fsync}, {SYS_FDATASYNC, sys_fsync}, {SYS_TRUNCATE, sys_truncate},
-    {SYS_FTRUNCATE, sys_ftruncate}, {SYS_GETCWD, sys_getcwd}, {SYS_CHDIR, sys_chdir},
-    {SYS_FCHDIR, sys_fchdir}, {SYS_RENAME, sys_rename}, {SYS_MKDIR, sys_mkdir},
-    {SYS_RMDIR, sys_rmdir}, {SYS_CREAT, sys_creat}, {SYS_LINK, sys_link},
-    {SYS_UNLINK, sys_unlink}, {SYS_SYMLINK, sys_symlink}, {SYS_READLINK, sys_readlink},
-    {SYS_CHMOD, sys_chmod}, {SYS_FCHMOD, sys_fchmod}, {SYS_UMASK, sys_umask},
-    {SYS_STATFS, sys_statfs}, {SYS_FSTATFS, sys_fstatfs}, {SYS_SYNC, sys_sync},
-    {SYS_GETDENTS64, sys_getdents}, {SYS_OPENAT, sys_openat}, {SYS_MKDIRAT, sys_mkdirat},
-    {SYS_NEWFSTATAT, sys_newfstatat}, {SYS_UNLINKAT, sys_unlinkat},
-    {SYS_RENAMEAT, sys_renameat}, {SYS_LINKAT, sys_linkat},
-    {SYS_READLINKAT, sys_readlinkat}, {SYS_FCHMODAT, sys_fchmodat},
-    {SYS_FACCESSAT, sys_faccessat}, {SYS_UTIMENSAT, sys_utimensat},
-    {SYS_PREADV, sys_preadv}, {SYS_PWRITEV, sys_pwritev}, {SYS_FACCESSAT2, sys_faccessat}};
+    {SYS_OPEN, "open path how mode", sys_open}, {SYS_CLOSE, "close fd", sys_close},
+    {SYS_STAT, "stat path address", sys_stat}, {SYS_FSTAT, "fstat fd address", sys_fstat},
+    {SYS_LSTAT, "lstat path address", sys_lstat},
+    {SYS_LSEEK, "lseek fd number whence", sys_lseek},
+    {SYS_PREAD64, "pread64 fd out size number", sys_pread},
+    {SYS_PWRITE64, "pwrite64 fd in size number", sys_pwrite},
+    {SYS_ACCESS, "access path mode", sys_access}, {SYS_FSYNC, "fsync fd", sys_fsync},
+    {SYS_FDATASYNC, "fdatasync fd", sys_fsync},
+    {SYS_TRUNCATE, "truncate path size", sys_truncate},
+    {SYS_FTRUNCATE, "ftruncate fd size", sys_ftruncate},
+    {SYS_GETCWD, "getcwd address size", sys_getcwd}, {SYS_CHDIR, "chdir path", sys_chdir},
+    {SYS_FCHDIR, "fchdir fd", sys_fchdir}, {SYS_RENAME, "rename path path", sys_rename},
+    {SYS_MKDIR, "mkdir path mode", sys_mkdir}, {SYS_RMDIR, "rmdir path", sys_rmdir},
+    {SYS_CREAT, "creat path mode", sys_creat}, {SYS_LINK, "link path path", sys_link},
+    {SYS_UNLINK, "unlink path", sys_unlink}, {SYS_SYMLINK, "symlink path path", sys_symlink},
+    {SYS_READLINK, "readlink path out size", sys_readlink},
+    {SYS_CHMOD, "chmod path mode", sys_chmod}, {SYS_FCHMOD, "fchmod fd mode", sys_fchmod},
+    {SYS_UMASK, "umask mode", sys_umask}, {SYS_STATFS, "statfs path address", sys_statfs},
+    {SYS_FSTATFS, "fstatfs fd address", sys_fstatfs}, {SYS_SYNC, "sync", sys_sync},
+    {SYS_GETDENTS64, "getdents64 fd address size", sys_getdents},
+    {SYS_OPENAT, "openat fd path how mode", sys_openat},
+    {SYS_MKDIRAT, "mkdirat fd path mode", sys_mkdirat},
+    {SYS_NEWFSTATAT, "newfstatat fd path address flags", sys_newfstatat},
+    {SYS_UNLINKAT, "unlinkat fd path flags", sys_unlinkat},
+    {SYS_RENAMEAT, "renameat fd path fd path", sys_renameat},
+    {SYS_LINKAT, "linkat fd path fd path flags", sys_linkat},
+    {SYS_READLINKAT, "readlinkat fd path out size", sys_readlinkat},
+    {SYS_FCHMODAT, "fchmodat fd path mode", sys_fchmodat},
+    {SYS_FACCESSAT, "faccessat fd path mode", sys_faccessat},
+    {SYS_UTIMENSAT, "utimensat fd path address flags", sys_utimensat},
+    {SYS_PREADV, "preadv fd address number number", sys_preadv},
+    {SYS_PWRITEV, "pwritev fd address number number", sys_pwritev},
+    {SYS_FACCESSAT2, "faccessat2 fd path mode flags", sys_faccessat}};
 
 // ## The audit {#vfs-audit}
 //
@@ -13931,7 +13981,8 @@ struct hook con_ticking = {con_tick, NULL};
 // firmware of many, not of all, acts as if it were the old one.
 
 const struct system_call con_calls[] = {
-    {SYS_IOCTL, sys_ioctl}, {SYS_SYSLOG, sys_syslog}};
+    {SYS_IOCTL, "ioctl fd request address", sys_ioctl},
+    {SYS_SYSLOG, "syslog number address size", sys_syslog}};
 
 void ch11_init(void)
 {
@@ -15098,13 +15149,20 @@ struct audit signal_audits = {"signals", signal_audit, NULL};
 // ## Setting up {#signal-init}
 
 const struct system_call signal_calls[] = {
-    {SYS_RT_SIGACTION, sys_sigaction}, {SYS_RT_SIGPROCMASK, sys_sigprocmask},
-    {SYS_RT_SIGRETURN, sys_sigreturn}, {SYS_PAUSE, sys_pause},
-    {SYS_GETITIMER, sys_getitimer}, {SYS_ALARM, sys_alarm}, {SYS_SETITIMER, sys_setitimer},
-    {SYS_KILL, sys_kill}, {SYS_RT_SIGPENDING, sys_sigpending},
-    {SYS_RT_SIGTIMEDWAIT, sys_sigtimedwait}, {SYS_RT_SIGQUEUEINFO, sys_sigqueueinfo},
-    {SYS_RT_SIGSUSPEND, sys_sigsuspend}, {SYS_SIGALTSTACK, sys_sigaltstack},
-    {SYS_TKILL, sys_tkill}, {SYS_TGKILL, sys_tgkill}};
+    {SYS_RT_SIGACTION, "rt_sigaction signal address address size", sys_sigaction},
+    {SYS_RT_SIGPROCMASK, "rt_sigprocmask number address address size", sys_sigprocmask},
+    {SYS_RT_SIGRETURN, "rt_sigreturn", sys_sigreturn}, {SYS_PAUSE, "pause", sys_pause},
+    {SYS_GETITIMER, "getitimer number address", sys_getitimer},
+    {SYS_ALARM, "alarm number", sys_alarm},
+    {SYS_SETITIMER, "setitimer number address address", sys_setitimer},
+    {SYS_KILL, "kill pid signal", sys_kill},
+    {SYS_RT_SIGPENDING, "rt_sigpending address size", sys_sigpending},
+    {SYS_RT_SIGTIMEDWAIT, "rt_sigtimedwait address address address size", sys_sigtimedwait},
+    {SYS_RT_SIGQUEUEINFO, "rt_sigqueueinfo pid signal address", sys_sigqueueinfo},
+    {SYS_RT_SIGSUSPEND, "rt_sigsuspend address size", sys_sigsuspend},
+    {SYS_SIGALTSTACK, "sigaltstack address address", sys_sigaltstack},
+    {SYS_TKILL, "tkill pid signal", sys_tkill},
+    {SYS_TGKILL, "tgkill pid pid signal", sys_tgkill}};
 
 void ch12_init(void)
 {
@@ -15431,6 +15489,7 @@ int proc_copy_memory(struct program *to, struct program *from)
     to->break_start = from->break_start;
     to->break_end = from->break_end;
     to->complained = from->complained;
+    to->traced = from->traced;
     return 0;
 }
 
@@ -16283,11 +16342,17 @@ struct audit proc_audits = {"processes", proc_audit, NULL};
 // ## Setting up {#proc-init}
 
 const struct system_call proc_calls[] = {
-    {SYS_CLONE, sys_clone}, {SYS_FORK, sys_fork}, {SYS_VFORK, sys_fork},
-    {SYS_EXECVE, sys_execve}, {SYS_WAIT4, sys_wait4}, {SYS_WAITID, sys_waitid},
-    {SYS_SET_TID_ADDRESS, sys_getpid}, {SYS_GETRLIMIT, sys_getrlimit},
-    {SYS_SETRLIMIT, sys_setrlimit}, {SYS_PRLIMIT64, sys_prlimit},
-    {SYS_GETRUSAGE, sys_getrusage}, {SYS_TIMES, sys_times}};
+    {SYS_CLONE, "clone flags address address address address", sys_clone},
+    {SYS_FORK, "fork", sys_fork}, {SYS_VFORK, "vfork", sys_fork},
+    {SYS_EXECVE, "execve path address address", sys_execve},
+    {SYS_WAIT4, "wait4 pid address flags address", sys_wait4},
+    {SYS_WAITID, "waitid number pid address flags address", sys_waitid},
+    {SYS_SET_TID_ADDRESS, "set_tid_address address", sys_getpid},
+    {SYS_GETRLIMIT, "getrlimit number address", sys_getrlimit},
+    {SYS_SETRLIMIT, "setrlimit number address", sys_setrlimit},
+    {SYS_PRLIMIT64, "prlimit64 pid number address address", sys_prlimit},
+    {SYS_GETRUSAGE, "getrusage number address", sys_getrusage},
+    {SYS_TIMES, "times address", sys_times}};
 
 void ch13_init(void)
 {
@@ -17343,16 +17408,386 @@ s64 sys_reboot(struct trap_frame *f)
     }
 }
 
+// ## Watching a program {#shell-trace}
+//
+// `strace ls` shows what a program asks of the kernel, one call a line. The
+// program [strace](#user-strace) only makes a mark, by a system call of its
+// own, and then becomes the other program; the mark is inherited by all its
+// children. The rest is done here, where everything is at hand that one
+// wants to know.
+//
+//     [5] open("/etc/motd", O_RDONLY, 0) = 3
+//     [5] read(3, "This is Rustica. help lists what"..., 4096) = 72
+//
+// Nobody else should pay for that, not even with a look at the mark. So as
+// long as somebody is watched there is another [way in](#sys-sysret), and
+// the processor is told.
+
+extern u8 trace_entry[];
+
+__asm__(".text\n" SYSCALL_ENTRY("trace_entry", "trace_dispatch"));
+
+void trace_switch(bool on)
+{
+    cpu_wrmsr(MSR_LSTAR, (u64)(on ? trace_entry : sys_entry));
+}
+
+// A line grows from left to right. What does not fit is left out.
+
+struct trace_line {
+    char text[200];
+    u64 size;
+};
+
+void printf_like(2, 3) trace_add(struct trace_line *l, const char *text, ...)
+{
+    u64 room = sizeof l->text - l->size;
+    va_list ap;
+    int count;
+
+    va_start(ap, text);
+    count = vsnprintf(l->text + l->size, room, text, &ap);
+    va_end(ap);
+    l->size += (u64)count < room ? (u64)count : room - 1;
+}
+
+// A call that is under way. Its arguments are copied, because a call may
+// change the frame.
+
+struct traced_call {
+    const struct system_call *call;
+    u64 argument[6];
+    s64 result;
+    char word[16];               /* what the argument is that is being shown */
+};
+
+// Numbers are easy. An address is a number that is better read in base 16,
+// and if a call is to return one, so is the result.
+
+#define TRACE_ADDRESSES 0x100000
+
+void trace_number(struct trace_line *l, const struct traced_call *c, u64 i)
+{
+    trace_add(l, "%d", (int)c->argument[i]);
+}
+
+void trace_size(struct trace_line *l, const struct traced_call *c, u64 i)
+{
+    trace_add(l, "%lu", c->argument[i]);
+}
+
+void trace_address(struct trace_line *l, const struct traced_call *c, u64 i)
+{
+    trace_add(l, c->argument[i] ? "0x%lx" : "%lu", c->argument[i]);
+}
+
+void trace_mode(struct trace_line *l, const struct traced_call *c, u64 i)
+{
+    u64 mode = c->argument[i];
+
+    trace_add(l, "0%lu%lu%lu", mode >> 6 & 7, mode >> 3 & 7, mode & 7);
+}
+
+// Bytes of the program's, as far as they tell something, and if they can be
+// read at all.
+
+#define TRACE_BYTES 32UL
+
+void trace_bytes(struct trace_line *l, vaddr from, u64 size)
+{
+    u64 shown = size < TRACE_BYTES ? size : TRACE_BYTES, i;
+    char byte[TRACE_BYTES];
+
+    if (sys_copy_in(byte, from, shown)) {
+        trace_add(l, "0x%lx", from);
+        return;
+    }
+    trace_add(l, "\"");
+    for (i = 0; i < shown; i++)
+        if (byte[i] == '\n')
+            trace_add(l, "\\n");
+        else
+            trace_add(l, "%c", byte[i] < ' ' || byte[i] > '~' ? '.' : byte[i]);
+    trace_add(l, size > shown ? "\"..." : "\"");
+}
+
+void trace_path(struct trace_line *l, const struct traced_call *c, u64 i)
+{
+    char path[TRACE_BYTES];
+    int error = sys_copy_string(path, c->argument[i], sizeof path);
+
+    trace_bytes(l, c->argument[i], error ? TRACE_BYTES + 1 : strlen(path));
+}
+
+// What goes in has a size, which is the next argument; what comes out has
+// the result's.
+
+void trace_in(struct trace_line *l, const struct traced_call *c, u64 i)
+{
+    trace_bytes(l, c->argument[i], c->argument[i + 1]);
+}
+
+void trace_out(struct trace_line *l, const struct traced_call *c, u64 i)
+{
+    trace_bytes(l, c->argument[i], c->result > 0 ? (u64)c->result : 0);
+}
+
+// For some numbers there are words.
+
+struct trace_word {
+    const char *kind;
+    u64 value;
+    const char *word;
+};
+
+#define TRACE_WORD(kind, value) {kind, value, #value}
+
+const struct trace_word trace_words[] = {
+    TRACE_WORD("how", O_RDONLY), TRACE_WORD("how", O_WRONLY), TRACE_WORD("how", O_RDWR),
+    TRACE_WORD("how", O_CREAT), TRACE_WORD("how", O_EXCL), TRACE_WORD("how", O_TRUNC),
+    TRACE_WORD("how", O_APPEND), TRACE_WORD("how", O_NONBLOCK), TRACE_WORD("how", O_DIRECTORY),
+    TRACE_WORD("how", O_CLOEXEC), TRACE_WORD("rights", PROT_READ),
+    TRACE_WORD("rights", PROT_WRITE), TRACE_WORD("rights", PROT_EXEC),
+    TRACE_WORD("sharing", MAP_SHARED), TRACE_WORD("sharing", MAP_PRIVATE),
+    TRACE_WORD("sharing", MAP_FIXED), TRACE_WORD("sharing", MAP_ANONYMOUS),
+    TRACE_WORD("whence", SEEK_SET), TRACE_WORD("whence", SEEK_CUR),
+    TRACE_WORD("whence", SEEK_END), TRACE_WORD("request", TCGETS), TRACE_WORD("request", TCSETS),
+    TRACE_WORD("request", TCSETSW), TRACE_WORD("request", TCSETSF),
+    TRACE_WORD("request", TIOCSCTTY), TRACE_WORD("request", TIOCGPGRP),
+    TRACE_WORD("request", TIOCSPGRP), TRACE_WORD("request", TIOCGWINSZ),
+    TRACE_WORD("request", FIONREAD), TRACE_WORD("control", F_DUPFD),
+    TRACE_WORD("control", F_GETFD), TRACE_WORD("control", F_SETFD),
+    TRACE_WORD("control", F_GETFL), TRACE_WORD("control", F_SETFL),
+    TRACE_WORD("control", F_GETLK), TRACE_WORD("control", F_SETLK),
+    TRACE_WORD("control", F_SETLKW), TRACE_WORD("control", F_DUPFD_CLOEXEC),
+    TRACE_WORD("signal", SIGHUP), TRACE_WORD("signal", SIGINT), TRACE_WORD("signal", SIGQUIT),
+    TRACE_WORD("signal", SIGILL), TRACE_WORD("signal", SIGTRAP), TRACE_WORD("signal", SIGABRT),
+    TRACE_WORD("signal", SIGBUS), TRACE_WORD("signal", SIGFPE), TRACE_WORD("signal", SIGKILL),
+    TRACE_WORD("signal", SIGUSR1), TRACE_WORD("signal", SIGSEGV), TRACE_WORD("signal", SIGUSR2),
+    TRACE_WORD("signal", SIGPIPE), TRACE_WORD("signal", SIGALRM), TRACE_WORD("signal", SIGTERM),
+    TRACE_WORD("signal", SIGCHLD), TRACE_WORD("signal", SIGCONT), TRACE_WORD("signal", SIGSTOP),
+    TRACE_WORD("signal", SIGTSTP), TRACE_WORD("signal", SIGTTIN), TRACE_WORD("signal", SIGTTOU),
+    TRACE_WORD("signal", SIGWINCH)};
+
+// Whether it is one that is made of bits (of which some may have no word,
+// and the two lowest may mean something by not being there), ...
+
+void trace_flags(struct trace_line *l, const struct traced_call *c, u64 i)
+{
+    u64 flags = (u32)c->argument[i], left = flags;
+    const struct trace_word *w;
+    const char *between = "";
+
+    for (w = trace_words; w < trace_words + array_count(trace_words); w++)
+        if (string_equal(w->kind, c->word) && (w->value ? left & w->value : !(flags & 3))) {
+            trace_add(l, "%s%s", between, w->word);
+            left &= ~w->value;
+            between = "|";
+        }
+    if (left || !*between)
+        trace_add(l, "%s%s%lx", between, left ? "0x" : "", left);
+}
+
+// ... or one of several.
+
+void trace_choice(struct trace_line *l, const struct traced_call *c, u64 i)
+{
+    const struct trace_word *w;
+
+    for (w = trace_words; w < trace_words + array_count(trace_words); w++)
+        if (string_equal(w->kind, c->word) && (u32)c->argument[i] == w->value) {
+            trace_add(l, "%s", w->word);
+            return;
+        }
+    trace_number(l, c, i);
+}
+
+// How the words of forms are shown.
+
+struct trace_kind {
+    const char *word;
+    void (*show)(struct trace_line *l, const struct traced_call *c, u64 i);
+};
+
+const struct trace_kind trace_kinds[] = {
+    {"fd", trace_number}, {"pid", trace_number}, {"number", trace_number}, {"size", trace_size},
+    {"address", trace_address}, {"flags", trace_address}, {"mode", trace_mode},
+    {"path", trace_path}, {"in", trace_in}, {"out", trace_out},
+    {"how", trace_flags}, {"rights", trace_flags}, {"sharing", trace_flags},
+    {"whence", trace_choice}, {"request", trace_choice}, {"control", trace_choice},
+    {"signal", trace_choice}};
+
+void trace_argument(struct trace_line *l, const struct traced_call *c, u64 i)
+{
+    const struct trace_kind *k = trace_kinds;
+
+    while (!string_equal(k->word, c->word)) {
+        k++;
+        assert(k < trace_kinds + array_count(trace_kinds));
+    }
+    k->show(l, c, i);
+}
+
+// The next word of a form is put into `word`; what is behind it is
+// returned, NULL if there was none.
+
+const char *trace_next_word(struct traced_call *c, const char *form)
+{
+    u64 n = 0;
+
+    while (*form == ' ')
+        form++;
+    for (; *form && *form != ' ' && n < sizeof c->word - 1; n++)
+        c->word[n] = *form++;
+    c->word[n] = 0;
+    return n ? form : NULL;
+}
+
+void trace_call(struct trace_line *l, struct traced_call *c)
+{
+    const char *form = trace_next_word(c, c->call->form);
+    u64 i;
+
+    trace_add(l, "[%u] %s(", process_current()->pid, c->word);
+    for (i = 0; (form = trace_next_word(c, form)); i++) {
+        trace_add(l, i ? ", " : "");
+        trace_argument(l, c, i);
+    }
+    trace_add(l, ")");
+}
+
+// An error is a number with a name.
+
+#define TRACE_ERROR(error) [error] = #error
+
+const char *const trace_errors[] = {
+    TRACE_ERROR(EPERM), TRACE_ERROR(ENOENT), TRACE_ERROR(ESRCH), TRACE_ERROR(EINTR),
+    TRACE_ERROR(EIO), TRACE_ERROR(E2BIG), TRACE_ERROR(ENOEXEC), TRACE_ERROR(EBADF),
+    TRACE_ERROR(ECHILD), TRACE_ERROR(EAGAIN), TRACE_ERROR(ENOMEM), TRACE_ERROR(EACCES),
+    TRACE_ERROR(EFAULT), TRACE_ERROR(EBUSY), TRACE_ERROR(EEXIST), TRACE_ERROR(ENODEV),
+    TRACE_ERROR(ENOTDIR), TRACE_ERROR(EISDIR), TRACE_ERROR(EINVAL), TRACE_ERROR(EMFILE),
+    TRACE_ERROR(ENOTTY), TRACE_ERROR(ETXTBSY), TRACE_ERROR(EFBIG), TRACE_ERROR(ENOSPC),
+    TRACE_ERROR(ESPIPE), TRACE_ERROR(EPIPE), TRACE_ERROR(ERANGE), TRACE_ERROR(EDEADLK),
+    TRACE_ERROR(ENAMETOOLONG), TRACE_ERROR(ENOLCK), TRACE_ERROR(ENOSYS), TRACE_ERROR(ENOTEMPTY),
+    TRACE_ERROR(ELOOP), TRACE_ERROR(ETIMEDOUT)};
+
+void trace_result(struct trace_line *l, s64 result)
+{
+    u64 error = 0 - (u64)result;
+
+    if (result > TRACE_ADDRESSES)
+        trace_add(l, " = 0x%lx", (u64)result);
+    else
+        trace_add(l, " = %ld", result);
+    if (error < array_count(trace_errors) && trace_errors[error])
+        trace_add(l, " %s", trace_errors[error]);
+}
+
+// Finding a number's row in the tables of all chapters; the latest has the
+// last word.
+
+const struct system_call *trace_find(u64 number)
+{
+    const struct call_table *t = sys.table + sys.table_count;
+    u64 i;
+
+    while (t-- > sys.table)
+        for (i = 0; i < t->count; i++)
+            if (t->call[i].number == number)
+                return &t->call[i];
+    return NULL;
+}
+
+// What a call gets is in memory only before it, if it is `execve`, and what
+// it returns only behind it. And from `exit` nobody returns.
+
+bool trace_is_late(struct traced_call *c)
+{
+    const char *form = c->call->form;
+
+    while ((form = trace_next_word(c, form)))
+        if (string_equal(c->word, "out"))
+            return true;
+    return false;
+}
+
+void trace_watch(struct trap_frame *f, const struct system_call *call)
+{
+    struct traced_call c = {.call = call,
+                            .argument = {f->rdi, f->rsi, f->rdx, f->r10, f->r8, f->r9}};
+    struct trace_line l = {.size = 0};
+
+    if (!trace_is_late(&c))
+        trace_call(&l, &c);
+    if (call->function == sys_exit)
+        printf("%s\n", l.text);
+    user_syscall(f);
+    c.result = (s64)f->rax;
+    if (!l.size)
+        trace_call(&l, &c);
+    trace_result(&l, c.result);
+    printf("%s\n", l.text);
+}
+
+bool trace_dispatch(struct trap_frame *f)
+{
+    const struct system_call *call = user.current->traced ? trace_find(f->rax) : NULL;
+
+    if (call)
+        trace_watch(f, call);
+    else
+        user_syscall(f);
+    return sys_leave(f);
+}
+
+// The mark, and its end. When the last one that bears it has ended the
+// usual way in is used again.
+
+s64 sys_trace(struct trap_frame *f)
+{
+    (void)f;
+    user.current->traced = true;
+    trace_switch(true);
+    return 0;
+}
+
+int trace_end(void *program)
+{
+    struct program *ending = program;
+    const struct process *p;
+    bool others = false;
+
+    for (p = process_first(); p && ending->traced; p = process_next(p))
+        others |= p->thread && &p->program != ending && p->program.traced;
+    if (ending->traced)
+        trace_switch(others);
+    return 0;
+}
+
+struct hook trace_ends = {trace_end, NULL};
+
+// All calls of this chapter.
+
 const struct system_call shell_calls[] = {
-    {SYS_POLL, sys_poll}, {SYS_PIPE, sys_pipe}, {SYS_SELECT, sys_select}, {SYS_DUP, sys_dup},
-    {SYS_DUP2, sys_dup2}, {SYS_UNAME, sys_uname}, {SYS_FCNTL, sys_fcntl},
-    {SYS_GETTIMEOFDAY, sys_gettimeofday}, {SYS_SYSINFO, sys_sysinfo}, {SYS_GETUID, sys_zero},
-    {SYS_GETGID, sys_zero}, {SYS_GETEUID, sys_zero}, {SYS_GETEGID, sys_zero},
-    {SYS_SETPGID, sys_setpgid}, {SYS_GETPGRP, sys_getpgrp}, {SYS_SETSID, sys_setsid},
-    {SYS_GETPGID, sys_getpgid}, {SYS_GETSID, sys_getsid}, {SYS_REBOOT, sys_reboot},
-    {SYS_PSELECT6, sys_pselect6}, {SYS_PPOLL, sys_ppoll}, {SYS_SET_ROBUST_LIST, sys_decline},
-    {SYS_DUP3, sys_dup3}, {SYS_PIPE2, sys_pipe2}, {SYS_RSEQ, sys_decline},
-    {SYS_CLONE3, sys_decline}, {SYS_PROCESS_INFO, sys_process_info}};
+    {SYS_POLL, "poll address number number", sys_poll}, {SYS_PIPE, "pipe address", sys_pipe},
+    {SYS_SELECT, "select number address address address address", sys_select},
+    {SYS_DUP, "dup fd", sys_dup}, {SYS_DUP2, "dup2 fd fd", sys_dup2},
+    {SYS_UNAME, "uname address", sys_uname}, {SYS_FCNTL, "fcntl fd control flags", sys_fcntl},
+    {SYS_GETTIMEOFDAY, "gettimeofday address", sys_gettimeofday},
+    {SYS_SYSINFO, "sysinfo address", sys_sysinfo}, {SYS_GETUID, "getuid", sys_zero},
+    {SYS_GETGID, "getgid", sys_zero}, {SYS_GETEUID, "geteuid", sys_zero},
+    {SYS_GETEGID, "getegid", sys_zero}, {SYS_SETPGID, "setpgid pid pid", sys_setpgid},
+    {SYS_GETPGRP, "getpgrp", sys_getpgrp}, {SYS_SETSID, "setsid", sys_setsid},
+    {SYS_GETPGID, "getpgid pid", sys_getpgid}, {SYS_GETSID, "getsid pid", sys_getsid},
+    {SYS_REBOOT, "reboot flags flags flags", sys_reboot},
+    {SYS_PSELECT6, "pselect6 number address address address address address", sys_pselect6},
+    {SYS_PPOLL, "ppoll address number address address size", sys_ppoll},
+    {SYS_SET_ROBUST_LIST, "set_robust_list address size", sys_decline},
+    {SYS_DUP3, "dup3 fd fd how", sys_dup3}, {SYS_PIPE2, "pipe2 address how", sys_pipe2},
+    {SYS_RSEQ, "rseq address size flags number", sys_decline},
+    {SYS_CLONE3, "clone3 address size", sys_decline},
+    {SYS_PROCESS_INFO, "process_info pid address", sys_process_info},
+    {SYS_TRACE, "trace", sys_trace}};
 
 // ## The audit {#shell-audit}
 //
@@ -17379,6 +17814,7 @@ void ch14_init(void)
 {
     ch13_init();
     hook_add_first(&user.ends, &shell_ends);
+    hook_add_first(&user.ends, &trace_ends);
     tty.own = terminal_request;
     audit_add(&shell_audits);
     sys_add_calls(shell_calls, array_count(shell_calls));
@@ -17391,10 +17827,13 @@ void ch14_main(void)
     int error;
 
     ch14_init();
+    boot_option("strace");
     boot_check_options();
     init = vfs_spawn(arguments, &error);
     if (!init)
         boot_refuse("/sbin/init cannot be started, error %d", error);
+    init->program.traced = boot_option("strace") != NULL;
+    trace_switch(init->program.traced);
     printf("init ended with status %d\n", process_wait(init));
 }
 

@@ -380,3 +380,83 @@ def fed(t, root, cc):
     """Of what comes from a file nothing is lost: not of long lines, nor keys that would edit."""
     (t.dir / "input").write_bytes(b"wc -c\n" + b"x" * 10000 + b"\b\25\27\177\n\4echo end\n")
     t.expect(r"^ *10005\nend$", t.boot(CC=cc, stdin=t.dir / "input"))
+
+
+WATCHED = r"""
+strace cat /etc/motd
+[1] execve("/bin/cat", ADDRESS, ADDRESS) = 0
+[1] open("/etc/motd", O_RDONLY, 0000) = 3
+[1] read(3, "This is Rustica. help lists what"..., 65536) = 72
+This is Rustica. help lists what the shell knows, ls /bin the programs.
+[1] write(1, "This is Rustica. help lists what"..., 72) = 72
+[1] read(3, "", 65536) = 0
+[1] close(3) = 0
+[1] exit(0)
+strace mkdir /etc/motd 2>/dev/null
+[1] execve("/bin/mkdir", ADDRESS, ADDRESS) = 0
+[1] mkdir("/etc/motd", 0777) = -17 EEXIST
+[1] write(2, "mkdir: /etc/motd: File exists\n", 30) = 30
+[1] exit(1)
+echo 'echo x >>f; hello | wc -c' >s; strace sh s
+[1] execve("/bin/sh", ADDRESS, ADDRESS) = 0
+[1] open("f", O_WRONLY|O_CREAT|O_APPEND, 0666) = 3
+[1] pipe(ADDRESS) = 0
+[1] fork() = 2
+[1] fork() = 3
+[2] dup2(4, 1) = 1
+[2] execve("/bin/hello", ADDRESS, ADDRESS) = 0
+[2] write(1, "Hello from userspace!\n", 22) = 22
+[2] exit(0)
+[3] dup2(3, 0) = 0
+[3] execve("/bin/wc", ADDRESS, ADDRESS) = 0
+[3] read(0, "Hello from userspace!\n", 16384) = 22
+[3] write(1, "22\n", 3) = 3
+[3] exit(0)
+[1] wait4(2, ADDRESS, 0, 0) = 2
+[1] wait4(3, ADDRESS, 0, 0) = 3
+[1] exit(0)
+strace signals >/dev/null
+[1] execve("/bin/signals", ADDRESS, ADDRESS) = 0
+[1] rt_sigsuspend(ADDRESS, 8) = -4 EINTR
+[1] rt_sigaction(SIGSEGV, ADDRESS, 0, 8) = 0
+[1] mmap(ADDRESS, 4096, PROT_READ|PROT_WRITE, MAP_PRIVATE|MAP_FIXED|MAP_ANONYMOUS, -1, 0) = ADDRESS
+[1] kill(1, SIGTERM) = 0
+""".strip().splitlines()
+
+
+def calls_of(text, command):
+    """The lines of a command, behind its echo: processes count from 1, addresses are alike."""
+    text = text.split(f"> {command}\n", 1)[1].split("\n> ", 1)[0]
+    found = dict.fromkeys(re.findall(r"\[(\d+)\]", text))
+    numbers = {pid: str(n) for n, pid in enumerate(found, 1)}
+    lines = re.sub("0x[0-9a-f]{6,}", "ADDRESS", text).splitlines()
+    return [re.sub(r"\d+", lambda m: numbers.get(m[0], m[0]), line)
+            if re.match(r"\[\d+\] (fork|wait4|kill)", line)
+            else re.sub(r"^\[(\d+)\]", lambda m: f"[{numbers[m[1]]}]", line) for line in lines]
+
+
+@test
+def strace(t, root, cc):
+    """What a program asks of the kernel is shown, with its children's, in order and in words;
+    and nobody else's, neither before it nor behind it."""
+    commands = [line for line in WATCHED if not line.startswith("[") and " " in line
+                and re.match("strace|echo", line)]
+    (t.dir / "input").write_text("cd /tmp; hello\n" + "".join(
+        f"echo '> {command.replace(chr(39), '')}'\n{command}\n" for command in commands) +
+        "echo '> end'; hello\n")
+    text = t.boot(CC=cc, stdin=t.dir / "input")
+    before, _, rest = text.partition("> ")
+    t.check("[" not in before and "[" not in text.split("> end\n")[1], text)
+    wanted, command = {}, None
+    for line in WATCHED:
+        if line in commands:
+            command = wanted.setdefault(line, [])
+        else:
+            command.append(line)
+    for command, lines in wanted.items():
+        got = calls_of(text, command.replace("'", ""))
+        for process in sorted({line[:3] for line in lines}):
+            mine = iter([line for line in got if line.startswith(process)])
+            for line in (line for line in lines if line.startswith(process)):
+                t.check(line in mine, f"{command}: missing, or not in its place:\n{line}\n"
+                                      "got\n" + "\n".join(got))

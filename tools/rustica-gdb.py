@@ -1059,17 +1059,32 @@ def show_trap(words):
 
 
 def show_syscalls(words):
-    """rustica syscalls: which system call is which function (chapter 7)."""
+    """rustica syscalls: which system call is which function (chapter 7).
+
+    From chapter 8 on with what its arguments are."""
     user = variable("user")
     if not any(user.call):
         say("syscalls: none yet; chapters enter theirs when they begin")
-    names = {field.enumval: field.name[len("SYS_"):].lower()
+    forms = {field.enumval: field.name[len("SYS_"):].lower()
              for field in type_named("enum system_call_number").fields()}
+    forms.update(call_forms())
     for name, first in ("call", 0), ("own_call", 0x1000):
         table = getattr(user, name)
         for i in range(len(table)):
             if table[i]:
-                say(f"  {first + i:5}  {names.get(first + i, '?'):18} {function(table[i])}")
+                say(f"  {first + i:5}  {function(table[i]):24} {forms.get(first + i, '?')}")
+
+
+def call_forms():
+    """The forms of calls, as chapters 8 and following have entered them: {number: form}."""
+    try:
+        sys, kind = variable("sys"), type_named("struct system_call")
+    except Sorry:
+        return {}
+    rows = [View(kind, t.call + n * kind.sizeof)
+            for t in (sys.table[i] for i in range(min(sys.table_count, len(sys.table))))
+            for n in range(min(t.count, LIMIT))]
+    return {row.number: memory.text(row.form) for row in rows}
 
 
 # ---- Chapters 8 to 14: handles, processes, files ------------------------------

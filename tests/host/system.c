@@ -351,6 +351,38 @@ static void test_limits(void **state)
     expect_true(!process[4]->limits, "take no memory");
 }
 
+/* ---- Watching ----------------------------------------------------------- */
+
+static u64 way_in;
+
+static void take_msr(u32 number, u64 value)
+{
+    if (number == MSR_LSTAR)
+        way_in = value;
+}
+
+/* The slower way in is used exactly as long as somebody is watched. */
+static void test_traced(void **state)
+{
+    struct trap_frame f = {0};
+
+    (void)state;
+    host_replace(cpu_wrmsr, take_msr);
+    start_processes();
+    sched.current = &thread[1];
+    user.current = &process[1]->program;
+    sys_trace(&f);
+    expect_equal(way_in, (u64)trace_entry, "when somebody is watched");
+    process[2]->program.traced = true;
+    trace_end(&process[3]->program);
+    expect_equal(way_in, (u64)trace_entry, "when another one has ended");
+    trace_end(&process[1]->program);
+    expect_equal(way_in, (u64)trace_entry, "when one of two has ended");
+    process[1]->program.traced = false;
+    trace_end(&process[2]->program);
+    expect_equal(way_in, (u64)sys_entry, "when the last one has ended");
+}
+
 /* ---- What takes long ----------------------------------------------------- */
 
 static u64 pauses;
@@ -452,7 +484,8 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_notes), cmocka_unit_test(test_lost_notes),
         cmocka_unit_test(test_processes), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_pauses), cmocka_unit_test(test_mxcsr)};
+        cmocka_unit_test(test_pauses), cmocka_unit_test(test_traced),
+        cmocka_unit_test(test_mxcsr)};
 
     return cmocka_run_group_tests(tests, setup, host_teardown);
 }
