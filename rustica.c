@@ -10388,6 +10388,7 @@ struct node {
     const struct node_operations *operations;
     u32 mode;
     u32 device;                  /* number, for device nodes */
+    u32 system;                  /* number of its file system; 1: the ramdisk */
     u64 number;
     u32 links;                   /* entries for it; in a directory also `..` of others */
     bool own_data;               /* not a slice of the archive: may be written */
@@ -10395,20 +10396,46 @@ struct node {
     bool held;                   /* somebody writes, and may be pausing */
     struct timespec access, modification, change; /* of contents; of anything */
     struct node *parent;         /* of a directory; NULL: the root, or it has no name */
-    const struct entry *entry;   /* of a directory: where it stands there */
+    const char *name;            /* of a directory: that is what it is called there */
+    const struct entry *entry;   /* and where it stands; of the ramdisk's, like the next */
     struct tree_node *names, *places; /* of a directory: its entries */
     struct vmo *data;            /* of a file or a link; NULL: empty */
     struct record_lock *locks;   /* by where they begin; see vfs-locks */
 };
 
+// What a directory's entry says in a listing.
+
+struct listing {
+    u64 place, number;
+    u32 mode;
+    char name[NAME_SIZE];
+};
+
 // What a file system can do with a node; NULL means that it cannot. Sizes
-// are in bytes, addresses are the program's, errors are negative.
+// are in bytes, addresses are the program's, errors are negative. Who gets
+// a node gets a reference, and gives it up when he is done; a name that is
+// not there is no error, but NULL.
+//
+// To **make** something is to create a file, a directory, or a link with
+// its text, and to give it a name. To **rename** is to replace what has the
+// new name, if there is anything. Directories are listed entry by entry:
+// **next** tells of the first whose place is higher than a given one, and
+// returns 1, or 0 if there is none. What all file systems have in common
+// has been looked at before: that a new name is free, that what is removed
+// is of the right kind.
 
 struct node_operations {
-    struct node *(*find)(struct node *directory, const char *name);
+    int (*find)(struct node *directory, const char *name, struct node **n);
+    int (*next)(struct node *directory, u64 place, struct listing *l);
+    int (*make)(struct node *directory, const char *name, u32 mode, const char *link,
+                struct node **n);
+    int (*link)(struct node *directory, const char *name, struct node *n);
+    int (*remove)(struct node *directory, const char *name);
+    int (*rename)(struct node *directory, const char *name, struct node *to, const char *new);
     s64 (*read)(struct node *n, u64 offset, vaddr to, u64 size);
     s64 (*write)(struct node *n, u64 offset, vaddr from, u64 size);
     int (*resize)(struct node *n, u64 size);
+    void (*status)(const struct node *n, struct file_status *status);
     struct object_type *type;    /* of what an `open` makes; NULL: a file */
 };
 
@@ -10440,6 +10467,7 @@ u64 node_size(const struct node *n)
 void node_destroy(struct object *o);
 
 struct object_type node_type = {.name = "node", .destroy = node_destroy};
+extern const struct node_operations rd_operations;
 struct vfs_state vfs = {.last_place = 2}; /* 1 and 2 are `.` and `..` */
 
 // The time since 1970. Changing the contents is a change, too. Reading is
@@ -10482,6 +10510,7 @@ struct node *node_create(u32 mode, const struct node_operations *operations)
         return NULL;
     object_init(&n->object, &node_type);
     n->mode = mode;
+    n->system = 1;
     n->operations = operations;
     n->number = ++vfs.last_number;
     node_modified(n);
@@ -10499,6 +10528,22 @@ void node_destroy(struct object *o)
     heap_free(&heap, n);
 }
 
+// A reference more,
+
+struct node *node_get(struct node *n)
+{
+    object_get(&n->object);
+    return n;
+}
+
+// and one fewer, of what may be nothing (NULL).
+
+void node_put(struct node *n)
+{
+    if (n)
+        object_put(&n->object);
+}
+
 // A name for a node, not yet in a directory. It has a reference of its own.
 
 struct entry *entry_create(const char *name, struct node *n)
@@ -10509,8 +10554,7 @@ struct entry *entry_create(const char *name, struct node *n)
     if (!e)
         return NULL;
     memcpy(e->name, name, size);
-    object_get(&n->object);
-    e->node = n;
+    e->node = node_get(n);
     return e;
 }
 
@@ -10608,6 +10652,7 @@ void entry_attach(struct node *directory, struct entry *e)
     e->place = ++vfs.last_place;
     if (node_is(e->node, S_IFDIR)) {
         e->node->parent = directory;
+        e->node->name = e->name;
         e->node->entry = e;
     }
     entry_count(directory, e->node, 1);
@@ -10621,6 +10666,7 @@ void entry_remove(struct node *directory, struct entry *e)
     tree_remove(&directory->places, &e->by_place);
     if (e->node->entry == e) {
         e->node->parent = NULL;
+        e->node->name = NULL;
         e->node->entry = NULL;
     }
     entry_count(directory, e->node, -1U);
@@ -10660,17 +10706,101 @@ void node_release(struct node *n)
 
 // ## The ramdisk's operations {#rd-operations}
 //
-// To read, ask the VMO, up to the end of the file. (If somebody writes for
-// the first time while we pause, the file gets [another
-// VMO](#rd-operations). We then read on in the old one, as if we had been
-// faster.)
+// Those about names. A new node has one reference that its maker gets, and
+// one that its name gets.
 
-struct node *rd_find(struct node *directory, const char *name)
+int rd_find(struct node *directory, const char *name, struct node **n)
 {
     struct entry *e = entry_find(directory, name);
 
-    return e ? e->node : NULL;
+    *n = e ? node_get(e->node) : NULL;
+    return 0;
 }
+
+// What a listing says.
+
+int rd_next(struct node *directory, u64 place, struct listing *l)
+{
+    const struct entry *e = entry_after(directory, place);
+
+    if (!e)
+        return 0;
+    l->place = e->place;
+    l->number = e->node->number;
+    l->mode = e->node->mode;
+    memcpy(l->name, e->name, strlen(e->name) + 1);
+    return 1;
+}
+
+// To make something: a link's text is its contents.
+
+struct vmo *rd_link_text(const char *text)
+{
+    struct vmo *v = vmo_create(strlen(text));
+
+    if (v && vmo_write(v, 0, text, strlen(text))) {
+        vmo_put(v);
+        return NULL;
+    }
+    return v;
+}
+
+int rd_make(struct node *directory, const char *name, u32 mode, const char *link,
+            struct node **made)
+{
+    struct node *n = node_create(mode, &rd_operations);
+    int error = -ENOSPC;
+
+    if (n && link)
+        n->data = rd_link_text(link);
+    if (n && (!link || n->data))
+        error = node_attach(directory, name, node_get(n));
+    if (error) {
+        node_put(n);
+        return error;
+    }
+    *made = n;
+    return 0;
+}
+
+// One name more, and one fewer.
+
+int rd_link(struct node *directory, const char *name, struct node *n)
+{
+    return node_attach(directory, name, node_get(n));
+}
+
+int rd_remove(struct node *directory, const char *name)
+{
+    struct entry *e = entry_find(directory, name);
+
+    if (e->node->names)
+        return -ENOTEMPTY;
+    entry_remove(directory, e);
+    return 0;
+}
+
+// The new entry is made before an old one is given up.
+
+int rd_rename(struct node *directory, const char *name, struct node *to, const char *new)
+{
+    struct entry *old = entry_find(directory, name), *other = entry_find(to, new), *e;
+
+    if (other && other->node->names)
+        return -ENOTEMPTY;
+    e = entry_create(new, old->node);
+    if (!e)
+        return -ENOSPC;
+    if (other)
+        entry_remove(to, other);
+    entry_remove(directory, old);
+    entry_attach(to, e);
+    return 0;
+}
+
+// To read, ask the VMO, up to the end of the file. (If somebody writes for
+// the first time while we pause, the file gets another VMO. We then read on
+// in the old one, as if we had been faster.)
 
 s64 rd_read(struct node *n, u64 offset, vaddr to, u64 size)
 {
@@ -10761,7 +10891,8 @@ s64 rd_write(struct node *n, u64 offset, vaddr from, u64 size)
 }
 
 const struct node_operations rd_operations = {
-    .find = rd_find, .read = rd_read, .write = rd_write, .resize = rd_resize};
+    .find = rd_find, .next = rd_next, .make = rd_make, .link = rd_link, .remove = rd_remove,
+    .rename = rd_rename, .read = rd_read, .write = rd_write, .resize = rd_resize};
 
 // ## The archive {#rd-archive}
 //
@@ -10942,15 +11073,15 @@ enum rd_reason rd_check(struct vmo *archive)
 
 struct node *rd_make_directory(struct node *at, const char *name)
 {
-    struct node *n = rd_find(at, name);
+    struct entry *e = entry_find(at, name);
+    struct node *n;
     int error;
 
-    if (n)
-        return n;
-    n = node_create(S_IFDIR | 0755, &rd_operations);
-    assert(n);
-    error = node_attach(at, name, n);
+    if (e)
+        return e->node;
+    error = rd_make(at, name, S_IFDIR | 0755, NULL, &n);
     assert(!error);
+    node_put(n);                 /* its name has one */
     return n;
 }
 
@@ -10975,25 +11106,15 @@ struct vmo *rd_contents(struct vmo *archive, const struct tar_entry *e)
     return v;
 }
 
-struct vmo *rd_link_text(const char *text)
-{
-    struct vmo *v = vmo_create(strlen(text));
-
-    if (v && vmo_write(v, 0, text, strlen(text))) {
-        vmo_put(v);
-        return NULL;
-    }
-    return v;
-}
-
 // An entry becomes a node, at the place that its path says. If that is
 // taken, or what should be a directory on the way is none, it is left out.
 
 void rd_add(struct vmo *archive, struct node *root, struct tar_entry *e)
 {
     struct node *at = root, *n;
+    struct entry *there;
     char *name = e->path, *p;
-    int error;
+    int error = 0;
     u32 type = e->type == '5' ? S_IFDIR : e->type == '2' ? S_IFLNK : S_IFREG;
 
     for (p = name; *p; p++) {
@@ -11005,20 +11126,20 @@ void rd_add(struct vmo *archive, struct node *root, struct tar_entry *e)
             return;
         name = p + 1;
     }
-    n = rd_find(at, name);
+    there = entry_find(at, name);
     if (!*name || string_equal(name, ".pad") ||
-        (n && (type != S_IFDIR || !node_is(n, S_IFDIR))))
+        (there && (type != S_IFDIR || !node_is(there->node, S_IFDIR))))
         return;
-    n = type == S_IFDIR ? rd_make_directory(at, name) : node_create(type, &rd_operations);
-    assert(n);
+    if (there)
+        n = node_get(there->node);
+    else
+        error = rd_make(at, name, type, type == S_IFLNK ? e->link : NULL, &n);
+    assert(!error);
     if (type == S_IFREG && e->size)
         n->data = rd_contents(archive, e);
-    if (type == S_IFLNK)
-        n->data = rd_link_text(e->link);
-    error = type == S_IFDIR ? 0 : node_attach(at, name, n);
-    assert(!error);
     n->mode = type | (u32)(e->mode & 07777);
     n->access = n->modification = n->change = (struct timespec){(s64)e->time, 0};
+    node_put(n);
 }
 
 extern const u8 _binary_ramdisk_tar_start[], _binary_ramdisk_tar_end[];
@@ -11141,15 +11262,34 @@ struct walk {
     int links;
 };
 
+// Somebody else may remove what we stand on. So the walk holds references
+// to both of its nodes, exchanges one for another as it goes, and at the
+// end gives them up.
+
+void walk_set(struct node **place, struct node *n)
+{
+    struct node *before = *place;
+
+    *place = n;
+    node_put(before);
+}
+
+void walk_end(struct walk *w)
+{
+    walk_set(&w->node, NULL);
+    walk_set(&w->directory, NULL);
+}
+
 int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow);
 
-// Follows a link that stands in `directory`; its text is a path. Links lead
-// to links, so this calls itself by way of the walk, up to forty times; the
-// text must therefore not be on the stack.
+// Follows the link to which the walk has come; its text is a path, from the
+// directory in which it stands. Links lead to links, so this calls itself
+// by way of the walk, up to forty times; the text must therefore not be on
+// the stack.
 
-int vfs_follow(struct walk *w, struct node *link, struct node *directory, bool follow)
+int vfs_follow(struct walk *w)
 {
-    u64 size = node_size(link);
+    u64 size = node_size(w->node);
     char *text;
     int error;
 
@@ -11159,9 +11299,9 @@ int vfs_follow(struct walk *w, struct node *link, struct node *directory, bool f
     if (!text)
         return -ENOMEM;
     text[size] = 0;
-    error = vmo_read(link->data, 0, text, size);
+    error = vmo_read(w->node->data, 0, text, size);
     if (!error)
-        error = vfs_walk_from(w, text[0] == '/' ? vfs.root : directory, text, follow);
+        error = vfs_walk_from(w, text[0] == '/' ? vfs.root : w->directory, text, true);
     heap_free(&heap, text);
     return error;
 }
@@ -11170,16 +11310,20 @@ int vfs_follow(struct walk *w, struct node *link, struct node *directory, bool f
 
 int vfs_step(struct walk *w, struct node *at)
 {
+    struct node *found = NULL;
+    int error = 0;
+
     if (!node_is(at, S_IFDIR) || !at->operations->find)
         return -ENOTDIR;
-    w->directory = at;
+    walk_set(&w->directory, node_get(at));
     if (string_equal(w->name, "."))
-        w->node = at;
+        found = node_get(at);
     else if (string_equal(w->name, ".."))
-        w->node = at->parent ? at->parent : at;
+        found = node_get(at->parent ? at->parent : at);
     else
-        w->node = at->operations->find(at, w->name);
-    return 0;
+        error = at->operations->find(at, w->name, &found);
+    walk_set(&w->node, found);
+    return error;
 }
 
 // Takes the next name from a path. Returns what follows it, or NULL if it
@@ -11199,68 +11343,79 @@ const char *vfs_component(struct walk *w, const char *path)
     return path + length;
 }
 
-// The walk itself. A link that has been followed leaves in `w->node` where
-// it led.
+const char *vfs_skip_slashes(const char *path)
+{
+    while (*path == '/')
+        path++;
+    return path;
+}
+
+// The walk itself, one component after the other. A link that has been
+// followed leaves in `w->node` where it led.
 
 int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow)
 {
+    const char *rest;
     int error;
-    bool last;
 
-    for (;;) {
-        while (*path == '/')
-            path++;
-        if (!*path) {
-            w->node = at;
-            return 0;
-        }
-        path = vfs_component(w, path);
-        if (!path)
+    path = vfs_skip_slashes(path);
+    if (!*path)
+        walk_set(&w->node, node_get(at));
+    for (; *path; path = rest, at = w->node) {
+        if (!at)
+            return -ENOENT;
+        rest = vfs_component(w, path);
+        if (!rest)
             return -ENAMETOOLONG;
         error = vfs_step(w, at);
         if (error)
             return error;
-        while (path[0] == '/' && path[1] == '/')
-            path++;
-        last = !path[0] || !path[1];
-        w->must_be_directory = path[0] == '/';
-        if (w->node && node_is(w->node, S_IFLNK) && (!last || follow || path[0])) {
-            error = vfs_follow(w, w->node, at, true);
+        w->must_be_directory = *rest == '/';
+        rest = vfs_skip_slashes(rest);
+        if (!w->node || !node_is(w->node, S_IFLNK))
+            continue;
+        if (w->must_be_directory || follow) {
+            bool slash = w->must_be_directory;
+
+            error = vfs_follow(w);
             if (error)
                 return error;
-            w->must_be_directory |= path[0] == '/';
+            w->must_be_directory |= slash;
         }
-        if (last)
-            return 0;
-        if (!w->node)
-            return -ENOENT;
-        at = w->node;
     }
+    return 0;
 }
 
 // Walks a path that starts at a directory. 0, and then `w->node` may still
-// be NULL if only the last component does not exist; or -ENOENT, -ENOTDIR,
-// -ELOOP, -ENAMETOOLONG. No references are taken.
+// be NULL if only the last component does not exist, and the caller ends
+// the walk when he is done with its nodes; or -ENOENT, -ENOTDIR, -ELOOP,
+// -ENAMETOOLONG, and it has been ended.
 
 int vfs_walk_any(struct walk *w, struct node *from, const char *path, bool follow)
 {
-    w->node = NULL;
+    int error = -ENOENT;
+
+    w->node = w->directory = NULL;
     w->name[0] = 0;              /* the rest of it need not be cleared */
     w->must_be_directory = false;
     w->links = 0;
-    if (!*path)
-        return -ENOENT;
-    w->directory = vfs.root;
-    return vfs_walk_from(w, *path == '/' ? vfs.root : from, path, follow);
+    if (*path) {
+        w->directory = node_get(vfs.root);
+        error = vfs_walk_from(w, *path == '/' ? vfs.root : from, path, follow);
+    }
+    if (error)
+        walk_end(w);
+    return error;
 }
 
 int vfs_walk(struct walk *w, struct node *from, const char *path, bool follow)
 {
     int error = vfs_walk_any(w, from, path, follow);
 
-    if (!error && w->node && w->must_be_directory && !node_is(w->node, S_IFDIR))
-        return -ENOTDIR;
-    return error;
+    if (error || !w->node || !w->must_be_directory || node_is(w->node, S_IFDIR))
+        return error;
+    walk_end(w);
+    return -ENOTDIR;
 }
 
 // A directory that was removed while somebody was in it has no name any
@@ -11278,20 +11433,32 @@ int vfs_walk_new(struct walk *w, struct node *from, const char *path)
 {
     int error = vfs_walk_any(w, from, path, false);
 
-    if (error || w->node)
-        return error ? error : -EEXIST;
-    return vfs_has_name(w->directory) ? 0 : -ENOENT;
+    if (error)
+        return error;
+    if (w->node)
+        error = -EEXIST;
+    else if (!vfs_has_name(w->directory))
+        error = -ENOENT;
+    if (error)
+        walk_end(w);
+    return error;
 }
 
-// And for one that must lead to something.
+// And for one that must lead to something, of which the caller gets a
+// reference.
 
 int vfs_find(struct node *from, const char *path, bool follow, struct node **node)
 {
     struct walk w;
     int error = vfs_walk(&w, from, path, follow);
 
+    *node = NULL;
+    if (error)
+        return error;
     *node = w.node;
-    return error ? error : w.node ? 0 : -ENOENT;
+    w.node = NULL;
+    walk_end(&w);
+    return *node ? 0 : -ENOENT;
 }
 
 // ## Open files {#vfs-file}
@@ -11387,10 +11554,12 @@ void node_status(const struct node *n, struct file_status *status)
     bool named = node_is(n, S_IFDIR) && n->links; /* then it has a `.`, too */
 
     *status = (struct file_status){
-        .device = 1, .number = n->number, .links = n->links + named, .mode = n->mode,
+        .device = n->system, .number = n->number, .links = n->links + named, .mode = n->mode,
         .device_number = n->device, .size = (s64)node_size(n), .block_size = FRAME_SIZE,
         .blocks = n->data ? (s64)(align_up(n->data->size, FRAME_SIZE) / 512) : 0,
         .access = n->access, .modification = n->modification, .change = n->change};
+    if (n->operations->status)
+        n->operations->status(n, status);
 }
 
 int file_tell_status(struct file *file, struct file_status *status)
@@ -11404,66 +11573,61 @@ int file_tell_status(struct file *file, struct file_status *status)
 // last. It does not count entries, because programs remove what they have
 // just listed, and would then be told of every second one only.
 
-s64 file_list_entry(vaddr to, u64 room, u64 position, const struct node *n, const char *name)
+s64 file_list_entry(vaddr to, u64 room, const struct listing *l)
 {
-    u64 length = align_up(offset_of(struct directory_entry, name) + strlen(name) + 1, 8);
+    u64 length = align_up(offset_of(struct directory_entry, name) + strlen(l->name) + 1, 8);
     u8 bytes[offset_of(struct directory_entry, name) + NAME_SIZE + 8];
     struct directory_entry *e = (struct directory_entry *)bytes;
 
     if (length > room)
         return 0;
     memset(bytes, 0, length);
-    e->number = n->number;
-    e->offset = (s64)position;
+    e->number = l->number;
+    e->offset = (s64)l->place;
     e->length = (u16)length;
-    e->type = (u8)(n->mode >> 12);
-    memcpy(e->name, name, strlen(name));
+    e->type = (u8)(l->mode >> 12);
+    memcpy(e->name, l->name, strlen(l->name));
     return sys_copy_out(to, bytes, length) ? -EFAULT : (s64)length;
 }
 
 // The first two have no places of their own: every directory has them. They
 // are the directory and its parent.
 
-s64 file_list_dots(struct file *file, vaddr to, u64 size)
+int file_next(struct node *n, u64 place, struct listing *l)
 {
-    struct node *n = file->node;
+    const struct node *parent = n->parent ? n->parent : n;
 
-    if (file->offset == 0)
-        return file_list_entry(to, size, 1, n, ".");
-    return file_list_entry(to, size, 2, n->parent ? n->parent : n, "..");
+    if (place >= 2)
+        return n->operations->next(n, place, l);
+    *l = (struct listing){.place = place + 1, .number = place ? parent->number : n->number,
+                          .mode = S_IFDIR, .name = {'.', place ? '.' : 0}};
+    return 1;
 }
-
-// (What comes behind a pause is looked for anew: the entry that was told
-// last may be gone.)
 
 s64 file_list(struct file *file, vaddr to, u64 size)
 {
-    const struct entry *e = NULL;
+    struct node *n = file->node;
     u64 done = 0, count = 0;
+    struct listing l;
     s64 length;
+    int found;
 
-    if (!node_is(file->node, S_IFDIR))
+    if (!node_is(n, S_IFDIR) || !n->operations->next)
         return -ENOTDIR;
-    if (!file->node->links)
+    if (!n->links)
         return -ENOENT;
-    node_accessed(file->node);
-    for (;;) {
-        if (++count % 256 == 0) {
-            if (sys_must_stop())
-                return (s64)done;
-            e = NULL;
-        }
-        if (file->offset >= 2)
-            e = e ? entry_next(e) : entry_after(file->node, file->offset);
-        if (!e && file->offset >= 2)
-            return (s64)done;
-        length = e ? file_list_entry(to + done, size - done, e->place, e->node, e->name)
-                   : file_list_dots(file, to + done, size - done);
+    node_accessed(n);
+    while (++count % 256 || !sys_must_stop()) {
+        found = file_next(n, file->offset, &l);
+        if (found <= 0)
+            return done ? (s64)done : found;
+        length = file_list_entry(to + done, size - done, &l);
         if (length <= 0)
             return done ? (s64)done : length ? length : -EINVAL;
         done += (u64)length;
-        file->offset = e ? e->place : file->offset + 1;
+        file->offset = l.place;
     }
+    return (s64)done;
 }
 
 // ## Locks {#vfs-locks}
@@ -11753,14 +11917,23 @@ u32 vfs_rights(u32 flags)
            (access != 0 ? RIGHT_WRITE : 0);
 }
 
+// Makes what a walk has not found. In a file system that cannot, that is an
+// error: it is read-only.
+
+int vfs_make(struct walk *w, u32 mode, const char *link)
+{
+    if (!w->directory->operations->make)
+        return -EROFS;
+    return w->directory->operations->make(w->directory, w->name, mode, link, &w->node);
+}
+
 int vfs_create_file(struct walk *w, u32 mode)
 {
     if (w->must_be_directory)
         return -EISDIR;
     if (!vfs_has_name(w->directory))
         return -ENOENT;
-    w->node = node_create(S_IFREG | (mode & 0777), &rd_operations);
-    return w->node ? node_attach(w->directory, w->name, w->node) : -ENOSPC;
+    return vfs_make(w, S_IFREG | (mode & 0777), NULL);
 }
 
 // What must not be opened in this way: a directory for writing, a link.
@@ -11799,25 +11972,28 @@ struct object *vfs_open(struct node *from, const char *path, u32 flags, u32 mode
     struct walk w;
     bool follow = !(flags & O_NOFOLLOW) && (flags & (O_CREAT | O_EXCL)) !=
                                                (O_CREAT | O_EXCL);
-    struct object *o;
+    struct object *o = NULL;
 
     *error = vfs_walk(&w, from, path, follow);
-    if (!*error && !w.node)
+    if (*error)
+        return NULL;
+    if (!w.node)
         *error = flags & O_CREAT ? vfs_create_file(&w, mode) : -ENOENT;
-    else if (!*error && (flags & O_CREAT) && (flags & O_EXCL))
+    else if ((flags & O_CREAT) && (flags & O_EXCL))
         *error = -EEXIST;
     if (!*error)
         *error = vfs_check_open(w.node, flags);
-    if (*error)
-        return NULL;
-    o = file_create(w.node, flags);
-    *error = o ? 0 : -ENOMEM;
+    if (!*error) {
+        o = file_create(w.node, flags);
+        *error = o ? 0 : -ENOMEM;
+    }
     if (o && (flags & O_TRUNC) && (flags & O_ACCMODE) && w.node->operations->resize)
         *error = vfs_resize(w.node, 0);
     if (o && *error) {
         object_put(o);
-        return NULL;
+        o = NULL;
     }
+    walk_end(&w);
     return o;
 }
 
@@ -11857,8 +12033,8 @@ int sys_path(u64 fd, vaddr from, char *path, struct node **start)
     return error ? error : vfs_start(fd, path, start);
 }
 
-// Most want to know what the path leads to, and nothing else. No reference
-// is taken.
+// Most want to know what the path leads to, and nothing else. They get a
+// reference.
 
 int sys_node(u64 fd, vaddr name, bool follow, struct node **n)
 {
@@ -11928,6 +12104,7 @@ s64 vfs_status_at(u64 fd, vaddr name, vaddr to, u64 flags)
     if (error)
         return error;
     node_status(n, &status);
+    node_put(n);
     return sys_copy_out(to, &status, sizeof status);
 }
 
@@ -12050,13 +12227,13 @@ s64 sys_getdents(struct trap_frame *f)
 s64 vfs_readlink_at(u64 fd, vaddr name, vaddr to, u64 size)
 {
     struct node *n;
-    int error = sys_node(fd, name, false, &n);
+    s64 result = sys_node(fd, name, false, &n);
 
-    if (error)
-        return error;
-    if (!node_is(n, S_IFLNK) || (s64)size <= 0)
-        return -EINVAL;
-    return rd_read(n, 0, to, size);
+    if (result)
+        return result;
+    result = node_is(n, S_IFLNK) && (s64)size > 0 ? n->operations->read(n, 0, to, size) : -EINVAL;
+    node_put(n);
+    return result;
 }
 
 s64 sys_readlink(struct trap_frame *f)
@@ -12079,8 +12256,11 @@ s64 vfs_access_at(u64 fd, vaddr name, u64 wanted)
     if (error)
         return error;
     if (wanted > 7)
-        return -EINVAL;
-    return wanted & 1 && !(n->mode & 0111) ? -EACCES : 0;
+        error = -EINVAL;
+    else if (wanted & 1 && !(n->mode & 0111))
+        error = -EACCES;
+    node_put(n);
+    return error;
 }
 
 s64 sys_access(struct trap_frame *f)
@@ -12094,16 +12274,16 @@ s64 sys_faccessat(struct trap_frame *f)
 }
 
 // The process's directory. Its path is found by going up to the root, and
-// written from the end to the beginning.
+// written from the end to the beginning. Setting it takes over a reference.
 
-void vfs_set_directory(struct node *n)
+int vfs_set_directory(struct node *n)
 {
-    struct process *p = process_current();
-
-    object_get(&n->object);
-    if (p->directory)
-        object_put(&p->directory->object);
-    p->directory = n;
+    if (!node_is(n, S_IFDIR)) {
+        node_put(n);
+        return -ENOTDIR;
+    }
+    walk_set(&process_current()->directory, n);
+    return 0;
 }
 
 s64 sys_chdir(struct trap_frame *f)
@@ -12111,12 +12291,7 @@ s64 sys_chdir(struct trap_frame *f)
     struct node *n;
     int error = sys_node((u64)AT_FDCWD, f->rdi, true, &n);
 
-    if (error)
-        return error;
-    if (!node_is(n, S_IFDIR))
-        return -ENOTDIR;
-    vfs_set_directory(n);
-    return 0;
+    return error ? error : vfs_set_directory(n);
 }
 
 s64 sys_fchdir(struct trap_frame *f)
@@ -12126,10 +12301,7 @@ s64 sys_fchdir(struct trap_frame *f)
 
     if (!h)
         return -EBADF;
-    if (!n || !node_is(n, S_IFDIR))
-        return -ENOTDIR;
-    vfs_set_directory(n);
-    return 0;
+    return n ? vfs_set_directory(node_get(n)) : -ENOTDIR;
 }
 
 // Its path, asked for. The name of a directory stands in its parent.
@@ -12138,17 +12310,15 @@ s64 sys_getcwd(struct trap_frame *f)
 {
     char path[PATH_SIZE];
     const struct node *n;
-    const char *name;
     u64 at = sizeof path - 1, length;
 
     path[at] = 0;
     for (n = vfs_directory(); n->parent; n = n->parent) {
-        name = n->entry->name;
-        length = strlen(name);
+        length = strlen(n->name);
         if (at < length + 1)
             return -ENAMETOOLONG;
         at -= length;
-        memcpy(path + at, name, length);
+        memcpy(path + at, n->name, length);
         path[--at] = '/';
     }
     if (n != vfs.root)
@@ -12171,24 +12341,16 @@ s64 vfs_make_at(u64 fd, vaddr name, u32 mode, const char *link)
 {
     char path[PATH_SIZE];
     struct walk w;
-    struct node *from, *n;
+    struct node *from;
     int error = sys_path(fd, name, path, &from);
 
     if (!error)
         error = vfs_walk_new(&w, from, path);
-    if (!error && w.must_be_directory && link)
-        error = -ENOENT;
     if (error)
         return error;
-    n = node_create(mode, &rd_operations);
-    if (n && link)
-        n->data = rd_link_text(link);
-    if (!n || (link && !n->data)) {
-        if (n)
-            object_put(&n->object);
-        return -ENOSPC;
-    }
-    return node_attach(w.directory, w.name, n);
+    error = w.must_be_directory && link ? -ENOENT : vfs_make(&w, mode, link);
+    walk_end(&w);
+    return error;
 }
 
 // What can be made: directories and links.
@@ -12217,6 +12379,21 @@ s64 sys_symlink(struct trap_frame *f)
 // circles. A symbolic link at the end of the old path is what gets the
 // name, unless the flags say that it is to be followed.
 
+int vfs_link(struct node *n, struct walk *w)
+{
+    if (w->must_be_directory)
+        return -ENOENT;
+    if (node_is(n, S_IFDIR))
+        return -EPERM;
+    if (n->system != w->directory->system)
+        return -EXDEV;
+    if (!w->directory->operations->link)
+        return -EROFS;
+    return w->directory->operations->link(w->directory, w->name, n);
+}
+
+// Both paths, and then that.
+
 s64 vfs_link_at(u64 old_fd, vaddr old, u64 new_fd, vaddr new, u64 flags)
 {
     char path[PATH_SIZE];
@@ -12227,18 +12404,17 @@ s64 vfs_link_at(u64 old_fd, vaddr old, u64 new_fd, vaddr new, u64 flags)
     if (flags & ~(u64)AT_SYMLINK_FOLLOW)
         return -EINVAL;
     error = sys_node(old_fd, old, flags & AT_SYMLINK_FOLLOW, &n);
-    if (!error)
-        error = sys_path(new_fd, new, path, &from);
-    if (!error)
-        error = vfs_walk_new(&w, from, path);
-    if (!error && w.must_be_directory)
-        error = -ENOENT;
     if (error)
         return error;
-    if (node_is(n, S_IFDIR))
-        return -EPERM;
-    object_get(&n->object);
-    return node_attach(w.directory, w.name, n);
+    error = sys_path(new_fd, new, path, &from);
+    if (!error)
+        error = vfs_walk_new(&w, from, path);
+    if (!error) {
+        error = vfs_link(n, &w);
+        walk_end(&w);
+    }
+    node_put(n);
+    return error;
 }
 
 s64 sys_link(struct trap_frame *f)
@@ -12259,8 +12435,8 @@ bool vfs_is_dots(const char *name)
     return string_equal(name, ".") || string_equal(name, "..");
 }
 
-// Removing: a directory must be empty, and it takes the right call for each
-// kind.
+// Removing takes the right call for each kind. (That a directory is empty,
+// the file system looks at.)
 
 int vfs_can_remove(const struct node *n, bool directory)
 {
@@ -12268,17 +12444,30 @@ int vfs_can_remove(const struct node *n, bool directory)
         return -ENOTDIR;
     if (!directory && node_is(n, S_IFDIR))
         return -EISDIR;
-    if (n == vfs.root)
-        return -EBUSY;
-    return n->names ? -ENOTEMPTY : 0;
+    return n == vfs.root ? -EBUSY : 0;
 }
 
 // The two calls for it, and the one that is both.
 
+int vfs_remove(struct walk *w, bool directory)
+{
+    int error = w->node ? vfs_can_remove(w->node, directory) : -ENOENT;
+
+    if (directory && string_equal(w->name, "."))
+        return -EINVAL;
+    if (directory && string_equal(w->name, "..") && !error)
+        return -ENOTEMPTY;
+    if (!error && !w->directory->operations->remove)
+        return -EROFS;
+    return error ? error : w->directory->operations->remove(w->directory, w->name);
+}
+
+// By a path:
+
 s64 vfs_remove_at(u64 fd, vaddr name, bool directory)
 {
     char path[PATH_SIZE];
-    struct node *from, *n;
+    struct node *from;
     int error = sys_path(fd, name, path, &from);
     struct walk w;
 
@@ -12286,14 +12475,9 @@ s64 vfs_remove_at(u64 fd, vaddr name, bool directory)
         error = vfs_walk(&w, from, path, false);
     if (error)
         return error;
-    n = w.node;
-    error = !n ? -ENOENT : vfs_can_remove(n, directory);
-    if (directory && string_equal(w.name, "."))
-        error = -EINVAL;
-    if (error)
-        return error;
-    entry_remove(w.directory, entry_find(w.directory, w.name));
-    return 0;
+    error = vfs_remove(&w, directory);
+    walk_end(&w);
+    return error;
 }
 
 s64 sys_unlink(struct trap_frame *f)
@@ -12323,14 +12507,12 @@ bool vfs_is_inside(const struct node *n, const struct node *directory)
     return false;
 }
 
-// Two names of the same file are left as they are: so POSIX wants it. The
-// new entry is made before the old one is given up.
+// Two names of the same file are left as they are: so POSIX wants it.
 
 int vfs_rename(struct walk *old, struct walk *new)
 {
     struct node *n = old->node;
-    struct entry *e;
-    int error;
+    int error = 0;
 
     if (new->node == n)
         return 0;
@@ -12342,19 +12524,14 @@ int vfs_rename(struct walk *old, struct walk *new)
         return -EBUSY;
     if (n == vfs.root || vfs_is_inside(new->directory, n))
         return -EINVAL;
-    if (new->node) {
-        error = vfs_can_remove(new->node, node_is(n, S_IFDIR));
-        if (error)
-            return error;
-    }
-    e = entry_create(new->name, n);
-    if (!e)
-        return -ENOSPC;
+    if (n->system != new->directory->system)
+        return -EXDEV;
     if (new->node)
-        entry_remove(new->directory, entry_find(new->directory, new->name));
-    entry_remove(old->directory, entry_find(old->directory, old->name));
-    entry_attach(new->directory, e);
-    return 0;
+        error = vfs_can_remove(new->node, node_is(n, S_IFDIR));
+    if (!error && !old->directory->operations->rename)
+        error = -EROFS;
+    return error ? error : old->directory->operations->rename(old->directory, old->name,
+                                                              new->directory, new->name);
 }
 
 // Both paths are walked with nothing in between that could change the tree.
@@ -12370,12 +12547,16 @@ s64 vfs_rename_at(u64 old_fd, vaddr old, u64 new_fd, vaddr new)
         error = vfs_walk(&from, start, path, false);
     if (error)
         return error;
-    if (!from.node || vfs_is_dots(from.name))
-        return from.node ? -EBUSY : -ENOENT;
-    error = sys_path(new_fd, new, path, &start);
+    error = !from.node ? -ENOENT : vfs_is_dots(from.name) ? -EBUSY
+                                 : sys_path(new_fd, new, path, &start);
     if (!error)
         error = vfs_walk(&to, start, path, false);
-    return error ? error : vfs_rename(&from, &to);
+    if (!error) {
+        error = vfs_rename(&from, &to);
+        walk_end(&to);
+    }
+    walk_end(&from);
+    return error;
 }
 
 s64 sys_rename(struct trap_frame *f)
@@ -12397,15 +12578,11 @@ s64 sys_truncate(struct trap_frame *f)
 
     if (error)
         return error;
-    if (node_is(n, S_IFDIR))
-        return -EISDIR;
     if (!node_is(n, S_IFREG))
-        return -EINVAL;
-    if (n->writers < 0)
-        return -ETXTBSY;
-    object_get(&n->object);
-    error = vfs_resize(n, f->rsi);
-    object_put(&n->object);
+        error = node_is(n, S_IFDIR) ? -EISDIR : -EINVAL;
+    else
+        error = n->writers < 0 ? -ETXTBSY : vfs_resize(n, f->rsi);
+    node_put(n);
     return error;
 }
 
@@ -12421,9 +12598,8 @@ s64 sys_ftruncate(struct trap_frame *f)
         return -EBADF;
     if (!n || !node_is(n, S_IFREG) || !(h->rights & RIGHT_WRITE))
         return -EINVAL;
-    object_get(&n->object);
-    error = vfs_resize(n, f->rsi);
-    object_put(&n->object);
+    error = vfs_resize(node_get(n), f->rsi);
+    node_put(n);
     return error;
 }
 
@@ -12440,9 +12616,11 @@ s64 vfs_chmod_at(u64 fd, vaddr name, u64 mode)
     struct node *n;
     int error = sys_node(fd, name, true, &n);
 
-    if (!error)
-        node_set_mode(n, mode);
-    return error;
+    if (error)
+        return error;
+    node_set_mode(n, mode);
+    node_put(n);
+    return 0;
 }
 
 s64 sys_chmod(struct trap_frame *f)
@@ -12477,7 +12655,10 @@ int vfs_find_at(u64 fd, vaddr name, u64 flags, struct node **n)
 
     if (!name && (s32)fd != AT_FDCWD) {
         *n = h ? vfs_node(h) : NULL;
-        return !h ? -EBADF : *n && !flags ? 0 : -EINVAL;
+        if (!*n || flags)
+            return h ? -EINVAL : -EBADF;
+        node_get(*n);
+        return 0;
     }
     return sys_node(fd, name, !(flags & AT_SYMLINK_NOFOLLOW), n);
 }
@@ -12518,6 +12699,7 @@ s64 sys_utimensat(struct trap_frame *f)
     node_set_time(&n->access, &time[0]);
     node_set_time(&n->modification, &time[1]);
     n->change = node_now();
+    node_put(n);
     return 0;
 }
 
@@ -12543,7 +12725,10 @@ s64 sys_statfs(struct trap_frame *f)
     struct node *n;
     int error = sys_node((u64)AT_FDCWD, f->rdi, true, &n);
 
-    return error ? error : vfs_file_system_status(f->rsi);
+    if (error)
+        return error;
+    node_put(n);
+    return vfs_file_system_status(f->rsi);
 }
 
 s64 sys_fstatfs(struct trap_frame *f)
@@ -12632,7 +12817,7 @@ void vfs_audit_entry(struct node *directory, const struct entry *e)
     assert(entry_find(directory, e->name) == e);
     assert(n->links && n->object.references && n->object.type == &node_type);
     if (node_is(n, S_IFDIR))
-        assert(n->parent == directory && n->entry == e);
+        assert(n->parent == directory && n->entry == e && n->name == e->name);
     else
         assert(!n->parent && !n->names && n->object.references >= n->links);
 }
@@ -12730,6 +12915,7 @@ void vfs_mount_all(void)
         error = vfs_find(vfs.root, fs->path, true, &at);
         if (!error)
             error = fs->mount(at);
+        node_put(at);
         if (error)
             boot_refuse("file system %s cannot be mounted at %s, error %d", fs->name, fs->path,
                         error);
@@ -12742,9 +12928,7 @@ int vfs_end(void *program)
 {
     struct process *p = container_of(program, struct process, program);
 
-    if (p->directory)
-        object_put(&p->directory->object);
-    p->directory = NULL;
+    walk_set(&p->directory, NULL);
     return 0;
 }
 
@@ -12771,16 +12955,18 @@ void ch10_init(void)
 
 struct process *vfs_spawn(const char *const *arguments, int *error)
 {
+    struct process *p = NULL;
     struct node *n;
 
     *error = vfs_find(vfs.root, arguments[0], true, &n);
     if (*error)
         return NULL;
-    if (!node_is(n, S_IFREG) || !(n->mode & 0111) || !n->data) {
+    if (node_is(n, S_IFREG) && n->mode & 0111 && n->data)
+        p = process_spawn(n->data, arguments, error);
+    else
         *error = -EACCES;
-        return NULL;
-    }
-    return process_spawn(n->data, arguments, error);
+    node_put(n);
+    return p;
 }
 
 // Starts a program with one or two arguments, waits for its end, and says
@@ -15806,15 +15992,14 @@ int exec_find(char *path, struct arguments *a, struct node **n)
         if (error)
             return error;
         if (!node_is(*n, S_IFREG) || !((*n)->mode & 0111))
-            return -EACCES;
-        if (!(*n)->data)
-            return -ENOEXEC;
-        error = exec_script((*n)->data, path, a);
-        if (error <= 0) {
-            if (!error)
-                object_get(&(*n)->object);
+            error = -EACCES;
+        else
+            error = (*n)->data ? exec_script((*n)->data, path, a) : -ENOEXEC;
+        if (!error)
+            return 0;
+        node_put(*n);
+        if (error < 0)
             return error;
-        }
     }
     return -ELOOP;
 }
@@ -17664,12 +17849,12 @@ const char *const trace_errors[] = {
     TRACE_ERROR(EPERM), TRACE_ERROR(ENOENT), TRACE_ERROR(ESRCH), TRACE_ERROR(EINTR),
     TRACE_ERROR(EIO), TRACE_ERROR(E2BIG), TRACE_ERROR(ENOEXEC), TRACE_ERROR(EBADF),
     TRACE_ERROR(ECHILD), TRACE_ERROR(EAGAIN), TRACE_ERROR(ENOMEM), TRACE_ERROR(EACCES),
-    TRACE_ERROR(EFAULT), TRACE_ERROR(EBUSY), TRACE_ERROR(EEXIST), TRACE_ERROR(ENODEV),
-    TRACE_ERROR(ENOTDIR), TRACE_ERROR(EISDIR), TRACE_ERROR(EINVAL), TRACE_ERROR(EMFILE),
-    TRACE_ERROR(ENOTTY), TRACE_ERROR(ETXTBSY), TRACE_ERROR(EFBIG), TRACE_ERROR(ENOSPC),
-    TRACE_ERROR(ESPIPE), TRACE_ERROR(EPIPE), TRACE_ERROR(ERANGE), TRACE_ERROR(EDEADLK),
-    TRACE_ERROR(ENAMETOOLONG), TRACE_ERROR(ENOLCK), TRACE_ERROR(ENOSYS), TRACE_ERROR(ENOTEMPTY),
-    TRACE_ERROR(ELOOP), TRACE_ERROR(ETIMEDOUT)};
+    TRACE_ERROR(EFAULT), TRACE_ERROR(EBUSY), TRACE_ERROR(EEXIST), TRACE_ERROR(EXDEV),
+    TRACE_ERROR(ENODEV), TRACE_ERROR(ENOTDIR), TRACE_ERROR(EISDIR), TRACE_ERROR(EINVAL),
+    TRACE_ERROR(EMFILE), TRACE_ERROR(ENOTTY), TRACE_ERROR(ETXTBSY), TRACE_ERROR(EFBIG),
+    TRACE_ERROR(ENOSPC), TRACE_ERROR(ESPIPE), TRACE_ERROR(EROFS), TRACE_ERROR(EPIPE),
+    TRACE_ERROR(ERANGE), TRACE_ERROR(EDEADLK), TRACE_ERROR(ENAMETOOLONG), TRACE_ERROR(ENOLCK),
+    TRACE_ERROR(ENOSYS), TRACE_ERROR(ENOTEMPTY), TRACE_ERROR(ELOOP), TRACE_ERROR(ETIMEDOUT)};
 
 void trace_result(struct trace_line *l, s64 result)
 {

@@ -298,6 +298,7 @@ extern struct elf_dynamic _DYNAMIC[];
 #define EFAULT 14
 #define EBUSY 16
 #define EEXIST 17
+#define EXDEV 18
 #define ENODEV 19
 #define ENOTDIR 20
 #define EISDIR 21
@@ -308,6 +309,7 @@ extern struct elf_dynamic _DYNAMIC[];
 #define EFBIG 27
 #define ENOSPC 28
 #define ESPIPE 29
+#define EROFS 30
 #define EPIPE 32
 #define ERANGE 34
 #define EDEADLK 35
