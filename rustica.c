@@ -1668,10 +1668,10 @@ void ch01_main(void)
 //
 // `next` and `step` go by lines, `nexti` and `stepi` by instructions. Where
 // there is only assembly GDB knows no line, and names the last one before
-// it; so the instruction is shown as well. The debugger's kernel is
-// compiled without optimization, `make gdb DEBUG=-O2` debugs the one that
-// `make run` boots. With `CC=tcc` GDB knows functions, global variables and
-// types, but no lines, no arguments and no local variables. A backtrace
+// it; so the instruction is shown as well. What `make run`, `make loop` and
+// `make gdb` boot is compiled without optimization, because gcc is then
+// done in a second; the disk image is optimized, and `O=2` runs or debugs
+// that one. With `CC=tcc` GDB knows functions, global variables and types, but no lines, no arguments and no local variables. A backtrace
 // goes on beyond a trap or system call, to the lines and the variables of
 // what was interrupted; only GDB's `up` and `frame`, which know such a
 // thing from another kind of program, call the place `<signal handler
@@ -6762,15 +6762,18 @@ struct user_state {
     struct program *current;     /* the one in ring 3, if any */
     void (*end)(int code, int signal); /* what happens when it ends */
     bool (*catch)(struct trap_frame *f, int signal); /* does it want to live on? */
+    bool (*relieve)(void);       /* memory is short: has somebody given some back? */
     struct hook *begins;         /* before a program starts, with the program */
     struct hook *ends;           /* when it has ended, likewise */
 };
 
 bool user_catch_nothing(struct trap_frame *f, int signal);
+bool user_is_alone(void);
 
 void user_return(int code, int signal);
 
-struct user_state user = {.end = user_return, .catch = user_catch_nothing};
+struct user_state user = {.end = user_return, .catch = user_catch_nothing,
+                          .relieve = user_is_alone};
 
 // Finding the place of a number in the tables, NULL if there is none.
 // Chapters use `user_add_call()`.
@@ -6936,6 +6939,8 @@ void user_trap(struct trap_frame *f)
         trap_report(f);
     if (f->vector == VECTOR_PAGE_FAULT && user_is_curable(f->error))
         error = as_fault(&user.current->space, cpu_read_cr2(), user_fault_access(f->error));
+    if (error == -ENOMEM && user.relieve())
+        return;                  /* and it tries again */
     if (error)
         user_kill(f, error == -ENOMEM ? SIGKILL : user_signal(f->vector));
 }
@@ -7073,6 +7078,13 @@ int user_execute(struct program *p, vaddr entry, vaddr sp)
 bool user_catch_nothing(struct trap_frame *f, int signal)
 {
     (void)f, (void)signal;
+    return false;
+}
+
+// There is no other program yet that could give memory back.
+
+bool user_is_alone(void)
+{
     return false;
 }
 
@@ -8968,6 +8980,7 @@ struct process {
     struct node *executed;       /* runs this, see chapter 10; chapter 13 */
     bool replaced;               /* that is not its parent's any more; chapter 13 */
     u64 memory;                  /* the most it had, in bytes; chapter 13 */
+    u64 weight;                  /* what it and its descendants have; likewise */
     u64 children_time, children_memory; /* of those that have ended; chapter 13 */
     struct limits *limits;       /* NULL: the usual ones; chapter 13 */
 };
@@ -9768,6 +9781,8 @@ struct process *process_current(void)
 {
     return sched.current->process;
 }
+
+// Whose node it is; NULL for none.
 
 struct process *process_of(struct tree_node *n)
 {
@@ -10854,13 +10869,19 @@ int rd_resize(struct node *n, u64 size)
 // finds zeros in a place where there will be something. When memory runs
 // out, or the program's buffer does, the file ends where the last byte was
 // written, and the program is told how many there were; or if there were
-// none, the error that files have for this.
+// none, the error that files have for this. A megabyte is left for others:
+// files stay when their writers have gone, and to remove them somebody must
+// be able to run.
+
+#define RD_RESERVE (MIB / FRAME_SIZE)
 
 s64 rd_write_portion(struct node *n, u64 offset, vaddr from, u64 size)
 {
     u64 before = node_size(n), end;
-    s64 written = rd_resize(n, offset + size > before ? offset + size : before);
+    s64 written = -ENOSPC;
 
+    if (pmm.free[ZONE_USER] >= RD_RESERVE)
+        written = rd_resize(n, max(offset + size, before));
     if (!written)
         written = vmo_transfer(n->data, offset, from, size, RIGHT_WRITE);
     end = written > 0 ? offset + (u64)written : before;
@@ -16231,6 +16252,170 @@ s64 sys_execve(struct trap_frame *f)
     return error;
 }
 
+// ## When memory is gone {#proc-relief}
+//
+// A program gets memory when it touches it, not when it asks for it. So one
+// day somebody touches a page, and there is none left. To end *him* would
+// be simple, and unjust: he is rarely the one who has taken all the others.
+// A program that takes everything and then sleeps would survive, and
+// everybody else would die at his next step, the shell among them.
+//
+// So we look for the *family* that has most, a process and its descendants;
+// for what takes everything may be one, or may be thousands who have little
+// each. From process 1 we go down to the child with the largest family, and
+// on, as long as nearly all of a family's memory is that of one child's.
+// Where we arrive is who began it. That family is ended, and who was short
+// of memory waits until it is gone, and tries again.
+//
+// What a process weighs is its memory and something for being there at all.
+// The first of a session is probably a shell, and before it sits somebody
+// who would like to know what has happened: of its own memory, an eighth
+// counts.
+
+#define RELIEF_FRAMES 64         /* fewer in a zone are none */
+#define RELIEF_PROCESS (64 * KIB)
+
+bool memory_is_short(void)
+{
+    return pmm.free[ZONE_KERNEL] < RELIEF_FRAMES || pmm.free[ZONE_USER] < RELIEF_FRAMES;
+}
+
+u64 relief_weigh(const struct process *p)
+{
+    u64 weight = proc_memory(p) + RELIEF_PROCESS;
+
+    return p->session == p->pid ? weight / 8 : weight;
+}
+
+// Children have higher numbers than their parents. So from the last process
+// to the first, each can be added to its parent when it is complete.
+
+void relief_weigh_all(void)
+{
+    struct process *last = process_of(tree_end(sched.processes, 1)), *p;
+
+    for (p = last; p; p = process_of(tree_step(&p->by_pid, 0)))
+        p->weight = 0;
+    for (p = last; p; p = process_of(tree_step(&p->by_pid, 0))) {
+        if (p->thread)
+            p->weight += relief_weigh(p);
+        if (p->parent)
+            p->parent->weight += p->weight;
+    }
+}
+
+struct process *relief_heaviest_child(const struct process *parent)
+{
+    struct process *p, *most = NULL;
+
+    for (p = parent->children[0]; p; p = p->sibling)
+        if (!most || p->weight > most->weight)
+            most = p;
+    return most;
+}
+
+// The first of the family to end; NULL if there is none but process 1.
+
+struct process *relief_choose(void)
+{
+    struct process *p = process_find(1), *child;
+    bool is_shell = true;
+
+    relief_weigh_all();
+    while (p && (child = relief_heaviest_child(p)) &&
+           (is_shell || child->weight * 4 > p->weight * 3)) {
+        p = child;
+        is_shell = p->session == p->pid && relief_heaviest_child(p) != NULL;
+    }
+    return p && p->pid != 1 ? p : NULL;
+}
+
+// Ends all of it. From the first process to the last, whose parent is
+// doomed is doomed, and a weight that cannot be says so. Returns how many
+// there are.
+
+#define RELIEF_DOOMED (~0UL)
+
+u32 relief_end(struct process *first)
+{
+    struct process *p;
+    u32 count = 0;
+
+    first->weight = RELIEF_DOOMED;
+    for (p = first; p; p = process_next(p)) {
+        if (p != first && !(p->parent && p->parent->weight == RELIEF_DOOMED))
+            continue;
+        p->weight = RELIEF_DOOMED;
+        signal_send(p, SIGKILL);
+        count++;
+    }
+    return count;
+}
+
+// Waits until a process has ended, by its number, as it may be forgotten
+// meanwhile; or until somebody wants our own attention.
+
+void relief_wait(u32 pid)
+{
+    struct wait_queue nobody = {0};
+    struct process *p;
+
+    while ((p = process_find(pid)) && p->thread)
+        if (sched_sleep(&nobody, time_now() + SLICE_NANOSECONDS) == -EINTR)
+            return;
+}
+
+// True if one may try again. If nobody else has most but we alone, that is
+// the end for us. (An allocation that fails although there is memory is a
+// test's doing.)
+
+bool proc_relieve(void)
+{
+    struct process *me = process_current(), *p = memory_is_short() ? relief_choose() : NULL;
+    u64 weight;
+    bool known;
+    u32 count;
+
+    if (!p || (p == me && !me->children[0]))
+        return false;
+    weight = p->weight;
+    known = p->signals->pending & signal_bit(SIGKILL);
+    count = relief_end(p);
+    if (!known)
+        printf("memory: none is left; the family of process %u, %s, is ended: %u process%s, "
+               "%s\n", p->pid, p->name, count, count == 1 ? "" : "es", boot_size(weight).s);
+    relief_wait(p->pid);
+    return true;
+}
+
+// The same for calls that need memory of ours: a copy, and another program.
+
+s64 relief_repeat(struct trap_frame *f, syscall_function *call)
+{
+    s64 result;
+
+    do
+        result = call(f);
+    while ((result == -ENOMEM || result == -EAGAIN) && !process_current()->program.attention &&
+           proc_relieve());
+    return result;
+}
+
+s64 sys_fork_patiently(struct trap_frame *f)
+{
+    return relief_repeat(f, sys_fork);
+}
+
+s64 sys_clone_patiently(struct trap_frame *f)
+{
+    return relief_repeat(f, sys_clone);
+}
+
+s64 sys_execve_patiently(struct trap_frame *f)
+{
+    return relief_repeat(f, sys_execve);
+}
+
 // ## Waiting for children {#proc-wait}
 //
 // A parent asks for a child by its number, for any of a group, or for any
@@ -16527,9 +16712,9 @@ struct audit proc_audits = {"processes", proc_audit, NULL};
 // ## Setting up {#proc-init}
 
 const struct system_call proc_calls[] = {
-    {SYS_CLONE, "clone flags address address address address", sys_clone},
-    {SYS_FORK, "fork", sys_fork}, {SYS_VFORK, "vfork", sys_fork},
-    {SYS_EXECVE, "execve path address address", sys_execve},
+    {SYS_CLONE, "clone flags address address address address", sys_clone_patiently},
+    {SYS_FORK, "fork", sys_fork_patiently}, {SYS_VFORK, "vfork", sys_fork_patiently},
+    {SYS_EXECVE, "execve path address address", sys_execve_patiently},
     {SYS_WAIT4, "wait4 pid address flags address", sys_wait4},
     {SYS_WAITID, "waitid number pid address flags address", sys_waitid},
     {SYS_SET_TID_ADDRESS, "set_tid_address address", sys_getpid},
@@ -16543,6 +16728,7 @@ void ch13_init(void)
 {
     ch12_init();
     hook_add_first(&user.ends, &proc_ends);
+    user.relieve = proc_relieve;
     audit_add(&proc_audits);
     sys_add_calls(proc_calls, array_count(proc_calls));
 }
@@ -18071,6 +18257,19 @@ void ch14_main(void)
 // a tree it is a little larger:
 //
 // ::: {.transcript file="tests/golden/growth.txt"}
+// :::
+//
+// ::: {#fig-growth .figure file="book/figures/growth.py"}
+//     cost |        . like a list
+//          |      .   _  _  _  _  _  _  Linux
+//          |  _ .  _
+//          |  .  ____________----------  Rustica
+//          +----------------------------
+//           10     100     1,000   10,000
+//
+// What one of many costs, drawn by the book from the table above. Both
+// scales are logarithmic; what costs ten times as much among ten times as
+// many climbs like the faint line.
 // :::
 //
 // ### Exercises {#shell-exercises}

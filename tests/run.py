@@ -466,6 +466,25 @@ def bombs(t, **variables):
     abuse(["bomb"] * round(LONG), t, COLD=1, **variables)
 
 
+def hogs(t, **variables):
+    """Whoever takes all memory and sleeps, alone or as a crowd, is the one who is ended; the
+    shell and what it starts get theirs."""
+    typed = t.dir / "typed"
+    typed.write_text("".join(f"{hog} &\nsleep 1\nls / | wc -l; hello; sleep 0.1; ps\n"
+                             for hog in ("hog", "hog crowd", "hog")) + "free; echo alive\n")
+    text = t.boot(stdin=typed, **variables)
+    t.expect("^alive$", text)
+    ended = re.findall(r"^memory: none is left; the family of process \d+, (\w+), is ended: (\d+)",
+                       text, re.M)
+    t.check([name for name, _ in ended] == 3 * ["hog"], f"expected that three hogs end:\n{text}")
+    t.check(int(ended[1][1]) > 100, f"expected that a crowd ends:\n{text}")
+    t.check(text.count("Hello from userspace!\n") == 4 and
+            re.findall(r"^ *(\d+)$", text, re.M) == 3 * ["8"], f"expected all answers:\n{text}")
+    t.check(not re.search(r" (hog|sh)\n.*hog$", text, re.M) and
+            re.findall(r"^ +(\d+) +1 S.* sh$", text, re.M) == 3 * ["4"],
+            f"expected one shell, always the same, and no hog:\n{text}")
+
+
 def audited(cc, t):
     """With OPT=audit all audits are walked at every fork, exec and end, and find nothing."""
     typed = t.dir / "typed"
@@ -480,6 +499,8 @@ def audited(cc, t):
 for cc in COMPILERS:
     add(f"abuse/audit-{cc}", audited, cc)
     add(f"abuse/fuzz-{cc}", fuzz, cc)
+add("abuse/hogs-gcc", hogs)
+add("abuse/hogs-96M-tcc", hogs, MEM="96M", CC="tcc")
 add("abuse/bombs-96M-tcc", bombs, MEM="96M", CC="tcc", OPT="pmm=bitmap")
 add("abuse/bombs-128M", bombs, OPT="pmm=array")
 add("abuse/bombs-512M", bombs, MEM="512M", OPT="pmm=bitmap")

@@ -36,8 +36,8 @@ long start_shell(bool login, char *script)
 
     if (pid)
         return pid;
+    syscall3(SYS_SETSID, 0, 0, 0);
     if (login) {
-        syscall3(SYS_SETSID, 0, 0, 0);
         ioctl(0, TIOCSCTTY, NULL);
         group = (int)getpid();
         ioctl(0, TIOCSPGRP, &group);
