@@ -1671,16 +1671,16 @@ void ch01_main(void)
 // it; so the instruction is shown as well. What `make run`, `make loop` and
 // `make gdb` boot is compiled without optimization, because gcc is then
 // done in a second; the disk image is optimized, and `O=2` runs or debugs
-// that one. With `CC=tcc` GDB knows functions, global variables and types, but no lines, no arguments and no local variables. A backtrace
-// goes on beyond a trap or system call, to the lines and the variables of
-// what was interrupted; only GDB's `up` and `frame`, which know such a
-// thing from another kind of program, call the place `<signal handler
-// called>`. (With tcc it ends there.) To look at a thing once more, say
-// `run`: the machine starts again, breakpoints stay.
-// (QEMU can also record a run, and then GDB can step backward in it. With
-// version 7.2 single steps work, but to go back to the last write of a
-// variable did not, so we do without: where a session needs to know who
-// wrote, it starts again with a watchpoint.)
+// that one. With `CC=tcc` GDB knows functions, global variables and types,
+// but no lines, no arguments and no local variables. A backtrace goes on
+// beyond a trap or system call, to the lines and the variables of what was
+// interrupted; only GDB's `up` and `frame`, which know such a thing from
+// another kind of program, call the place `<signal handler called>`. (With
+// tcc it ends there.) To look at a thing once more, say `run`: the machine
+// starts again, breakpoints stay. (QEMU can also record a run, and then GDB
+// can step backward in it. With version 7.2 single steps work, but to go
+// back to the last write of a variable did not, so we do without: where a
+// session needs to know who wrote, it starts again with a watchpoint.)
 //
 // ### Exercises {#boot-exercises}
 //
@@ -16360,9 +16360,9 @@ void relief_wait(u32 pid)
     struct wait_queue nobody = {0};
     struct process *p;
 
-    while ((p = process_find(pid)) && p->thread)
-        if (sched_sleep(&nobody, time_now() + SLICE_NANOSECONDS) == -EINTR)
-            return;
+    while ((p = process_find(pid)) && p->thread &&
+           sched_sleep(&nobody, time_now() + SLICE_NANOSECONDS) != -EINTR)
+        ;
 }
 
 // True if one may try again. If nobody else has most but we alone, that is

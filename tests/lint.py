@@ -432,6 +432,23 @@ def names_in_prose():
 
 
 @rule
+def last_return():
+    """No loop without braces ends a function with a `return`: tcc 0.9.27 takes it for the
+    function's end, where nothing is to be done, and goes on with the loop."""
+    bad = []
+    for path in literate_paths():
+        code = lines(path)
+        for f in functions(path):
+            body = code[f.first.number - 1:f.last.number]
+            loop = [line for line in body if re.match(r" {4}(while|for) \(", line.code)][-1:]
+            if loop and re.match(r" {8,}return\b", body[-2].code) and not any(
+                    re.match(r" {4}[^ ]", line.code) for line in body[loop[0].number -
+                                                                     f.first.number + 1:-1]):
+                bad.append(f"{body[-2]}: tcc forgets this return")
+    return bad, []
+
+
+@rule
 def prefixes():
     """Only notes: by which prefixes the functions of each chapter go."""
     notes, seen = [], collections.defaultdict(collections.Counter)

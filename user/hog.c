@@ -24,9 +24,8 @@ void take_places(void)
 {
     int i;
 
-    for (i = 0; i < CROWD; i++)
-        if (fork() <= 0)
-            return;
+    for (i = 0; i < CROWD && fork() > 0; i++)
+        ;
 }
 
 int main(int argc, char **argv)
