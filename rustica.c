@@ -17785,9 +17785,9 @@ s64 sys_reboot(struct trap_frame *f)
 // program [strace](#user-strace) only makes a mark, by a system call of its
 // own, and then becomes the other program; the mark is inherited by all its
 // children. The rest is done here, where everything is at hand that one
-// wants to know.
+// wants to know. (With `make run OPT=strace` everybody is watched.)
 //
-//     [5] open("/etc/motd", O_RDONLY, 0) = 3
+//     [5] open("/etc/motd", O_RDONLY, 0000) = 3
 //     [5] read(3, "This is Rustica. help lists what"..., 4096) = 72
 //
 // Nobody else should pay for that, not even with a look at the mark. So as

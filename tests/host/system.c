@@ -351,6 +351,62 @@ static void test_limits(void **state)
     expect_true(!process[4]->limits, "take no memory");
 }
 
+/* ---- When memory is gone -------------------------------------------------- */
+
+static void give(struct process *p, u64 pages)
+{
+    struct vmo *v = vmo_create(pages * FRAME_SIZE);
+    u64 i;
+
+    for (i = 0; i < pages; i++)
+        expect_equal(vmo_write(v, i * FRAME_SIZE, "x", 1), 0, "page %lu", i);
+    expect_equal(as_map(&p->program.space, 0x400000, pages * FRAME_SIZE, PF_R | PF_W, v, 0), 0,
+                 "mapping %lu pages", pages);
+    vmo_put(v);
+}
+
+/* Process 1, a shell, a job of the shell's, and three whose parent is the job or process 1. */
+static void start_family(struct process *parent)
+{
+    u64 i;
+
+    start_processes();
+    process[1]->session = process[1]->pid;
+    process_set_parent(process[2], process[1]);
+    for (i = 3; i < 6; i++)
+        process_set_parent(process[i], parent);
+}
+
+static bool is_doomed(const struct process *p)
+{
+    return p->signals->pending & signal_bit(SIGKILL);
+}
+
+static void test_relief(void **state)
+{
+    (void)state;
+    start_family(process[2]);
+    give(process[4], 200);
+    expect_true(relief_choose() == process[4], "one of many has nearly everything: process %u",
+                relief_choose()->pid);
+    start_family(process[2]);
+    give(process[2], 5), give(process[3], 8), give(process[4], 9), give(process[5], 8);
+    expect_true(relief_choose() == process[2], "many have a little: process %u",
+                relief_choose()->pid);
+    expect_equal(relief_end(process[2]), 4, "processes of that family");
+    expect_true(is_doomed(process[2]) && is_doomed(process[3]) && is_doomed(process[5]),
+                "they are ended");
+    expect_true(!is_doomed(process[1]) && !is_doomed(process[0]), "and not who started them");
+    start_family(process[0]);
+    give(process[1], 60), give(process[3], 10);
+    expect_true(relief_choose() == process[3], "before a shell anybody: process %u",
+                relief_choose()->pid);
+    start_family(process[0]);
+    give(process[0], 100), give(process[1], 1000);
+    expect_true(relief_choose() == process[2], "what a shell has started: process %u",
+                relief_choose()->pid);
+}
+
 /* ---- Watching ----------------------------------------------------------- */
 
 static u64 way_in;
@@ -484,7 +540,8 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_notes), cmocka_unit_test(test_lost_notes),
         cmocka_unit_test(test_processes), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_pauses), cmocka_unit_test(test_traced),
+        cmocka_unit_test(test_pauses), cmocka_unit_test(test_relief),
+        cmocka_unit_test(test_traced),
         cmocka_unit_test(test_mxcsr)};
 
     return cmocka_run_group_tests(tests, setup, host_teardown);
