@@ -2276,8 +2276,8 @@ void ch02_main(void)
 // ::: {#ex-zone-overflow .exercise level=2}
 // Two ranges from `a` up to `b` and from `c` up to `d` overlap if `a < d &&
 // c < b`. Why is `zone_overlaps()` not written like that? *You are done
-// when you have a map for which the naive version gives a wrong answer, and
-// a host test that fails with it.*
+// when you have a range and a descriptor for which the naive version gives
+// a wrong answer; `test_overlaps` in `tests/host/zones.c` has others.*
 // :::
 //
 // ## What we have {#zone-have}
@@ -3025,17 +3025,19 @@ void ch03_main(void)
 // :::
 //
 // ::: {#ex-pmm-stack .exercise level=3}
-// Write a fourth method that keeps single free frames on a linked list
-// *inside the free frames themselves*. (`struct pmm_method` needs a second
-// function: who tells you that a frame was freed?) What does it do better
-// than the bitmap, and what becomes of the poison? *Measure: with
-// `QFLAGS='-icount shift=0'` the instruction `rdtsc` counts instructions.*
+// Write a fourth method, `pmm=stack`, that keeps single free frames on a
+// linked list *inside the free frames themselves*. (`struct pmm_method`
+// needs a second function: who tells you that a frame was freed?) What does
+// it do better than the bitmap, and what becomes of the poison? *Measure:
+// with `QFLAGS='-icount shift=0'` the instruction `rdtsc` counts
+// instructions.*
 // :::
 //
 // ::: {#ex-pmm-buddy .exercise level=3}
-// Write a buddy system as a fifth method. *In a trial that asks only for
-// powers of two, aligned to themselves, it grants what the bitmap grants;
-// show one other request for which it does not, and say why.*
+// Write a buddy system as another method, `pmm=buddy`. *In a trial that
+// asks only for powers of two, aligned to themselves, it grants what the
+// bitmap grants; show one other request for which it does not, and say
+// why.*
 // :::
 //
 // ## What we have {#pmm-have}
@@ -3884,8 +3886,9 @@ void ch04_main(void)
 // :::
 //
 // ::: {#ex-heap-caller .exercise level=2}
-// Print a table of who holds how many bytes, by caller. *Allocate from two
-// functions; both must appear with the right sums.*
+// Print a table of who holds how many bytes, by caller, in a function of
+// yours that takes nothing or the heap. *Allocate from two functions; both
+// must appear with the right sums.*
 // :::
 //
 // ::: {#ex-heap-header .exercise level=3}
@@ -4735,8 +4738,9 @@ void ch05_main(void)
 // :::
 //
 // ::: {#ex-vmo-same .exercise level=2}
-// Write `vmo_merge_same`, which finds pages with equal contents and lets
-// them share a frame. *The frame count drops, and every later write still
+// Write `vmo_merge_same(a, b)`, which finds pages of two VMOs with equal
+// contents, wherever they are in each, and lets them share a frame. *The
+// frame count drops, and every later write, through mappings as well, still
 // goes to one VMO only.*
 // :::
 //
@@ -7240,9 +7244,9 @@ void ch07_main(void)
 // ### Exercises {#user-exercises}
 //
 // ::: {#ex-user-bit .exercise level=1}
-// Repeat the ancestor's mistake: in `as_create()`, set the user bit in the
-// copied entries that are in use. Which check of `as_audit()` objects, and
-// after which program? Then take the call of `as_audit()` out of
+// Repeat the ancestor's mistake: in `as_new_root()`, set the user bit in
+// the copied entries that are in use. Which check of `as_audit()` objects,
+// and after which program? Then take the call of `as_audit()` out of
 // `user_execute()`. Does `crash kernel` survive now? Why not, and which
 // further entries need the bit? *You are done when `crash kernel` ends with
 // status 77, and you can say what that number is.*
@@ -7259,16 +7263,17 @@ void ch07_main(void)
 // ::: {#ex-user-guard .exercise level=2}
 // Make the stack start with 64 KiB and grow by faults up to 8 MiB. What
 // distinguishes a stack that grows from a wild pointer? *crash overflow
-// still dies at the same depth.*
+// still dies at the same depth, and who reads four megabytes below the
+// stack pointer still dies at once.*
 // :::
 //
 // ::: {#ex-user-balance .exercise level=2}
 // In `tree_repair()`, never call `tree_balance()`. Everything is still
-// found. Which order of arrival is the worst, which the best? Let a program
-// map a thousand single pages, and count how many nodes `as_find_last()`
-// visits for the first of them, with rotations and without. *With, there
-// are at most 14 levels; without, `host/user/test_tree` says which
-// assertion of the audit has noticed.*
+// found. Which order of arrival is the worst, which the best? Let a
+// thousand single pages be mapped, each below the last, and count how many
+// nodes `as_find_last()` visits for the first of them, with rotations and
+// without. *With, there are at most 14 levels; without,
+// `host/user/test_tree` says which assertion of the audit has noticed.*
 // :::
 //
 // ## What we have {#user-have}
@@ -8834,8 +8839,10 @@ void ch08_main(void)
 // ### Exercises {#sys-exercises}
 //
 // ::: {#ex-sys-rights .exercise level=1}
-// Add a call that takes a right away from an existing handle. Why is it not
-// enough to duplicate and close? *A program demonstrates the difference.*
+// Add a call, numbered from 0x1000 on, that takes rights away from an
+// existing handle; its arguments are the handle and those rights. Why is it
+// not enough to duplicate and close? *A program demonstrates the
+// difference.*
 // :::
 //
 // ::: {#ex-sys-toctou .exercise level=2}
@@ -8850,14 +8857,18 @@ void ch08_main(void)
 // `console_write()` copies 256 bytes at a time, all or nothing. Let it
 // write what could be copied before it gives up. *A program writes 100
 // bytes, of which only the first 1, 2 and so on to 16 are mapped, sees them
-// on the screen, and is told 1, 2 and so on. Which byte does it lose if you
-// leave out `sys_copy_retry`?*
+// on the screen, and is told 1, 2 and so on. Of 13 mapped bytes, how many
+// arrive if the copying gives up at the word that fails, instead of trying
+// it byte by byte?*
 // :::
 //
 // ::: {#ex-sys-channel .exercise level=3}
 // Add *channels*: two handles, messages of bytes and handles, in order. A
-// handle that is sent disappears from the sender's table. *Two programs of
-// yours exchange a VMO.*
+// handle that is sent disappears from the sender's table. The calls: make
+// (where to put two numbers), send (end, bytes, how many, a handle or 0),
+// receive (end, where to, room, where to put a handle's number). Where
+// nothing is there it is -EAGAIN, where nobody is left -EPIPE. *A program
+// of yours sends itself a VMO, and what is never received is not lost.*
 // :::
 //
 // ## What we have {#sys-have}
@@ -10291,10 +10302,11 @@ void ch09_main(void)
 // :::
 //
 // ::: {#ex-sched-lottery .exercise level=2}
-// Replace the queue by a lottery: each process has tickets, and a slice of
-// 100 microseconds. *Three spinners with 1, 2 and 3 tickets get a sixth, a
-// third and a half of the time, within a tenth; print `cpu_time`, not
-// `turns`, which do not count a winner who is drawn again.*
+// Replace the queue by a lottery: each process has a field `tickets`, 1 at
+// first, and a slice of 100 microseconds. *Three spinners with 1, 2 and 3
+// tickets get a sixth, a third and a half of the time, within a tenth;
+// print `cpu_time`, not `turns`, which do not count a winner who is drawn
+// again.*
 // :::
 //
 // ::: {#ex-sched-threads .exercise level=3}
@@ -13067,7 +13079,7 @@ void ch10_main(void)
 // ::: {#ex-rd-proc .exercise level=3}
 // Write a third file system, mounted at `/proc`, with a file for each
 // process that tells its name and its state. *cat shows it; nothing outside
-// your section changed.*
+// your section changed but the line that registers it.*
 // :::
 //
 // ## What we have {#rd-have}
@@ -14263,14 +14275,14 @@ void ch11_main(void)
 // ### Exercises {#con-exercises}
 //
 // ::: {#ex-con-layout .exercise level=1}
-// Give the keyboard the layout of your country. *You can type every
-// character of `rustica.c`.*
+// Give the keyboard the layout of your country, or if that is the one it
+// has, a neighbour's. *You can type every character of `rustica.c`.*
 // :::
 //
 // ::: {#ex-con-cursor .exercise level=2}
 // Let the cursor blink, four times a second, without drawing anything but
-// its cell. *With `-icount` an idle second takes fewer than a hundred
-// thousand instructions.*
+// its cell. *An idle second takes no more steps than drawing one cell eight
+// times.*
 // :::
 //
 // ::: {#ex-con-utf8 .exercise level=2}
@@ -16773,8 +16785,9 @@ void ch13_main(void)
 // ### Exercises {#proc-exercises}
 //
 // ::: {#ex-proc-count .exercise level=1}
-// How many frames does `fork` take before either process has touched
-// anything? *Predict, then count with the counters of Chapter 3.*
+// How many frames does `fork` take, for the stack, for pages and for
+// tables, before either process has touched anything? *Predict, then count
+// with the counters of Chapter 3.*
 // :::
 //
 // ::: {#ex-proc-vfork .exercise level=2}
@@ -18288,8 +18301,8 @@ void ch14_main(void)
 //
 // ::: {#ex-proc-tee .exercise level=3}
 // Write `tee`, `sort` and `uniq`, and with them a pipeline that finds the
-// ten most frequent words in `/README`. *The same pipeline gives the same
-// on Linux.*
+// ten most frequent words in `/README`, each with how often it occurs. *The
+// same pipeline gives the same on Linux.*
 // :::
 //
 // ## What we have {#shell-have}
