@@ -10435,7 +10435,8 @@ struct node {
 struct listing {
     u64 place, number;
     u32 mode;
-    char name[NAME_SIZE];
+    const char *name;            /* there until the directory changes, */
+    const void *here;            /* like this: the file system's; NULL: to be looked for */
 };
 
 // What a file system can do with a node; NULL means that it cannot. Sizes
@@ -10748,14 +10749,15 @@ int rd_find(struct node *directory, const char *name, struct node **n)
 
 int rd_next(struct node *directory, u64 place, struct listing *l)
 {
-    const struct entry *e = entry_after(directory, place);
+    const struct entry *e = l->here ? entry_next(l->here) : entry_after(directory, place);
 
     if (!e)
         return 0;
+    l->here = e;
     l->place = e->place;
     l->number = e->node->number;
     l->mode = e->node->mode;
-    memcpy(l->name, e->name, strlen(e->name) + 1);
+    l->name = e->name;
     return 1;
 }
 
@@ -11608,7 +11610,8 @@ int file_tell_status(struct file *file, struct file_status *status)
 
 s64 file_list_entry(vaddr to, u64 room, const struct listing *l)
 {
-    u64 length = align_up(offset_of(struct directory_entry, name) + strlen(l->name) + 1, 8);
+    u64 size = strlen(l->name);
+    u64 length = align_up(offset_of(struct directory_entry, name) + size + 1, 8);
     u8 bytes[offset_of(struct directory_entry, name) + NAME_SIZE + 8];
     struct directory_entry *e = (struct directory_entry *)bytes;
 
@@ -11619,7 +11622,7 @@ s64 file_list_entry(vaddr to, u64 room, const struct listing *l)
     e->offset = (s64)l->place;
     e->length = (u16)length;
     e->type = (u8)(l->mode >> 12);
-    memcpy(e->name, l->name, strlen(l->name));
+    memcpy(e->name, l->name, size);
     return sys_copy_out(to, bytes, length) ? -EFAULT : (s64)length;
 }
 
@@ -11633,15 +11636,18 @@ int file_next(struct node *n, u64 place, struct listing *l)
     if (place >= 2)
         return n->operations->next(n, place, l);
     *l = (struct listing){.place = place + 1, .number = place ? parent->number : n->number,
-                          .mode = S_IFDIR, .name = {'.', place ? '.' : 0}};
+                          .mode = S_IFDIR, .name = place ? ".." : "."};
     return 1;
 }
+
+// (What comes behind a pause is looked for anew: the entry that was told
+// last may be gone.)
 
 s64 file_list(struct file *file, vaddr to, u64 size)
 {
     struct node *n = file->node;
+    struct listing l = {.here = NULL};
     u64 done = 0, count = 0;
-    struct listing l;
     s64 length;
     int found;
 
@@ -11650,7 +11656,12 @@ s64 file_list(struct file *file, vaddr to, u64 size)
     if (!n->links)
         return -ENOENT;
     node_accessed(n);
-    while (++count % 256 || !sys_must_stop()) {
+    for (;;) {
+        if (++count % 256 == 0) {
+            if (sys_must_stop())
+                return (s64)done;
+            l.here = NULL;
+        }
         found = file_next(n, file->offset, &l);
         if (found <= 0)
             return done ? (s64)done : found;
@@ -11660,7 +11671,6 @@ s64 file_list(struct file *file, vaddr to, u64 size)
         done += (u64)length;
         file->offset = l.place;
     }
-    return (s64)done;
 }
 
 // ## Locks {#vfs-locks}
