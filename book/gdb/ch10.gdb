@@ -1,5 +1,5 @@
 # How do files get out of the archive? Stop when it comes to one that we know.
-tbreak node_attach if $_streq(name, "motd")
+tbreak rd_make if $_streq(name, "motd")
 continue
 backtrace
 up
