@@ -49,26 +49,22 @@ def exercise(e, cc, built, t):
     """Each state of the tree counts as a test."""
     results = []
 
-    def state(what, wanted, patch=None):
+    def state(what, wanted, patch=None, proof=None):
         try:
             tree = copy_tree(t, what, built)
             if patch:
                 apply(t, tree, patch)
             said = judge(t, tree, e.name, cc)
             t.check(re.match(wanted, said), f"expected: {wanted}\ngot: {said}")
+            if proof:
+                proof(check.Tree(tree, cc))
             shutil.rmtree(tree)
             results.append((f"{t.name}/{what}", ""))
         except Exception as failure:
             results.append((f"{t.name}/{what}", str(failure) or repr(failure)))
 
     state("untouched", "not yet: ")
-    state("answer", "solved$", EXERCISES / f"{e.name}.patch")
-    if proof := e.function("proof"):
-        try:
-            proof(check.Tree(copy_tree(t, "proof", built), cc))
-            results.append((f"{t.name}/proof", ""))
-        except Exception as failure:
-            results.append((f"{t.name}/proof", str(failure) or repr(failure)))
+    state("answer", "solved$", EXERCISES / f"{e.name}.patch", e.function("proof"))
     wrong = sorted(EXERCISES.glob(f"{e.name}.wrong-*.patch"))
     for patch in wrong:
         refused = re.match(r"refused: (.*)", patch.read_text())[1]

@@ -51,8 +51,8 @@ class Exercise:
         self.chapter, self.name, self.level = int(chapter), name, int(level)
 
     def function(self, name="check"):
-        """The function that decides, or None. (Some files have a second one, `proof`, which
-        does what the exercise says and finds that the answers are true.)"""
+        """The function that decides, or None. (Some files have a second one, `proof`, which the
+        tests call: it does what the exercise says, and finds that the answers are true.)"""
         script, program = (EXERCISES / f"{self.name}.{kind}" for kind in ("py", "c"))
         if script.exists():
             spec = importlib.util.spec_from_file_location(self.name, script)
@@ -157,21 +157,25 @@ class Tree:
 
     # ---- In the emulator -----------------------------------------------------
 
-    def build(self, chapter):
+    def folder(self, chapter):
+        return self.out / f"{self.cc}-ch{chapter:02}"
+
+    def make(self, goal, chapter, settings, **how):
+        folder = self.folder(chapter).relative_to(self.root)
+        words = {"CH": chapter, "CC": self.cc, "B": folder, "LOG": folder / "debug.log", **settings}
+        return self.run("make", goal, *(f"{name}={value}" for name, value in words.items()), **how)
+
+    def build(self, chapter, **settings):
         """Builds chapters 1 to this one; returns the folder with what came of it."""
-        folder = self.out / f"{self.cc}-ch{chapter:02}"
-        status, text = self.run("make", "all", f"CH={chapter}", f"CC={self.cc}",
-                                f"B={folder.relative_to(self.root)}", seconds=10 * LIMIT)
+        status, text = self.make("all", chapter, settings, seconds=10 * LIMIT)
         need(status == 0, f"chapters 1 to {chapter} do not compile:\n{text}")
-        return folder
+        return self.folder(chapter)
 
     def boot(self, chapter, typed="", seconds=LIMIT, **settings):
         """Boots chapters 1 to this one. Returns how the kernel ended, by the numbers of
         `make run`, and what was on its console."""
-        folder = self.build(chapter).relative_to(self.root)
-        words = [f"{name}={value}" for name, value in settings.items()]
-        status, text = self.run("make", "run", f"CH={chapter}", f"CC={self.cc}", f"B={folder}",
-                                f"LOG={folder}/debug.log", *words, stdin=typed, seconds=seconds)
+        self.build(chapter, **settings)
+        status, text = self.make("run", chapter, settings, stdin=typed, seconds=seconds)
         begun = re.search(r"^Rustica\n", text, re.M)
         console = text[begun.start():] if begun else text
         need(status is not None, f"the kernel hangs (it was given {seconds} seconds of an "
