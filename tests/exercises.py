@@ -68,7 +68,7 @@ def exercise(e, cc, built, t):
     wrong = sorted(EXERCISES.glob(f"{e.name}.wrong-*.patch"))
     for patch in wrong:
         refused = re.match(r"refused: (.*)", patch.read_text())[1]
-        state(patch.name.split(".")[1], "not yet: .*" + refused, patch)
+        state(patch.name.split(".")[1], f"not yet: .*(?:{refused})", patch)
     results.append((f"{t.name}/wrong", "" if len(wrong) > 1 else "two wrong answers are too few"))
     return results
 

@@ -6,6 +6,16 @@
 
 #include "host.h"
 
+/* The C library's printf. */
+static void printf_like(1, 2) say(const char *text, ...)
+{
+    va_list ap;
+
+    va_start(ap, text);
+    vprintf(text, ap);
+    va_end(ap);
+}
+
 /* Ends the check with a sentence. */
 static void noreturn printf_like(1, 2) wrong(const char *text, ...)
 {

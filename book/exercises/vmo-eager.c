@@ -14,7 +14,8 @@ static void expect(struct vmo *v, u64 page, u64 value, const char *what)
     u64 got;
 
     vmo_read(v, page << FRAME_SHIFT, &got, sizeof got);
-    need(got == value, "page %lu of %s should begin with %lu, not with %lu", page, what, value, got);
+    need(got == value, "page %lu of %s should begin with %lu, not with %lu", page, what, value,
+         got);
 }
 
 int main(void)
