@@ -55,7 +55,7 @@ def exercise(e, cc, built, t):
             if patch:
                 apply(t, tree, patch)
             said = judge(t, tree, e.name, cc)
-            t.check(re.match(wanted, said), f"expected: {wanted}\ngot: {said}")
+            t.check(re.match(wanted, said, re.S), f"expected: {wanted}\ngot: {said}")
             if proof:
                 proof(check.Tree(tree, cc))
             shutil.rmtree(tree)
@@ -64,7 +64,7 @@ def exercise(e, cc, built, t):
             results.append((f"{t.name}/{what}", str(failure) or repr(failure)))
 
     state("untouched", "not yet: ")
-    state("answer", "solved$", EXERCISES / f"{e.name}.patch", e.function("proof"))
+    state("answer", r"solved\Z", EXERCISES / f"{e.name}.patch", e.function("proof"))
     wrong = sorted(EXERCISES.glob(f"{e.name}.wrong-*.patch"))
     for patch in wrong:
         refused = re.match(r"refused: (.*)", patch.read_text())[1]
