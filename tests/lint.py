@@ -255,7 +255,7 @@ def exercises():
 UNCHECKED = set("""boot-lines
       pmm-stack pmm-buddy heap-header
        vmo-parents elf-pie
-        sys-rights sys-toctou sys-partial sys-channel
+           sys-channel
     sched-slice sched-lost sched-lottery sched-threads rd-random rd-circle rd-order rd-proc
     con-layout con-cursor con-utf8 con-two proc-count proc-vfork proc-jobs proc-tee""".split())
 

@@ -190,6 +190,18 @@ class Tree:
                           f"{status}. The last it said is\n{text[-1500:]}")
         return text
 
+    def judge(self, chapter, name, source):
+        """Lets a program take the place of user/NAME.c, which the chapter runs. It says what is
+        wrong, in a line that begins so, or ends with status 0."""
+        text = self.variant(name, {f"user/{name}.c": source}).boots(chapter)
+        ran = re.search(rf"^user: running {name}\n((?:.*\n)*?)user: {name} ended with status (\d+)$",
+                        text, re.M)
+        need(ran, f"a program that tries it does not come to an end:\n{text}")
+        wrong = re.search(r"^wrong: (.*)$", ran[1], re.M)
+        need(not wrong, wrong and wrong[1])
+        need(ran[2] == "0", f"a program that tries it ends with status {ran[2]}:\n{ran[0]}")
+        return ran[1]
+
     def variant(self, name, files):
         """Another tree, like this one but for some files, which are given as {path: text}."""
         root = self.out / name
