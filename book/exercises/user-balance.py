@@ -19,8 +19,8 @@ def check(tree):
 
 
 def proof(tree):
-    text, count = re.subn(r"        if \(left > right \+ 1 \|\| .*\n.*tree_balance.*\n        else if",
-                          "        if", tree.read("rustica.c"))
+    where = r"        if \(left > right \+ 1 \|\| .*\n.*tree_balance.*\n        else if"
+    text, count = re.subn(where, "        if", tree.read("rustica.c"))
     need(count == 1, "tree_repair() looks different now")
     try:
         tree.variant("unbalanced", {"rustica.c": text}).host_tests("user", 12)
