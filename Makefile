@@ -243,7 +243,7 @@ $R/%.elf: user/%.c $(wildcard user/*.h) rustica.h Makefile | tools
 	$(Q)ld -static -nostdlib -z noexecstack -z noseparate-code -z max-page-size=4096 \
 	    --gc-sections --build-id=none $R/$*.o -o $@
 
-$B/ramdisk.tar: $(EVERYTHING:%=$R/%.elf) $(shell find user/root -type f) Makefile
+$B/ramdisk.tar: $(EVERYTHING:%=$R/%.elf) $(shell find user/root ! -type l) Makefile
 	$(call say,ramdisk,$@)
 	$(Q)rm -rf $R/root $R/pads
 	$(Q)mkdir -p $R/pads $(addprefix $R/root/,bin dev home sbin tmp)

@@ -22,12 +22,13 @@ UNCHECKED = [e.name for e in ALL if not e.function()]
 def copy_tree(t, name, built):
     """A tree of its own, in which what does not change is built already."""
     tree = t.dir / name
-    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(
+    shutil.copytree(ROOT, tree, symlinks=True, ignore=shutil.ignore_patterns(
         "build", ".git", "answers.txt", "figures"))
     (tree / "build").mkdir()
     (tree / "build" / "warm").symlink_to(ROOT / "build" / "warm")
     if built.exists():
-        shutil.copytree(built, tree / "build" / "check" / f"{built.parent.name}-{built.name}")
+        shutil.copytree(built, tree / "build" / "check" / f"{built.parent.name}-{built.name}",
+                        symlinks=True)
     return tree
 
 

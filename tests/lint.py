@@ -256,7 +256,7 @@ UNCHECKED = set("""boot-lines
       pmm-stack pmm-buddy heap-header
        vmo-parents elf-pie
            sys-channel
-       sched-threads rd-random rd-circle rd-order rd-proc
+       sched-threads rd-proc
     con-layout con-cursor con-utf8 con-two proc-count proc-vfork proc-jobs proc-tee""".split())
 
 

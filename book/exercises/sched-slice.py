@@ -14,8 +14,9 @@ def check(tree):
 
 
 def proof(tree):
-    text = tree.read("rustica.c").replace('printf("sched: frames lost:', 'printf("switches %lu\\n", '
-                                          'sched.switches);\n    printf("sched: frames lost:')
+    last = 'printf("sched: frames lost:'
+    text = tree.read("rustica.c").replace(last, 'printf("switches %lu\\n", sched.switches);\n    ' +
+                                          last)
     for slice, least, most in (1000000, 480, 680), (1000000000, 5, 30):
         text = re.sub(r"(#define SLICE_NANOSECONDS) \d+UL", rf"\1 {slice}UL", text)
         said = tree.variant("slice", {"rustica.c": text}).boots(9, **STEADY)

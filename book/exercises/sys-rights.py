@@ -50,6 +50,7 @@ int main(void)
     expect(syscall3(NARROW, 2, 2, 0), 0, "taking the right to write away from file 2");
     expect(write(2, "?", 1), -EBADF, "writing to file 2");
     expect(write(1, "", 0), 0, "writing to file 1, which is another handle of the same thing");
+    print(CONTENT);
     return 0;
 }
 """
