@@ -257,7 +257,7 @@ UNCHECKED = set("""boot-lines
        vmo-parents elf-pie
            sys-channel
        sched-threads rd-proc
-    con-layout con-cursor con-utf8 con-two proc-count proc-vfork proc-jobs proc-tee""".split())
+       con-two proc-count proc-vfork proc-jobs proc-tee""".split())
 
 
 @rule
