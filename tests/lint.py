@@ -257,7 +257,7 @@ UNCHECKED = set("""boot-lines
        vmo-parents elf-pie
            sys-channel
        sched-threads rd-proc
-       con-two proc-count proc-vfork proc-jobs proc-tee""".split())
+       con-two proc-vfork proc-jobs """.split())
 
 
 @rule
