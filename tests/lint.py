@@ -256,7 +256,7 @@ UNCHECKED = set("""boot-lines
 
        vmo-parents elf-pie
            sys-channel
-       sched-threads rd-proc
+       sched-threads
        con-two proc-vfork proc-jobs """.split())
 
 
