@@ -257,7 +257,7 @@ UNCHECKED = set("""boot-lines
        vmo-parents elf-pie
            sys-channel
        sched-threads
-       con-two proc-vfork proc-jobs """.split())
+       con-two proc-jobs """.split())
 
 
 @rule

@@ -13,8 +13,8 @@ int main(void)
         one = heap_alloc(&heap, size);
         other = heap_alloc(&heap, size);
         used = (u64)(other > one ? other - one : one - other);
-        need(used <= align_up(size + 16 + HEAP_RED_ZONE, 16), "a block for %lu bytes takes %lu; with "
-             "a header of 16 bytes and the red zone it would be %lu", size, used,
+        need(used <= align_up(size + 16 + HEAP_RED_ZONE, 16), "a block for %lu bytes takes %lu; "
+             "with a header of 16 bytes and the red zone it would be %lu", size, used,
              align_up(size + 16 + HEAP_RED_ZONE, 16));
         need((u64)one % 16 == 0, "a block for %lu bytes is not at a multiple of 16", size);
         heap_free(&heap, one);
