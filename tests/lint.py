@@ -257,7 +257,7 @@ UNCHECKED = set("""boot-lines
        vmo-parents elf-pie
            sys-channel
        sched-threads
-       con-two proc-jobs """.split())
+       con-two """.split())
 
 
 @rule
