@@ -15,8 +15,8 @@ int main(void)
     tty.signal = note;
     tty_input('x');
     tty_input(26);
-    need(sent == SIGTSTP, "^Z should send SIGTSTP, %d, to the group that has the terminal; it sends "
-         "%d", SIGTSTP, sent);
+    need(sent == SIGTSTP, "^Z should send SIGTSTP, %d, to the group that has the terminal; it "
+         "sends %d", SIGTSTP, sent);
     need(tty.ready == tty.end, "what was typed before ^Z should be gone");
     tty.termios.key[VSUSP] = 0;
     sent = 0;
