@@ -255,7 +255,7 @@ def exercises():
 UNCHECKED = set("""
 
        vmo-parents
-           sys-channel
+
        sched-threads
        con-two """.split())
 
