@@ -198,6 +198,8 @@ class Tree:
     def judge(self, chapter, name, source, **settings):
         """Lets a program take the place of user/NAME.c, which the chapter runs. It says what is
         wrong, in a line that begins so, or in the end CONTENT. Returns what was to be seen."""
+        if not self.folder(chapter).exists():
+            self.build(chapter)             # what the program does not change is made once
         content = f"content {random.randrange(1 << 30)}"
         source = source.replace("CONTENT", f'"{content}\\n"')
         text = self.variant(name, {f"user/{name}.c": source}).boots(chapter, **settings)

@@ -5,11 +5,12 @@ from check import need
 TYPED = r"""
 cd /proc && echo "- entered"
 echo "- init"; cat 1
-sleep 2 & sleeper=$!
+sleep 30 & sleeper=$!
+sleep 0.3
 echo "- sleeper $sleeper"; cat $sleeper
 echo "- self"; sh -c 'exec cat /proc/$$'
 echo "- list"; ls
-wait
+kill $sleeper; wait
 echo "- after its end"; cat $sleeper || echo gone
 echo "- list again"; ls
 echo "- twice"; cat 1 1
