@@ -32,14 +32,6 @@ def copy_tree(t, name, built):
     return tree
 
 
-def judge(t, tree, name, cc):
-    status, text = t.run("python3", "tools/check.py", f"CC={cc}", name, cwd=tree)
-    said = re.match(rf" *\d+  {name} +level \d  (.*)", text, re.S)
-    t.check(said, text)
-    t.check((status == 0) == (said[1].strip() == "solved"), f"status {status}:\n{text}")
-    return said[1].strip()
-
-
 def apply(t, tree, patch):
     status, text = t.run("patch", "-s", "-p1", "-F3", "--no-backup-if-mismatch", cwd=tree,
                          stdin=patch)
@@ -55,7 +47,7 @@ def exercise(e, cc, built, t):
             tree = copy_tree(t, what, built)
             if patch:
                 apply(t, tree, patch)
-            said = judge(t, tree, e.name, cc)
+            said = check.state(e, check.Tree(tree, cc))
             t.check(re.match(wanted, said, re.S), f"expected: {wanted}\ngot: {said}")
             if proof:
                 proof(check.Tree(tree, cc))
@@ -75,7 +67,7 @@ def exercise(e, cc, built, t):
 
 
 def whole(cc, t):
-    """The tree as it is: nothing is solved, and the table says so of each."""
+    """What `make check` prints, of the tree as it is, solved, broken and asked for nonsense."""
     tree = copy_tree(t, "tree", pathlib.Path("nothing"))
     status, text = t.run("python3", "tools/check.py", f"CC={cc}", "1", cwd=tree)
     for e in ALL:
@@ -83,6 +75,10 @@ def whole(cc, t):
             t.expect(rf"^ 1  {e.name} +level {e.level}  (not yet: |no check yet$)", text)
     t.expect(r"^0 of \d+ solved", text)
     t.check(status == 1, f"status {status}")
+    apply(t, tree, EXERCISES / "boot-hex.patch")
+    status, text = t.run("python3", "tools/check.py", "boot-hex", cwd=tree)
+    t.expect(r"^ 1  boot-hex +level 1  solved$", text)
+    t.check(status == 0, f"status {status}")
     (tree / "rustica.c").write_text("mistake\n" + (tree / "rustica.c").read_text())
     t.expect(r"not yet: chapters .* do not compile:\n(?s:.*)mistake", t.run(
         "python3", "tools/check.py", "boot-hex", cwd=tree)[1])
