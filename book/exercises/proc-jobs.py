@@ -7,7 +7,7 @@ static volatile long *counter;      /* shared with the children */
 
 static void wrong(const char *what, long n)
 {
-    say("wrong: %s (%d)\n", what, n);
+    say("wrong: %s (%ld)\n", what, n);
     done(0);
     kill(-1, SIGKILL);
     exit(1);

@@ -16,7 +16,7 @@ static u8 large[4 * MIB];
 
 static void wrong(const char *what, long n)
 {
-    say("wrong: %s (%d)\n", what, n);
+    say("wrong: %s (%ld)\n", what, n);
     done(0);
     exit(1);
 }

@@ -5,7 +5,7 @@ static u8 bytes[2][1024];
 
 static void wrong(const char *what, long n)
 {
-    say("wrong: %s: %d\n", what, n);
+    say("wrong: %s: %ld\n", what, n);
     done(0);
     exit(1);
 }

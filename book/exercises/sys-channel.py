@@ -11,7 +11,7 @@ PROGRAM = r"""
 
 static void wrong(const char *what, long n)
 {
-    say("wrong: %%s (%%d)\n", what, n);
+    say("wrong: %%s (%%ld)\n", what, n);
     done(0);
     exit(1);
 }

@@ -25,15 +25,15 @@ int main(void)
     for (n = 1; n <= 16; n++) {
         memcpy(edge - n, letters, (u64)n);
         got = write(1, edge - n, 100);
-        say(" %d of %d\n", got, n);
+        say(" %ld of %ld\n", got, n);
         done(0);
     }
     for (n = 0; n < 300; n++)
         edge[n - 300] = letters[n % 26];
     got = write(1, edge - 300, 1000);
-    say(" %d of 300\n", got);
+    say(" %ld of 300\n", got);
     got = write(1, edge, 100);
-    say("nothing %d\n", got);
+    say("nothing %ld\n", got);
     done(0);
     print(CONTENT);
     return 0;

@@ -22,7 +22,7 @@ static void expect(long got, long wanted, const char *what)
 {
     if (got == wanted)
         return;
-    say("wrong: %%s: expected %%d, got %%d\n", what, wanted, got);
+    say("wrong: %%s: expected %%ld, got %%ld\n", what, wanted, got);
     done(0);
     exit(1);
 }

@@ -23,11 +23,12 @@ static long deep(long pages)
 
 int main(int argc, char **argv)
 {
-    volatile char here = 1;
+    volatile long down = 4 * 1024 * 1024;
 
+    (void)argv;
     print("begun\n");
     if (argc > 1)
-        return *(&here - 4 * 1024 * 1024);
+        return *(volatile char *)((long)&down - down);
     deep(256);
     return 0;
 }
