@@ -13,6 +13,7 @@
 ##                  hint, `make gdb HUNT=heap-hang` debugs it; without a name, a list.
 ##                  Mend it in build/hunts/heap-hang; CHECK=1 says whether you have,
 ##                  FRESH=1 throws away what you changed there
+## make check     which exercises are solved? EX=pmm-hunt one of them, CH=3 a chapter's
 ## make image     a disk image of it, build/rustica.img, which dd puts on a stick
 ## make test      run all tests; T=lint only those with "lint" in their names
 ## make test-long the tests that have no natural end (fuzzing, bombs), for a night
@@ -79,7 +80,7 @@ export PATH := $(PATH):/usr/sbin:/sbin
 .DELETE_ON_ERROR:
 .SUFFIXES:
 .PHONY: all run loop snapshot bench bench-speed image test golden where book setup doctor clean help
-.PHONY: tools emulator test-long test-distros bench-growth
+.PHONY: tools emulator test-long test-distros bench-growth check
 .PHONY: gdb gdb-server gdb-machine gdb-kernel gdb-tell gdb-wait hunt hunt-tree
 all:
 
@@ -249,7 +250,7 @@ $R/%.elf: user/%.c $(wildcard user/*.h) rustica.h Makefile | tools
 	$(Q)ld -static -nostdlib -z noexecstack -z noseparate-code -z max-page-size=4096 \
 	    --gc-sections --build-id=none $R/$*.o -o $@
 
-$B/ramdisk.tar: $(EVERYTHING:%=$R/%.elf) $(shell find user/root -type f) tools/ramdisk.sh Makefile
+$B/ramdisk.tar: $(EVERYTHING:%=$R/%.elf) $(shell find user/root ! -type l) tools/ramdisk.sh Makefile
 	$(call say,ramdisk,$@)
 	$(Q)tools/ramdisk.sh $R $@ $(EVERYTHING)
 
@@ -483,6 +484,12 @@ test: | tools
 
 test-long:
 	@RUSTICA_LONG=$${RUSTICA_LONG:-500} $(MAKE) test T="abuse/ machine/processors"
+
+# An exercise is solved if its check says so (book/exercises/).
+EX =
+check: | tools emulator
+	@$(call require,python3)
+	@python3 tools/check.py CC=$(CC) $(or $(EX),$(if $(CH),$(number)))
 
 # From the oldest on; Ubuntu's releases lie between them.
 RELEASES = bookworm trixie testing

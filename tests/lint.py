@@ -132,7 +132,8 @@ def every_definition():
 
 # ---- Form --------------------------------------------------------------------
 
-TEXT_FILES = ("*", "tests/*.*", "tests/host/*", "tools/*", "book/*", "book/figures/*", ".ci/run")
+TEXT_FILES = ("*", "tests/*.*", "tests/host/*", "tools/*", "book/*", "book/figures/*", ".ci/run",
+              *(f"book/exercises/*.{kind}" for kind in ("py", "c", "h", "md")))
 
 
 def text_files():
@@ -247,6 +248,34 @@ def exercises():
             if not line.prose:
                 bad.append(f"{opened}: the exercise is not closed")
                 opened = None
+    return bad, []
+
+
+# Exercises that no program checks so far. (A test says that they are left out.)
+UNCHECKED = {"vmo-parents", "sched-threads", "con-two"}
+
+
+@rule
+def checks():
+    """Each exercise has a check, an answer, a note and two wrong answers, and each of these
+    files belongs to an exercise."""
+    found = [match[1] for line in all_lines()
+             if (match := re.match(r"// ::: \{#ex-([\w-]+) \.exercise", line.text))]
+    files = collections.defaultdict(set)
+    for path in (ROOT / "book" / "exercises").glob("*.*"):
+        if path.name != "check.h":
+            files[path.name.split(".")[0]].add(path.name)
+    bad = [f"book/exercises/{name}.*: there is no such exercise" for name in files
+           if name not in found]
+    for name in found:
+        if name in UNCHECKED:
+            bad += [f"{name} is not unchecked any more: {file}" for file in files[name]]
+            continue
+        for wanted in rf"{name}\.(py|c)", rf"{name}\.patch", rf"{name}\.md", \
+                rf"{name}\.wrong-1\.patch", rf"{name}\.wrong-2\.patch":
+            if not any(re.fullmatch(wanted, file) for file in files[name]):
+                bad.append(f"book/exercises/{wanted} is missing".replace("\\", ""))
+    bad += [f"{name} is no exercise" for name in UNCHECKED - set(found)]
     return bad, []
 
 

@@ -27,6 +27,7 @@ import threading
 import time
 
 import book
+import exercises
 import gdb
 import hunts
 import image
@@ -160,7 +161,7 @@ def filtered(text):
 
 # ---- Groups of tests ---------------------------------------------------------
 
-ALL, WITHOUT_TCC = [], []
+ALL, WITHOUT_TCC, WITHOUT_CHECK = [], [], []
 
 
 def add(name, function, *args, **keywords):
@@ -932,6 +933,22 @@ for name in hunts.EXPECTED:
     add("hunts/" + name, hunt, name)
 
 
+# ---- Exercises ---------------------------------------------------------------
+
+def exercise(e, t):
+    build(e.chapter, FASTER)
+    build("", "", "snapshot")
+    return exercises.exercise(e, FASTER, kernel(e.chapter, FASTER).parent, t)
+
+
+add("check/table", exercises.whole, FASTER)
+for e in exercises.ALL:
+    if e.name in exercises.UNCHECKED:
+        WITHOUT_CHECK.append(e.name)
+    else:
+        add("check/" + e.name, exercise, e)
+
+
 # ---- Mutants -----------------------------------------------------------------
 
 def mutants_differ(t):
@@ -994,6 +1011,8 @@ def main(words):
     without = [name for name in WITHOUT_TCC if not words or any(word in name for word in words)]
     if without:
         print(f"skipped: {len(without)} tests of tcc, which is not installed")
+    if WITHOUT_CHECK and (not words or any("check/".startswith(word) for word in words)):
+        print("skipped: exercises that have no check yet:", " ".join(WITHOUT_CHECK))
     if failed:
         print("failed:", " ".join(sorted(failed)))
     if not chosen and not without:

@@ -1,0 +1,50 @@
+import os
+import re
+
+from check import need
+
+KERNEL = """
+void check_main(void)
+{
+    ch10_init();
+    vfs_show("/bin/cat", NULL, "%s");
+}
+"""
+
+
+def circle(tree):
+    """A symbolic link in user/root whose link leads back to it, as a path of Rustica."""
+    root = tree.root / "user" / "root"
+    for link in sorted(path for path in root.rglob("*") if path.is_symlink()):
+        there = link
+        for _ in range(2):
+            text = os.readlink(there)
+            there = root / text.lstrip("/") if text[0] == "/" else there.parent / text
+            there = there.parent.resolve() / there.name
+            if not there.is_symlink():
+                break
+        if there == link.parent.resolve() / link.name and os.readlink(link) != link.name:
+            return "/" + str(link.relative_to(root))
+    need(False, "user/root has no two symbolic links that point to each other")
+
+
+def check(tree):
+    link = circle(tree)
+    tree.ask("rd-circle.error", "the number of the error when cat opens one of them", "40",
+             "cat says it in words; rustica.h has the numbers")
+    tree.ask("rd-circle.exception", "the vector of the exception, with LINKS_MAX at a million",
+             "8", "the line of the report that begins with `*** exception`")
+    said = tree.answer("rd-circle.stack", "the stack whose guard page it is: `boot` for the "
+                       "kernel's first, or the name of the process")
+    need(said.lower() in ("cat", "/bin/cat"), f"not `{said}`: for which process does the kernel "
+         "walk the path?")
+    text = tree.prefix(10) + KERNEL % link
+    said = tree.variant("circle", {"rustica.c": text}).boots(10, chNN="check")
+    need(re.search(r"^vfs: that ended with [1-9]", said, re.M), f"cat {link} should fail:\n{said}")
+
+
+def proof(tree):
+    text = tree.prefix(10) + KERNEL % circle(tree)
+    text = text.replace("#define LINKS_MAX 40", "#define LINKS_MAX 1000000")
+    status, said = tree.variant("circle", {"rustica.c": text}).boot(10, chNN="check")
+    need(status == 3 and "*** exception 8, #DF" in said and "  vfs_follow+" in said, said)
