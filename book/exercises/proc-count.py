@@ -40,6 +40,6 @@ def proof(tree):
     text = tree.read("rustica.c")
     fork = re.search(r"^s64 sys_fork\(.*?^}\n", text, re.M | re.S)[0]
     counting = tree.variant("count", {"rustica.c": text.replace(fork, COUNT)})
-    said = counting.boots(12, typed="hello\n")
+    said = counting.boots(14, typed="hello\n")
     rows = set(re.findall(r"^fork: (.*)$", said, re.M))
     need(rows == {"4 0 1"}, f"forks take {rows}")

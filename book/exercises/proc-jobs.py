@@ -125,4 +125,4 @@ int main(void)
 
 def check(tree):
     tree.host(EXERCISES / "proc-jobs.c")
-    tree.judge(12, "hello", PROGRAM, typed="hello\n")
+    tree.judge(14, "hello", PROGRAM, typed="hello\n")

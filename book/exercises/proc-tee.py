@@ -38,7 +38,7 @@ def check(tree):
     (folder / "script").write_text("cd ${0%/*}\n" + script)
     os.environ["LC_ALL"] = "C"
     _, wanted = tree.run("sh", folder / "script")
-    said = tree.boots(12, typed="cd /tmp\ncat </README >README\n" + script + "echo '- end'\n")
+    said = tree.boots(14, typed="cd /tmp\ncat </README >README\n" + script + "echo '- end'\n")
     wanted, got = sections(wanted), sections(said)
     most_frequent(text, wanted.get("the most frequent", []), "on Linux")
     for name, lines in wanted.items():

@@ -113,4 +113,4 @@ int main(void)
 
 
 def check(tree):
-    tree.judge(12, "hello", PROGRAM, typed="hello\n", **STEADY)
+    tree.judge(14, "hello", PROGRAM, typed="hello\n", **STEADY)

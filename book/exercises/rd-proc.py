@@ -20,7 +20,7 @@ echo "- end"
 
 
 def check(tree):
-    text = tree.boots(12, typed=TYPED)
+    text = tree.boots(14, typed=TYPED)
     part = {title: lines.strip() for title, lines in
             re.findall(r"^- (.*)\n((?:(?!- ).*\n)*)", text, re.M)}
     need("entered" in part, "there is no directory /proc")
