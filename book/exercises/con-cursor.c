@@ -52,6 +52,7 @@ static void start(void)
     screen.colour = COLOUR_PLAIN;
     screen_init_palette();
     screen_clear(0, COLUMNS * ROWS);
+    hook_add_last(&sched.ticking, &con_ticking);
 }
 
 static void print(const char *text)
@@ -65,7 +66,7 @@ static void tick(void)
     struct trap_frame frame = {.vector = PIC_VECTOR};
 
     now += 1000000000 / TICKS;
-    con_timer(&frame);
+    sched_timer(&frame);
 }
 
 /* How often does a cell change in two seconds? Nothing else may. */
