@@ -561,7 +561,7 @@ def places(t):
 
 
 FOUND = {"bitmap frames": "pmm.html#", "COW": "#vmo-theory", "copy on write": "#vmo-theory",
-         "copy-on-write": "#vmo-theory", "fork": "shell.html#", "context switch": "#sched-switch",
+         "copy-on-write": "#vmo-theory", "fork": "process.html#", "context switch": "#sched-switch",
          "context switches": "#sched-switch", "swapgs": "#user-syscall", "zombies": "#sched-end",
          "interupt": ".html#", "tripple fault": "#ch-boot", "pagetable": "#efi-tables",
          "vmo_comm": "vmo.html#", "struct vmo": "vmo.html#L", "boot_physical()": "boot.html#L",
