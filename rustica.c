@@ -14359,8 +14359,8 @@ void ch11_main(void)
 // holding off interrupts, and it needs it for the same reasons. A handler
 // may come between any two instructions: between looking at a variable and
 // changing it, between looking whether there is something to do and going
-// to sleep. The first is a *race* and the second the [lost
-// wakeup](#sched-theory), and both have come back, because there is again
+// to sleep. The first is a *race* and the second the [bell
+// unheard](#sched-theory), and both have come back, because there is again
 // somebody who interrupts. For the second there is a call that lets signals
 // through and sleeps in one step, as `sti` and `hlt` are one step.
 //
