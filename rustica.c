@@ -15454,7 +15454,7 @@ void ch12_main(void)
 // In [signals](#user-signals), replace the call that lets signals through
 // and sleeps by two, one that lets them through and `pause`. *Find out, in
 // the debugger, between which two instructions the third tick must come for
-// the program to sleep for ever; then make it come there.*
+// the program to wait for a fourth; then make it come there.*
 // :::
 //
 // ::: {#ex-signal-virtual .exercise level=2}

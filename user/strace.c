@@ -2,8 +2,8 @@
 //
 // `strace ls /` runs a program and shows each system call that it makes,
 // and its children make. Showing is the kernel's part ([Chapter
-// 14](#shell-trace)); Linux leaves that to a program of a hundred times
-// this size, which bears the same name.
+// 14](#shell-trace)). On Linux it is that of a program of the same name,
+// which is rather larger; this one says that it cannot.
 
 #include "libc.h"
 
