@@ -116,6 +116,9 @@ static void test_threads(void **state)
     expect_found(thread[4].timer.time = 300);               /* not in the tree */
     expect_found(timer_cancel(&thread[3].timer); thread[3].timer.time = 7);
     expect_found(thread[3].timer.ring = NULL);
+    start();
+    timer_set(&thread[4].timer, 100);                       /* for the same time as thread 5 */
+    expect_true(timer_first() == &thread[5].timer, "who was first is the first to be called");
     expect_found(sched.threads++);
     expect_found(stacks.used[1] = 1);
     expect_found(process[2]->thread = NULL);
@@ -351,6 +354,123 @@ static void test_limits(void **state)
     expect_true(!process[4]->limits, "take no memory");
 }
 
+/* ---- Another file system -------------------------------------------------- */
+
+/* Each number is a file, which is made when somebody asks for it; nothing can be changed. */
+static int number_find(struct node *directory, const char *name, struct node **n)
+{
+    static const struct node_operations operations = {.read = NULL};
+
+    (void)directory;
+    *n = name[0] >= '0' && name[0] <= '9' ? node_create(S_IFREG | 0444, &operations) : NULL;
+    if (*n)
+        (*n)->system = 2;
+    return 0;
+}
+
+static const struct node_operations number_operations = {.find = number_find};
+
+/* Whoever finds a node gives it back, and between two file systems nothing is moved. */
+static void test_systems(void **state)
+{
+    struct node *numbers, *n, *file;
+    struct walk from, to;
+    u64 live;
+
+    (void)state;
+    start_files();
+    numbers = node_create(S_IFDIR | 0555, &number_operations);
+    numbers->system = 2;
+    expect_equal(node_attach(vfs.root, "numbers", node_get(numbers)), 0, "mounting");
+    live = node_type.live;
+    expect_equal(vfs_find(vfs.root, "/numbers/7", true, &n), 0, "finding");
+    expect_equal(node_type.live, live + 1, "a node while somebody has it");
+    node_put(n);
+    expect_equal(vfs_find(vfs.root, "/numbers/x", true, &n), -ENOENT, "finding nothing");
+    expect_equal(vfs_find(vfs.root, "/numbers/7/8", true, &n), -ENOTDIR, "a file as a directory");
+    expect_equal(vfs_find(vfs.root, "/numbers/./../numbers/7", true, &n), 0, "by a detour");
+    node_put(n);
+    expect_equal(node_type.live, live, "nodes when nobody has any");
+    file = make(vfs.root, "file", S_IFREG | 0644);
+    expect_equal(vfs_walk(&to, vfs.root, "/numbers/x", false), 0, "to nothing");
+    expect_equal(vfs_make(&to, S_IFREG | 0644, NULL), -EROFS, "making a file");
+    expect_equal(vfs_link(file, &to), -EXDEV, "a link from there to here");
+    expect_equal(vfs_walk(&from, vfs.root, "/file", false), 0, "to a file");
+    expect_equal(vfs_rename(&from, &to), -EXDEV, "moving it there");
+    walk_end(&from);
+    expect_equal(vfs_walk(&from, vfs.root, "/numbers/7", false), 0, "to a number");
+    expect_equal(vfs_rename(&from, &to), -EROFS, "renaming a number");
+    expect_equal(vfs_link(from.node, &to), -EROFS, "a second name for it");
+    expect_equal(vfs_remove(&from, false), -EROFS, "removing it");
+    walk_end(&to);
+    expect_equal(vfs_walk(&to, vfs.root, "/new", false), 0, "to nothing, here");
+    expect_equal(vfs_rename(&from, &to), -EXDEV, "moving a number here");
+    walk_end(&to);
+    walk_end(&from);
+    node_put(numbers);
+}
+
+static struct node *listed;
+static u64 gone;
+
+/* Somebody removes all that has been told, the last of it too. */
+static bool remove_told(void)
+{
+    u64 told = gone ? 256 : 253;
+
+    for (; told; told--, gone++)
+        entry_remove(listed, nth(listed, 0));
+    return false;
+}
+
+#define ENTRIES 600UL
+
+/* A listing that pauses goes on behind what was told, though that is gone. */
+static void test_listing(void **state)
+{
+    static u8 bytes[64 * KIB];
+    struct file *file;
+    u64 i, at, count = 0;
+    char name[16];
+    s64 size;
+
+    (void)state;
+    start_files();
+    listed = make(vfs.root, "many", S_IFDIR | 0755);
+    for (i = 0; i < ENTRIES; i++) {
+        snprintf(name, sizeof name, "%lu", i);
+        make(listed, name, S_IFREG | 0644);
+    }
+    file = (struct file *)file_create(listed, 0);
+    sys.pause = remove_told;
+    gone = 0;
+    while ((size = file_list(file, (vaddr)bytes, sizeof bytes)) > 0)
+        for (at = 0; at < (u64)size; at += ((struct directory_entry *)(bytes + at))->length)
+            count++;
+    sys.pause = sys_never;
+    expect_equal(size, 0, "the end of the listing");
+    expect_equal(count, ENTRIES + 2, "entries, of which some went while others were told");
+    object_put(&file->object);
+}
+
+/* Files leave something to those who would remove them. */
+static void test_reserve(void **state)
+{
+    static u8 bytes[64 * KIB];
+    struct node *n;
+    u64 offset;
+    s64 written = 1;
+
+    (void)state;
+    start_files();
+    n = make(vfs.root, "long", S_IFREG | 0644);
+    for (offset = 0; written > 0; offset += (u64)written)
+        written = rd_write(n, offset, (vaddr)bytes, sizeof bytes);
+    expect_equal(written, -ENOSPC, "when nearly all memory is full");
+    expect_true(pmm.free[ZONE_USER] >= RD_RESERVE - sizeof bytes / FRAME_SIZE,
+                "frames left: %lu", pmm.free[ZONE_USER]);
+}
+
 /* ---- When memory is gone -------------------------------------------------- */
 
 static void give(struct process *p, u64 pages)
@@ -540,7 +660,9 @@ int main(void)
         cmocka_unit_test(test_files),
         cmocka_unit_test(test_notes), cmocka_unit_test(test_lost_notes),
         cmocka_unit_test(test_processes), cmocka_unit_test(test_limits),
-        cmocka_unit_test(test_pauses), cmocka_unit_test(test_relief),
+        cmocka_unit_test(test_pauses), cmocka_unit_test(test_systems),
+        cmocka_unit_test(test_listing), cmocka_unit_test(test_reserve),
+        cmocka_unit_test(test_relief),
         cmocka_unit_test(test_traced),
         cmocka_unit_test(test_mxcsr)};
 
