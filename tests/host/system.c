@@ -247,6 +247,11 @@ static void test_notes(void **state)
     signal_forget(signals, ~0UL);
     expect_equal(heap.blocks, blocks, "blocks when all is forgotten");
     expect_equal(signals->pending | signals->note_count, 0, "what is left");
+    timer_set(&signals->alarm, 50);
+    expect_true(timer_first() == &signals->alarm, "an alarm is set");
+    signal_end(&process[1]->program);
+    expect_true(timer_first() == &thread[5].timer, "no alarm is left when its process has ended");
+    expect_equal(heap.blocks, blocks - 1, "nor what it stood in");
 }
 
 static void test_lost_notes(void **state)
@@ -375,7 +380,7 @@ static void test_systems(void **state)
 {
     struct node *numbers, *n, *file;
     struct walk from, to;
-    u64 live;
+    u64 live, references;
 
     (void)state;
     start_files();
@@ -383,6 +388,7 @@ static void test_systems(void **state)
     numbers->system = 2;
     expect_equal(node_attach(vfs.root, "numbers", node_get(numbers)), 0, "mounting");
     live = node_type.live;
+    references = numbers->object.references + vfs.root->object.references;
     expect_equal(vfs_find(vfs.root, "/numbers/7", true, &n), 0, "finding");
     expect_equal(node_type.live, live + 1, "a node while somebody has it");
     node_put(n);
@@ -391,6 +397,8 @@ static void test_systems(void **state)
     expect_equal(vfs_find(vfs.root, "/numbers/./../numbers/7", true, &n), 0, "by a detour");
     node_put(n);
     expect_equal(node_type.live, live, "nodes when nobody has any");
+    expect_equal(numbers->object.references + vfs.root->object.references, references,
+                 "references to the directories on the way");
     file = make(vfs.root, "file", S_IFREG | 0644);
     expect_equal(vfs_walk(&to, vfs.root, "/numbers/x", false), 0, "to nothing");
     expect_equal(vfs_make(&to, S_IFREG | 0644, NULL), -EROFS, "making a file");
@@ -420,6 +428,8 @@ static bool remove_told(void)
 
     for (; told; told--, gone++)
         entry_remove(listed, nth(listed, 0));
+    for (told = 0; told < 300; told++)                      /* and what it was is overwritten */
+        memset(heap_alloc(&heap, sizeof(struct entry)), 0xee, sizeof(struct entry));
     return false;
 }
 
