@@ -10435,8 +10435,9 @@ struct node {
 struct listing {
     u64 place, number;
     u32 mode;
-    const char *name;            /* there until the directory changes, */
-    const void *here;            /* like this: the file system's; NULL: to be looked for */
+    const char *name;            /* the directory's own, or in `room` */
+    const void *here;            /* the file system's; NULL: to be looked for by place */
+    char room[NAME_SIZE];        /* for names that are nowhere else */
 };
 
 // What a file system can do with a node; NULL means that it cannot. Sizes
@@ -10570,6 +10571,17 @@ void node_put(struct node *n)
 {
     if (n)
         object_put(&n->object);
+}
+
+// Who holds one node and now wants to hold another, or none, hands over
+// the new one's reference and gives up the old one's.
+
+void node_set(struct node **place, struct node *n)
+{
+    struct node *before = *place;
+
+    *place = n;
+    node_put(before);
 }
 
 // A name for a node, not yet in a directory. It has a reference of its own.
@@ -11298,21 +11310,12 @@ struct walk {
 };
 
 // Somebody else may remove what we stand on. So the walk holds references
-// to both of its nodes, exchanges one for another as it goes, and at the
-// end gives them up.
-
-void walk_set(struct node **place, struct node *n)
-{
-    struct node *before = *place;
-
-    *place = n;
-    node_put(before);
-}
+// to both of its nodes, and at the end gives them up.
 
 void walk_end(struct walk *w)
 {
-    walk_set(&w->node, NULL);
-    walk_set(&w->directory, NULL);
+    node_set(&w->node, NULL);
+    node_set(&w->directory, NULL);
 }
 
 int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow);
@@ -11350,14 +11353,14 @@ int vfs_step(struct walk *w, struct node *at)
 
     if (!node_is(at, S_IFDIR) || !at->operations->find)
         return -ENOTDIR;
-    walk_set(&w->directory, node_get(at));
+    node_set(&w->directory, node_get(at));
     if (string_equal(w->name, "."))
         found = node_get(at);
     else if (string_equal(w->name, ".."))
         found = node_get(at->parent ? at->parent : at);
     else
         error = at->operations->find(at, w->name, &found);
-    walk_set(&w->node, found);
+    node_set(&w->node, found);
     return error;
 }
 
@@ -11391,11 +11394,12 @@ const char *vfs_skip_slashes(const char *path)
 int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow)
 {
     const char *rest;
+    bool slash;
     int error;
 
     path = vfs_skip_slashes(path);
     if (!*path)
-        walk_set(&w->node, node_get(at));
+        node_set(&w->node, node_get(at));
     for (; *path; path = rest, at = w->node) {
         if (!at)
             return -ENOENT;
@@ -11405,13 +11409,9 @@ int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow
         error = vfs_step(w, at);
         if (error)
             return error;
-        w->must_be_directory = *rest == '/';
+        slash = w->must_be_directory = *rest == '/';
         rest = vfs_skip_slashes(rest);
-        if (!w->node || !node_is(w->node, S_IFLNK))
-            continue;
-        if (w->must_be_directory || follow) {
-            bool slash = w->must_be_directory;
-
+        if (w->node && node_is(w->node, S_IFLNK) && (slash || follow)) {
             error = vfs_follow(w);
             if (error)
                 return error;
@@ -11635,8 +11635,10 @@ int file_next(struct node *n, u64 place, struct listing *l)
 
     if (place >= 2)
         return n->operations->next(n, place, l);
-    *l = (struct listing){.place = place + 1, .number = place ? parent->number : n->number,
-                          .mode = S_IFDIR, .name = place ? ".." : "."};
+    l->place = place + 1;
+    l->number = place ? parent->number : n->number;
+    l->mode = S_IFDIR;
+    l->name = place ? ".." : ".";
     return 1;
 }
 
@@ -11646,8 +11648,8 @@ int file_next(struct node *n, u64 place, struct listing *l)
 s64 file_list(struct file *file, vaddr to, u64 size)
 {
     struct node *n = file->node;
-    struct listing l = {.here = NULL};
     u64 done = 0, count = 0;
+    struct listing l;
     s64 length;
     int found;
 
@@ -11656,6 +11658,7 @@ s64 file_list(struct file *file, vaddr to, u64 size)
     if (!n->links)
         return -ENOENT;
     node_accessed(n);
+    l.here = NULL;
     for (;;) {
         if (++count % 256 == 0) {
             if (sys_must_stop())
@@ -12325,7 +12328,7 @@ int vfs_set_directory(struct node *n)
         node_put(n);
         return -ENOTDIR;
     }
-    walk_set(&process_current()->directory, n);
+    node_set(&process_current()->directory, n);
     return 0;
 }
 
@@ -12971,7 +12974,7 @@ int vfs_end(void *program)
 {
     struct process *p = container_of(program, struct process, program);
 
-    walk_set(&p->directory, NULL);
+    node_set(&p->directory, NULL);
     return 0;
 }
 

@@ -15,6 +15,8 @@ import check
 
 ALL = check.exercises()
 
+# What nobody's tree may be told who has changed nothing: then it is the check that is at fault.
+BROKEN = "do not compile|crashed on the host|does not end|hangs|fails:|should end well"
 
 UNCHECKED = [e.name for e in ALL if not e.function()]
 
@@ -56,7 +58,7 @@ def exercise(e, cc, built, t):
         except Exception as failure:
             results.append((f"{t.name}/{what}", str(failure) or repr(failure)))
 
-    state("untouched", "not yet: ")
+    state("untouched", f"not yet: (?!.*({BROKEN}))")
     state("answer", r"solved\Z", EXERCISES / f"{e.name}.patch", e.function("proof"))
     wrong = sorted(EXERCISES.glob(f"{e.name}.wrong-*.patch"))
     for patch in wrong:

@@ -7,7 +7,8 @@
 #define ROWS 50
 #define TICKS 100                /* of the timer, in a second */
 
-static u32 pixels[ROWS * GLYPH_HEIGHT][COLUMNS * GLYPH_WIDTH];
+#include "screen.h"
+
 static u32 before[ROWS * GLYPH_HEIGHT][COLUMNS * GLYPH_WIDTH];
 static u64 steps, now;
 
@@ -38,20 +39,11 @@ static void start(void)
 {
     host_replace(cpu_rdtsc, fake_rdtsc);
     host_replace(cpu_outb, fake_outb);
-    host_machine(0x1000000);
+    start_screen();
     sched.current = &sched.boot;
     sched.arm = nothing;
     sys.tsc_per_second = 1000000000;
     pic.present = true;
-    host.info.screen = (struct boot_framebuffer){.width = COLUMNS * GLYPH_WIDTH,
-        .height = ROWS * GLYPH_HEIGHT, .stride = COLUMNS * GLYPH_WIDTH, .red = 0xff0000,
-        .green = 0xff00, .blue = 0xff};
-    screen.pixels = pixels[0];
-    screen.columns = COLUMNS;
-    screen.rows = screen.bottom = ROWS;
-    screen.colour = COLOUR_PLAIN;
-    screen_init_palette();
-    screen_clear(0, COLUMNS * ROWS);
     hook_add_last(&sched.ticking, &con_ticking);
 }
 

@@ -7,7 +7,7 @@
 #define COLUMNS 80
 #define ROWS 25
 
-static u32 pixels[ROWS * GLYPH_HEIGHT][COLUMNS * GLYPH_WIDTH];
+#include "screen.h"
 
 __asm__(".data\n.globl _binary_font_psf_start, _binary_font_psf_end\n_binary_font_psf_start:\n"
         ".zero 8192\n_binary_font_psf_end:\n.text\n");
@@ -47,20 +47,6 @@ static int encode(char *to, u32 code)
     to[1] = (char)(0x80 | (code >> 6 & 63));
     to[2] = (char)(0x80 | (code & 63));
     return 3;
-}
-
-static void start(void)
-{
-    host_machine(0x1000000);
-    host.info.screen = (struct boot_framebuffer){.width = COLUMNS * GLYPH_WIDTH,
-        .height = ROWS * GLYPH_HEIGHT, .stride = COLUMNS * GLYPH_WIDTH, .red = 0xff0000,
-        .green = 0xff00, .blue = 0xff};
-    screen.pixels = pixels[0];
-    screen.columns = COLUMNS;
-    screen.rows = screen.bottom = ROWS;
-    screen.colour = COLOUR_PLAIN;
-    screen_init_palette();
-    screen_clear(0, COLUMNS * ROWS);
 }
 
 static void print(const char *text, u64 size)
@@ -108,7 +94,7 @@ int main(int count, char **names)
 
     (void)count;
     font_size = fread((void *)_binary_font_psf_start, 1, 8192, file);
-    start();
+    start_screen();
     for (code = 0x20; code < 0x7f; code++)
         fits((char *)&code, 1, glyph_of(code), "the ASCII character", code);
     for (code = 0xa0; code < 0x3000; code++)
