@@ -330,6 +330,18 @@ bool string_equal(const char *a, const char *b)
     return *a == *b;
 }
 
+// And of two numbers the smaller, and the larger.
+
+u64 min(u64 a, u64 b)
+{
+    return a < b ? a : b;
+}
+
+u64 max(u64 a, u64 b)
+{
+    return a > b ? a : b;
+}
+
 // ## What this chapter remembers {#boot-state}
 //
 // Each chapter keeps its state in one structure, so that the debugger's
@@ -1943,13 +1955,13 @@ void zone_sweep(struct zone_state *z, const struct boot_info *info, paddr limit,
         answer = zone_ask(info, at);
         if (!answer.usable || answer.other)
             continue;
-        end = answer.edge < limit ? answer.edge : limit > at ? limit : at;
+        end = min(answer.edge, max(limit, at));
         if (!fill) {
             z->usable += (answer.edge - at) >> FRAME_SHIFT;
             z->visible += (end - at) >> FRAME_SHIFT;
             z->reserved += answer.reserved ? (answer.edge - at) >> FRAME_SHIFT : 0;
         } else if (!answer.reserved) {
-            middle = z->boundary < at ? at : z->boundary < end ? z->boundary : end;
+            middle = min(max(z->boundary, at), end);
             zone_add_range(z, at, middle, ZONE_KERNEL);
             zone_add_range(z, middle, end, ZONE_USER);
             z->withheld += (answer.edge - end) >> FRAME_SHIFT;
@@ -4261,7 +4273,7 @@ void vmo_drop_node(struct vmo *v, u64 *place, u32 level, u64 from, u64 to)
             vmo_drop_frame(v, slot);
         else if (*slot)
             vmo_drop_node(v, slot, level - 1, from > start ? from - start : 0,
-                          to - start < size ? to - start : size);
+                          min(to - start, size));
         if (!*slot)
             node->used &= ~(1UL << n);
     }
@@ -4281,7 +4293,7 @@ void vmo_drop(struct vmo *v, u64 from, u64 to)
     vmo.revoke(v, from, to, false);
     if (v->root && from < to && from < end) {
         if (v->height)
-            vmo_drop_node(v, &v->root, v->height, from, to < end ? to : end);
+            vmo_drop_node(v, &v->root, v->height, from, min(to, end));
         else
             vmo_drop_frame(v, &v->root);
     }
@@ -4380,9 +4392,7 @@ int vmo_commit(struct vmo *v, u64 offset, u64 size)
 
 u64 vmo_part(u64 offset, u64 size)
 {
-    u64 rest = FRAME_SIZE - offset % FRAME_SIZE;
-
-    return size < rest ? size : rest;
+    return min(size, FRAME_SIZE - offset % FRAME_SIZE);
 }
 
 // Reads exactly `size` bytes to memory of the kernel, or none: 0 or
@@ -4505,7 +4515,7 @@ int vmo_resize(struct vmo *v, u64 size)
     if (size < v->size) {
         if (v->slices)
             return -EBUSY;
-        error = vmo_zero(v, size, (end < v->size ? end : v->size) - size);
+        error = vmo_zero(v, size, min(end, v->size) - size);
         if (error)
             return error;
         vmo_drop(v, vmo_pages(size), vmo_pages(v->size));
@@ -5475,13 +5485,6 @@ u64 tree_largest(const struct tree_node *n)
     return n ? n->largest : 0;
 }
 
-// The larger of two numbers.
-
-u64 max(u64 a, u64 b)
-{
-    return a > b ? a : b;
-}
-
 // Both, when a child may have changed. Does it matter further up?
 
 bool tree_measure(struct tree_node *n)
@@ -5662,9 +5665,12 @@ struct as_spares {
 struct as_state {
     struct as *current;          /* whose tables the processor uses; NULL: ours */
     struct as_spares tables, roots;
+    void (*flush)(struct as *space, vaddr from, vaddr to); /* entries there allow less */
 };
 
-struct as_state as;
+void as_flush(struct as *space, vaddr from, vaddr to);
+
+struct as_state as = {.flush = as_flush};
 
 // ## Page tables {#as-tables}
 //
@@ -5768,22 +5774,31 @@ int as_enter_page(struct as *space, vaddr page, paddr frame, u32 rights)
     return 0;
 }
 
-// The other direction. One function walks over all entries of a range and
-// takes away what it is told to: the right to write, or the entries, or the
-// entries and every table that becomes empty by it. Missing tables are
-// skipped, so a range of a terabyte costs no more than what is in it.
-//
 // The processor keeps copies of entries in a cache, the *TLB*, and does not
-// notice when we change them; `invlpg` tells it, if the address space is
-// the current one. (Loading CR3 makes it forget all others.) When an entry
-// is added, nothing need be said: what is not there is never cached (SDM
-// 3A, 4.10.2.3). Nor when it comes to allow more: at worst the old copy
-// causes a fault, and with the fault it is dropped (SDM 3A, 4.10.4.1).
-// Entries of the upper levels are cached as well, and
-// `invlpg` drops those on the way to its page. So when a table has become
-// empty, the entry that leads to it is cleared, the processor told, and
-// only then the table freed; in any other order it may still be read as a
-// table when it has long been something else.
+// notice when we change them; `invlpg` tells it, page by page, or CR3 is
+// loaded again, and it forgets all. Only the copies of the address space in
+// use can matter, for CR3 was loaded since any other was. When an entry is
+// added, nothing need be said: what is not there is never cached (SDM 3A,
+// 4.10.2.3). Nor when it comes to allow more: at worst the old copy causes
+// a fault, and with the fault it is dropped (SDM 3A, 4.10.4.1). So this is
+// for entries that have come to allow less, *and before anybody relies on
+// that*; the range is whole pages.
+
+#define AS_FLUSH_SINGLY (32 * FRAME_SIZE) /* from there on, loading CR3 is cheaper */
+
+void as_flush(struct as *space, vaddr from, vaddr to)
+{
+    if (space != as.current)
+        return;
+    if (to - from > AS_FLUSH_SINGLY)
+        cpu_write_cr3(space->root);
+    else
+        for (; from < to; from += FRAME_SIZE)
+            cpu_invlpg(from);
+}
+
+// The other direction. From an entry we take what we are told to: the right
+// to write, or all, or all and the table as well if it becomes empty by it.
 
 enum as_removal {
     AS_WRITE_PROTECT,
@@ -5791,7 +5806,7 @@ enum as_removal {
     AS_UNMAP,
 };
 
-void as_remove_entry(struct as *space, paddr table, u64 *entry, vaddr page, enum as_removal what)
+void as_remove_entry(paddr table, u64 *entry, enum as_removal what)
 {
     if (what == AS_WRITE_PROTECT) {
         *entry &= ~PTE_WRITE;
@@ -5799,50 +5814,63 @@ void as_remove_entry(struct as *space, paddr table, u64 *entry, vaddr page, enum
         *entry = 0;
         pmm_put(&pmm, table);
     }
-    if (space == as.current)
-        cpu_invlpg(page);
 }
+
+// Entries of the upper levels are cached, too, and `invlpg` drops those on
+// the way to its page. So when a table has become empty, the entry that
+// leads to it is cleared, the processor told, and only then the table
+// freed; in any other order it may still be read as a table when it has
+// long been something else.
 
 void as_free_table(struct as *space, paddr table, u64 *entry, vaddr address)
 {
     paddr below = *entry & PTE_ADDRESS;
 
     *entry = 0;
-    if (space == as.current)
-        cpu_invlpg(address);
+    as.flush(space, address, address + FRAME_SIZE);
     as_give_back(&as.tables, below);
     pmm_put(&pmm, table);
 }
 
-// On level 1 it is entries that go; above, tables are entered, each with
-// the part of the range that it covers. Empty entries are passed over until
-// we have seen all that are not.
+// A range is walked by what is in the tables, not by its size: what is
+// empty is passed over, and we stop when we have seen all that is not.
+// Returns the next entry in use, `end` if there is none.
+
+u64 *as_next_used(u64 *entry, u64 *end)
+{
+    return entry + cpu_scasq(entry, 0, (u64)(end - entry));
+}
+
+// On level 1 it is entries that change; above, each leads to a table, which
+// is entered for the part of the range that it covers. `at` is the address
+// at which that begins.
 
 void as_remove(struct as *space, paddr table, int level, vaddr from, vaddr to,
                enum as_removal what)
 {
-    u64 size = as_level_size(level), left = pmm_references(&pmm, table) - 1, skip;
-    u64 *entry = as_table_entry(table, from, level);
+    u64 size = as_level_size(level), left = pmm_references(&pmm, table) - 1;
+    u64 *first = as_table_entry(table, from, level), *entry;
     u64 *end = as_table_entry(table, to - 1, level) + 1;
+    vaddr at = 0, changed = 0;
     paddr below;
 
-    for (; left; left--, entry++, from = align_down(from, size) + size) {
-        skip = cpu_scasq(entry, 0, (u64)(end - entry));
-        entry += skip;
+    for (entry = first; left; left--, entry++) {
+        entry = as_next_used(entry, end);
         if (entry == end)
-            return;
-        if (skip)
-            from = align_down(from, size) + skip * size;
+            break;
+        at = align_down(from, size) + (u64)(entry - first) * size;
         if (level == 1) {
-            as_remove_entry(space, table, entry, from, what);
+            as_remove_entry(table, entry, what);
+            changed = changed ? changed : at;
             continue;
         }
         below = *entry & PTE_ADDRESS;
-        as_remove(space, below, level - 1, from,
-                  to - from < size - from % size ? to : align_down(from, size) + size, what);
+        as_remove(space, below, level - 1, max(at, from), min(at + size, to), what);
         if (what == AS_UNMAP && pmm_references(&pmm, below) == 1)
-            as_free_table(space, table, entry, from);
+            as_free_table(space, table, entry, at);
     }
+    if (changed)
+        as.flush(space, changed, at + FRAME_SIZE);
 }
 
 // A single page needs no search: straight down to its entry, if there is
@@ -5861,8 +5889,10 @@ void as_remove_page(struct as *space, vaddr page, enum as_removal what)
         table = *entry & PTE_ADDRESS;
     }
     entry = as_table_entry(table, page, 1);
-    if (*entry)
-        as_remove_entry(space, table, entry, page, what);
+    if (!*entry)
+        return;
+    as_remove_entry(table, entry, what);
+    as.flush(space, page, page + FRAME_SIZE);
 }
 
 // [Chapter 5](#vmo-state) promised to tell us when pages of a VMO change
@@ -5876,9 +5906,8 @@ void as_revoke(struct vmo *v, u64 from, u64 to, bool only_writing)
     vaddr start;
 
     for (m = v->mappings; m; m = m->peer) {
-        first = from > m->first ? from : m->first;
-        last = m->first + ((m->end - m->start) >> FRAME_SHIFT);
-        last = to < last ? to : last;
+        first = max(from, m->first);
+        last = min(to, m->first + ((m->end - m->start) >> FRAME_SHIFT));
         start = m->start + ((first - m->first) << FRAME_SHIFT);
         if (first + 1 == last)
             as_remove_page(m->as, start, what);
@@ -7542,9 +7571,7 @@ int sys_copy_string(char *to, vaddr from, u64 size)
     u64 done, part, i;
 
     for (done = 0; done < size; done += part) {
-        part = vmo_part(from + done, size - done);
-        if (part > 64)
-            part = 64;
+        part = min(vmo_part(from + done, size - done), 64);
         if (sys_copy_in(to + done, from + done, part))
             return -EFAULT;
         for (i = done; i < done + part; i++)
@@ -8235,9 +8262,8 @@ u64 time_measure_pit(void)
 u64 time_middle(u64 (*measure)(u16 port), u16 port)
 {
     u64 a = measure(port), b = measure(port), c = measure(port);
-    u64 low = a < b ? a : b, high = a < b ? b : a;
 
-    return c < low ? low : c > high ? high : c;
+    return max(min(a, b), min(max(a, b), c));
 }
 
 // The date comes from the battery-backed clock: a register is chosen by
@@ -11318,7 +11344,7 @@ void walk_end(struct walk *w)
     node_set(&w->directory, NULL);
 }
 
-int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow);
+int vfs_walk_from(struct walk *w, struct node *start, const char *path, bool follow);
 
 // Follows the link to which the walk has come; its text is a path, from the
 // directory in which it stands. Links lead to links, so this calls itself
@@ -11344,24 +11370,20 @@ int vfs_follow(struct walk *w)
     return error;
 }
 
-// One step: from a directory by a name.
+// One step: where we stand is the directory now, and we go on by a name.
 
-int vfs_step(struct walk *w, struct node *at)
+int vfs_step(struct walk *w)
 {
-    struct node *found = NULL;
-    int error = 0;
+    struct node *at = w->node;
 
     if (!node_is(at, S_IFDIR) || !at->operations->find)
         return -ENOTDIR;
-    node_set(&w->directory, node_get(at));
-    if (string_equal(w->name, "."))
-        found = node_get(at);
-    else if (string_equal(w->name, ".."))
-        found = node_get(at->parent ? at->parent : at);
-    else
-        error = at->operations->find(at, w->name, &found);
-    node_set(&w->node, found);
-    return error;
+    node_set(&w->directory, at);
+    w->node = NULL;
+    if (!string_equal(w->name, ".") && !string_equal(w->name, ".."))
+        return at->operations->find(at, w->name, &w->node);
+    w->node = node_get(w->name[1] && at->parent ? at->parent : at);
+    return 0;
 }
 
 // Takes the next name from a path. Returns what follows it, or NULL if it
@@ -11391,22 +11413,20 @@ const char *vfs_skip_slashes(const char *path)
 // The walk itself, one component after the other. A link that has been
 // followed leaves in `w->node` where it led.
 
-int vfs_walk_from(struct walk *w, struct node *at, const char *path, bool follow)
+int vfs_walk_from(struct walk *w, struct node *start, const char *path, bool follow)
 {
     const char *rest;
     bool slash;
     int error;
 
-    path = vfs_skip_slashes(path);
-    if (!*path)
-        node_set(&w->node, node_get(at));
-    for (; *path; path = rest, at = w->node) {
-        if (!at)
+    node_set(&w->node, node_get(start));
+    for (path = vfs_skip_slashes(path); *path; path = rest) {
+        if (!w->node)
             return -ENOENT;
         rest = vfs_component(w, path);
         if (!rest)
             return -ENAMETOOLONG;
-        error = vfs_step(w, at);
+        error = vfs_step(w);
         if (error)
             return error;
         slash = w->must_be_directory = *rest == '/';
@@ -11762,8 +11782,8 @@ void lock_set(struct node *n, struct record_lock *new, struct record_lock *spare
         bool mine = l->owner == new->owner, merges = mine && l->kind == new->kind;
 
         if (merges && l->start <= new->last + 1 && new->start <= l->last + 1) {
-            new->start = l->start < new->start ? l->start : new->start;
-            new->last = l->last > new->last ? l->last : new->last;
+            new->start = min(l->start, new->start);
+            new->last = max(l->last, new->last);
             lock_remove(place);
         } else if (mine && l->start <= new->last && new->start <= l->last) {
             lock_cut(n, place, new->start, new->last, &spare);

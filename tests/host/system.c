@@ -26,7 +26,7 @@ static void start(void)
     vmo = (struct vmo_state){.revoke = as_revoke};
     vmo.zero = pmm_alloc_zeroed(&pmm, ZONE_USER, 'Z');
     host.info.root = pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T');
-    libc_memset(&as, 0, sizeof as);
+    as = (struct as_state){.flush = as_flush};
     libc_memset(thread, 0, sizeof thread);
     libc_memset(&stacks, 0, sizeof stacks);
     door = window = (struct wait_queue){NULL, NULL};

@@ -106,7 +106,7 @@ static void start(void)
     vmo.zero = pmm_alloc_zeroed(&pmm, ZONE_USER, 'Z');
     vmo_type.live = 0;
     host.info.root = pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T');
-    libc_memset(&as, 0, sizeof as);
+    as = (struct as_state){.flush = as_flush};
     libc_memset(objects, 0, sizeof objects);
     libc_memset(mapped, 0, sizeof mapped);
     forget_all(0);
