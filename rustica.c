@@ -330,12 +330,14 @@ bool string_equal(const char *a, const char *b)
     return *a == *b;
 }
 
-// And of two numbers the smaller, and the larger.
+// The smaller of two numbers,
 
 u64 min(u64 a, u64 b)
 {
     return a < b ? a : b;
 }
+
+// and the larger.
 
 u64 max(u64 a, u64 b)
 {
@@ -1168,14 +1170,50 @@ struct idt_gate {
 } packed;
 
 struct cpu_state {
-    u64 gdt[7];
-    struct tss tss;
     struct idt_gate idt[TRAP_VECTORS];
     trap_handler *handler[TRAP_VECTORS]; /* NULL: report and stop */
+};
+
+struct cpu_state cpu;
+
+// The table of traps can be the same for all processors of a machine; the
+// task-state segment cannot, for two that are in trouble at the same time
+// must not fall on one stack. We use one processor. But what is the
+// processor's *own* stands together, and is found in the one way that does
+// not depend on which it is: by a register. Of the segments FS and GS a
+// part is alive in 64-bit mode, a base, which is added to each address that
+// is written with `%gs:` before it. GS is ours. `%gs:0` is the first word
+// of this structure, and as C has no such prefix, that word is its address.
+
+struct context;
+struct as;
+
+struct cpu_local {
+    struct cpu_local *self;      /* %gs:0 */
+    u64 user_stack;              /* where a program's was, for a moment; chapter 7 */
+    struct context *context;     /* what is being executed; chapter 7 */
+    struct as *space;            /* whose page tables are in use; chapter 7 */
+    struct tss tss;
+    u64 gdt[7];
     u8 emergency_stack[3][8 * KIB] aligned_to(16);
 } aligned_to(16);
 
-struct cpu_state cpu;
+#define LOCAL_SELF "%gs:0"
+#define LOCAL_USER_STACK "%gs:8"
+#define LOCAL_CONTEXT "%gs:16"
+#define LOCAL_KERNEL_STACK "%gs:36" /* tss.rsp[0] */
+
+struct cpu_local cpu_boot;       /* of the processor that we were started on */
+
+// The own data of the processor that asks.
+
+struct cpu_local *cpu_local(void)
+{
+    struct cpu_local *local;
+
+    __asm__ volatile("movq %" LOCAL_SELF ", %0" : "=r"(local));
+    return local;
+}
 
 // The numbers are what the manual's bit fields come to. The descriptor of
 // the task-state segment is twice as long as the others, because it holds
@@ -1185,24 +1223,30 @@ struct cpu_state cpu;
 #define DESCRIPTOR_DATA 0x00cf93000000ffffUL /* present, ring 0, writable */
 #define DESCRIPTOR_RING3 (3UL << 45)
 
-void cpu_init_segments(void)
+#define MSR_GS_BASE 0xc0000101
+
+void cpu_init_segments(struct cpu_local *c)
 {
-    u64 base = (u64)&cpu.tss, limit = sizeof cpu.tss - 1;
-    struct table_pointer pointer = {sizeof cpu.gdt - 1, (u64)cpu.gdt};
+    u64 base = (u64)&c->tss, limit = sizeof c->tss - 1;
+    struct table_pointer pointer = {sizeof c->gdt - 1, (u64)c->gdt};
     u64 i;
 
-    cpu.gdt[1] = DESCRIPTOR_CODE;       /* 0x08 and so on */
-    cpu.gdt[2] = DESCRIPTOR_DATA;
-    cpu.gdt[3] = DESCRIPTOR_DATA | DESCRIPTOR_RING3;
-    cpu.gdt[4] = DESCRIPTOR_CODE | DESCRIPTOR_RING3;
-    cpu.gdt[5] = limit | (base & 0xffffff) << 16 | 0x89UL << 40 | (base >> 24 & 0xff) << 56;
-    cpu.gdt[6] = base >> 32;
-    for (i = 0; i < array_count(cpu.emergency_stack); i++)
-        cpu.tss.ist[i] = (u64)cpu.emergency_stack[i] + sizeof cpu.emergency_stack[i];
-    cpu.tss.io_map = sizeof cpu.tss;    /* programs may use no ports */
+    assert(offset_of(struct cpu_local, context) == 16);
+    assert(offset_of(struct cpu_local, tss.rsp) == 36);
+    c->gdt[1] = DESCRIPTOR_CODE;        /* 0x08 and so on */
+    c->gdt[2] = DESCRIPTOR_DATA;
+    c->gdt[3] = DESCRIPTOR_DATA | DESCRIPTOR_RING3;
+    c->gdt[4] = DESCRIPTOR_CODE | DESCRIPTOR_RING3;
+    c->gdt[5] = limit | (base & 0xffffff) << 16 | 0x89UL << 40 | (base >> 24 & 0xff) << 56;
+    c->gdt[6] = base >> 32;
+    for (i = 0; i < array_count(c->emergency_stack); i++)
+        c->tss.ist[i] = (u64)c->emergency_stack[i] + sizeof c->emergency_stack[i];
+    c->tss.io_map = sizeof c->tss;      /* programs may use no ports */
+    c->self = c;
     cpu_lgdt(&pointer);
     cpu_load_segments();
     cpu_ltr(SEGMENT_TSS);
+    cpu_wrmsr(MSR_GS_BASE, (u64)c);
 }
 
 // ## Traps {#boot-traps}
@@ -1264,6 +1308,17 @@ __asm__(".text\n"
 // the five words. (`UNWIND_TRAPPED` tells the [debugger](#h-compilers) that
 // a whole frame is on the stack while C is called; that ends with the first
 // `popq`.)
+//
+// Programs have a GS, too. `swapgs` exchanges its base for another one,
+// which the processor keeps for this purpose (tcc does not know the
+// instruction). So there is a rule, *in ring 0 GS is ours*, and these lines
+// keep it: who has come from ring 3, as the low bits of CS say, or goes
+// there, exchanges the two. (What strikes in ring 0 between that and ring 3
+// finds the wrong one. It can only be one of the three that have a stack of
+// their own, or a fault of `iretq` itself. They are reported, for which
+// nothing of ours is needed.)
+
+#define SWAPGS "    .byte 0x0f, 0x01, 0xf8\n"
 
 #define TRAP_SAVE \
     "    pushq %rax\n    pushq %rbx\n    pushq %rcx\n    pushq %rdx\n" \
@@ -1278,7 +1333,10 @@ __asm__(".text\n"
     "    popq %rdx\n    popq %rcx\n    popq %rbx\n    popq %rax\n"
 
 __asm__(".globl trap_entry\n"
-        "trap_entry:\n" TRAP_SAVE
+        "trap_entry:\n"
+        "    testb $3, 24(%rsp)\n"     /* CS, behind vector, error and RIP */
+        "    jz 1f\n" SWAPGS
+        "1:\n" TRAP_SAVE
         "    pushfq\n"
         "    andq $~0x40400, (%rsp)\n"
         "    popfq\n"
@@ -1287,7 +1345,9 @@ __asm__(".globl trap_entry\n"
         ".globl trap_return\n"
         "trap_return:\n" TRAP_RESTORE
         "    addq $16, %rsp\n"
-        "    .byte 0x48, 0xcf\n"); /* iretq */
+        "    testb $3, 8(%rsp)\n"
+        "    jz 1f\n" SWAPGS
+        "1:  .byte 0x48, 0xcf\n"); /* iretq */
 
 // A gate (SDM 3A, 6.14.1) is the handler's address in three pieces, its
 // code segment, the number of an emergency stack (0 for none), and a byte
@@ -1499,7 +1559,7 @@ void provoke_assert(void) { assert(1 + 1 == 3); }
 void provoke_opcode(void) { __asm__ volatile("ud2"); }
 void provoke_null(void) { *(volatile u64 *)(boot.panics * 8UL) = 1; }
 void provoke_text(void) { *(volatile u8 *)(u64)provoke_text = 0xc3; }
-void provoke_data(void) { ((void (*)(void))(u64)cpu.emergency_stack)(); }
+void provoke_data(void) { ((void (*)(void))(u64)cpu_boot.emergency_stack)(); }
 
 void provoke_canonical(void)
 {
@@ -1608,7 +1668,7 @@ void ch01_init(void)
     printf("Rustica\n");
     boot_split_options();
     boot.pipe = boot_option("pipe") != NULL;
-    cpu_init_segments();
+    cpu_init_segments(&cpu_boot);
     cpu_init_traps();
     cpu_init_switches();
     boot_drop_identity();
@@ -5663,7 +5723,6 @@ struct as_spares {
 };
 
 struct as_state {
-    struct as *current;          /* whose tables the processor uses; NULL: ours */
     struct as_spares tables, roots;
     void (*flush)(struct as *space, vaddr from, vaddr to); /* entries there allow less */
 };
@@ -5788,7 +5847,7 @@ int as_enter_page(struct as *space, vaddr page, paddr frame, u32 rights)
 
 void as_flush(struct as *space, vaddr from, vaddr to)
 {
-    if (space != as.current)
+    if (space != cpu_local()->space)
         return;
     if (to - from > AS_FLUSH_SINGLY)
         cpu_write_cr3(space->root);
@@ -6276,7 +6335,7 @@ int as_create(struct as *space)
 
 void as_switch(struct as *space)
 {
-    as.current = space;
+    cpu_local()->space = space;
     cpu_write_cr3(space ? space->root : boot.info->root);
 }
 
@@ -6287,7 +6346,7 @@ void as_destroy(struct as *space)
 {
     struct mapping *m;
 
-    assert(space != as.current);
+    assert(space != cpu_local()->space);
     for (m = mapping_first(space); m; m = mapping_remove(m))
         as_remove(space, space->root, 4, m->start, m->end, AS_UNMAP);
     as_give_back(&as.roots, space->root);
@@ -6595,11 +6654,11 @@ void fpu_init(void)
 // How does the way back work? The processor must find a stack, and must not
 // trust the program's. On an interrupt it takes the one named in the
 // task-state segment. `syscall` changes no stack, so the entry code takes
-// the same one from a variable. `user_enter()` saves the registers that a C
-// function must preserve, declares everything below to be the stack for
-// traps, and goes. `user_leave()` returns from `user_enter()`, from
-// wherever it is called: this is how a program's end becomes a function's
-// return.
+// the same one from there, by way of GS. `user_enter()` saves the registers
+// that a C function must preserve, declares everything below to be the
+// stack for traps, and goes. `user_leave()` returns from `user_enter()`,
+// from wherever it is called: this is how a program's end becomes a
+// function's return.
 //
 //     | ... ch07_main() ... user_execute()     |  high
 //     |     with its struct trap_frame         |  <- trap_return pops this
@@ -6615,13 +6674,11 @@ int user_enter(struct trap_frame *frame);
 void user_leave(int status) noreturn;
 extern u8 syscall_entry[];
 
-u64 cpu_kernel_stack;    /* for traps and system calls from ring 3 */
-u64 cpu_user_stack;      /* where the program's stack was, for a moment */
 u64 user_return_stack;   /* where user_enter() has saved registers */
 
 void cpu_set_kernel_stack(u64 top)
 {
-    cpu_kernel_stack = cpu.tss.rsp[0] = top;
+    cpu_local()->tss.rsp[0] = top;
 }
 
 __asm__(".text\n"
@@ -6648,15 +6705,16 @@ __asm__(".text\n"
 
 // The other segment registers mean nothing in 64-bit mode, but a program
 // could leave a message for the next one in them. So each starts with zeros
-// there.
+// there. With a selector its base is loaded as well, and GS's must be the
+// program's just then, not ours.
 
 __asm__(".globl cpu_clear_segments\n"
         "cpu_clear_segments:\n"
         "    xorl %eax, %eax\n"
         "    movw %ax, %ds\n"
         "    movw %ax, %es\n"
-        "    movw %ax, %fs\n"
-        "    movw %ax, %gs\n"
+        "    movw %ax, %fs\n" SWAPGS
+        "    movw %ax, %gs\n" SWAPGS
         "    ret\n");
 
 // ## System calls {#user-syscall}
@@ -6669,11 +6727,11 @@ __asm__(".globl cpu_clear_segments\n"
 
 #define VECTOR_SYSCALL 256
 
-#define SYSCALL_FRAME \
-    "    movq %rsp, cpu_user_stack(%rip)\n" \
-    "    movq cpu_kernel_stack(%rip), %rsp\n" \
+#define SYSCALL_FRAME SWAPGS \
+    "    movq %rsp, " LOCAL_USER_STACK "\n" \
+    "    movq " LOCAL_KERNEL_STACK ", %rsp\n" \
     "    pushq $0x1b\n" /* SS */ \
-    "    pushq cpu_user_stack(%rip)\n" /* RSP */ \
+    "    pushq " LOCAL_USER_STACK "\n" /* RSP */ \
     "    pushq %r11\n" /* RFLAGS */ \
     "    pushq $0x23\n" /* CS */ \
     "    pushq %rcx\n" /* RIP */ \
@@ -6699,14 +6757,16 @@ __asm__(".globl syscall_entry\n"
 // such a segment. No emulator shows that, for all follow Intel here. So
 // the base has the ring in it, 0x13, which is right by both books.
 // FMASK lists the flags to clear: traps, interrupts, direction, privilege
-// of ports, nested task, AC. There is an older door of this kind,
-// `sysenter`. Where it leads the firmware may know; without a segment it
-// stays shut (SDM 2B, "SYSENTER").
+// of ports, nested task, AC. The base that `swapgs` exchanges for ours is
+// 0, and stays so, as programs cannot set it. There is an older door of
+// this kind, `sysenter`. Where it leads the firmware may know; without a
+// segment it stays shut (SDM 2B, "SYSENTER").
 
 #define MSR_SYSENTER_SEGMENT 0x174
 #define MSR_STAR 0xc0000081
 #define MSR_LSTAR 0xc0000082
 #define MSR_FMASK 0xc0000084
+#define MSR_KERNEL_GS_BASE 0xc0000102
 #define SYSCALL_CLEARED_FLAGS 0x47700
 
 void cpu_init_syscall(void)
@@ -6714,6 +6774,7 @@ void cpu_init_syscall(void)
     cpu_wrmsr(MSR_STAR, (SEGMENT_KERNEL_DATA | 3UL) << 48 | (u64)SEGMENT_KERNEL_CODE << 32);
     cpu_wrmsr(MSR_LSTAR, (u64)syscall_entry);
     cpu_wrmsr(MSR_FMASK, SYSCALL_CLEARED_FLAGS);
+    cpu_wrmsr(MSR_KERNEL_GS_BASE, 0);
     cpu_wrmsr(MSR_SYSENTER_SEGMENT, 0);
     cpu_wrmsr(MSR_EFER, cpu_rdmsr(MSR_EFER) | EFER_SCE);
 }
@@ -6782,17 +6843,41 @@ struct program {
     struct as space;
     bool complained;             /* about a system call we do not have */
     bool traced;                 /* its calls are printed; chapter 14 */
-    bool attention;              /* something to do before ring 3; chapter 12 */
     vaddr break_start;           /* behind the last segment; used in chapter 8 */
     vaddr break_end;             /* likewise */
     struct vmo *break_memory;    /* likewise */
     struct handle_table *handles; /* used in chapter 8 */
 };
 
+// What is being executed is not the program, of which there may be no trace
+// in the registers at the moment, but a *context* on this processor: a
+// program that is in ring 3 or has called the kernel, or the kernel itself
+// when it has nothing to do with any.
+
+struct context {
+    struct program *program;     /* NULL: the kernel itself */
+    bool attention;              /* something to do before ring 3; chapter 12 */
+};
+
+struct context *cpu_context(void)
+{
+    struct context *c;
+
+    __asm__ volatile("movq %" LOCAL_CONTEXT ", %0" : "=r"(c));
+    return c;
+}
+
+// The program for which we work, NULL if there is none.
+
+struct program *program_current(void)
+{
+    return cpu_context()->program;
+}
+
 struct user_state {
     syscall_function *call[SYSCALL_COUNT];
     syscall_function *own_call[SYSCALL_OWN_COUNT];
-    struct program *current;     /* the one in ring 3, if any */
+    struct context boot;         /* in which everything began */
     void (*end)(int code, int signal); /* what happens when it ends */
     bool (*catch)(struct trap_frame *f, int signal); /* does it want to live on? */
     bool (*relieve)(void);       /* memory is short: has somebody given some back? */
@@ -6850,7 +6935,7 @@ void user_syscall(struct trap_frame *f)
     if (likely(call && *call))
         f->rax = (u64)(*call)(f);
     else
-        f->rax = (u64)user_unknown_call(user.current, f->rax);
+        f->rax = (u64)user_unknown_call(program_current(), f->rax);
 }
 
 // Two calls, and the program that needs both is world-famous. `write` knows
@@ -6870,7 +6955,7 @@ s64 sys_write(struct trap_frame *f)
         return -EFAULT;
     for (done = 0; done < size; done += got) {
         part = size - done < sizeof text ? size - done : sizeof text;
-        got = as_read(&user.current->space, f->rsi + done, text, part);
+        got = as_read(&program_current()->space, f->rsi + done, text, part);
         for (i = 0; i < got; i++)
             boot_put(text[i]);
         if (got < part)
@@ -6932,7 +7017,7 @@ void user_kill(struct trap_frame *f, int signal)
 
     if (user.catch(f, signal))
         return;
-    printf("user: %s killed at 0x%lx by %s", user.current->name, f->rip,
+    printf("user: %s killed at 0x%lx by %s", program_current()->name, f->rip,
            trap_names[f->vector]);
     if (f->vector == VECTOR_PAGE_FAULT)
         printf(", attempt to %s 0x%lx", trap_access(f->error), address);
@@ -6968,10 +7053,10 @@ void user_trap(struct trap_frame *f)
 {
     int error = -EFAULT;
 
-    if (!(f->cs & 3) || !user.current)
+    if (!(f->cs & 3) || !program_current())
         trap_report(f);
     if (f->vector == VECTOR_PAGE_FAULT && user_is_curable(f->error))
-        error = as_fault(&user.current->space, cpu_read_cr2(), user_fault_access(f->error));
+        error = as_fault(&program_current()->space, cpu_read_cr2(), user_fault_access(f->error));
     if (error == -ENOMEM && user.relieve())
         return;                  /* and it tries again */
     if (error)
@@ -7098,13 +7183,13 @@ int user_execute(struct program *p, vaddr entry, vaddr sp)
                                .ss = SEGMENT_USER_DATA, .rflags = 0x2};
     int status;
 
-    user.current = p;
+    cpu_context()->program = p;
     as_switch(&p->space);
     cpu_fxrstor(&fpu_fresh);
     status = user_enter(&frame);
     as_audit(&p->space);
     as_switch(NULL);
-    user.current = NULL;
+    cpu_context()->program = NULL;
     return status;
 }
 
@@ -7189,6 +7274,7 @@ int user_run(struct vmo *file, const char *const *arguments)
 void ch07_init(void)
 {
     ch06_init();
+    cpu_local()->context = &user.boot;
     vmo.revoke = as_revoke;
     as_fill_spares(&as.tables, AS_SPARES, as_new_table);
     as_fill_spares(&as.roots, AS_SPARES / 4, as_new_root);
@@ -7410,7 +7496,7 @@ struct sys_state sys = {.copy = sys_copy_plain, .pause = sys_never, .doomed = sy
 
 void sys_attend(struct trap_frame *f)
 {
-    if (unlikely(user.current->attention))
+    if (unlikely(cpu_context()->attention))
         hook_call(sys.leaving, f);
 }
 
@@ -7459,6 +7545,7 @@ extern u8 sys_entry[];
     "    jz trap_return\n" \
     TRAP_RESTORE \
     "    movq 40(%rsp), %rsp\n" /* past vector, error, RIP, CS, RFLAGS */ \
+    SWAPGS \
     "    sysretq\n"
 
 __asm__(".text\n" SYSCALL_ENTRY("sys_entry", "sys_dispatch"));
@@ -7588,11 +7675,11 @@ void sys_page_fault(struct trap_frame *f)
     vaddr address = cpu_read_cr2();
     bool copying = f->rip >= (u64)sys_copy_words && f->rip < (u64)sys_copy_end;
 
-    if (f->cs & 3 || !copying || address >= USER_END || !user.current) {
+    if (f->cs & 3 || !copying || address >= USER_END || !program_current()) {
         user_trap(f);
         return;
     }
-    if (as_fault(&user.current->space, address, user_fault_access(f->error)))
+    if (as_fault(&program_current()->space, address, user_fault_access(f->error)))
         f->rip = (u64)(f->rip < (u64)sys_copy_bytes ? sys_copy_retry : sys_copy_end);
 }
 
@@ -7829,7 +7916,7 @@ s64 handle_number(struct handle_table *t, int index)
 
 struct handle *sys_handle(u64 number, u32 rights)
 {
-    return handle_find(user.current->handles, number, rights);
+    return handle_find(program_current()->handles, number, rights);
 }
 
 // ## Reading and writing {#sys-read}
@@ -8036,7 +8123,7 @@ int sys_rights(u64 prot, u32 *rights)
 
 s64 sys_map(vaddr at, u64 size, u32 rights, bool fixed, struct vmo *v, u64 offset)
 {
-    struct as *space = &user.current->space;
+    struct as *space = &program_current()->space;
     int error;
 
     if (!fixed) {
@@ -8085,7 +8172,7 @@ s64 sys_munmap(struct trap_frame *f)
 {
     u64 size = align_up(f->rsi, FRAME_SIZE);
 
-    return as_unmap(&user.current->space, f->rdi, size);
+    return as_unmap(&program_current()->space, f->rdi, size);
 }
 
 // Changing rights. Both writing and executing is refused, as everywhere,
@@ -8115,9 +8202,9 @@ s64 sys_mprotect(struct trap_frame *f)
         return 0;
     if (!as_is_range(f->rdi, size))
         return -ENOMEM;
-    if (rights & PF_W && !sys_may_write(&user.current->space, f->rdi, f->rdi + size))
+    if (rights & PF_W && !sys_may_write(&program_current()->space, f->rdi, f->rdi + size))
         return -EACCES;
-    return as_protect(&user.current->space, f->rdi, size, rights);
+    return as_protect(&program_current()->space, f->rdi, size, rights);
 }
 
 // `brk` moves the end of the memory behind the program's variables, its
@@ -8149,7 +8236,7 @@ int sys_move_break(struct program *p, vaddr old, vaddr new)
 
 s64 sys_brk(struct trap_frame *f)
 {
-    struct program *p = user.current;
+    struct program *p = program_current();
     vaddr old = align_up(p->break_end, FRAME_SIZE), new = align_up(f->rdi, FRAME_SIZE);
 
     if (f->rdi < p->break_start || f->rdi > p->break_start + USER_BREAK_MAX)
@@ -8578,7 +8665,7 @@ struct vmo *sys_vmo(u64 number, u32 rights)
 
 s64 sys_add_vmo(struct vmo *v)
 {
-    struct handle_table *t = user.current->handles;
+    struct handle_table *t = program_current()->handles;
 
     return v ? handle_number(t, handle_add(t, &v->object, RIGHTS_ALL, 0)) : -ENOMEM;
 }
@@ -8707,7 +8794,7 @@ s64 sys_vmo_map(struct trap_frame *f)
 
 s64 sys_handle_duplicate(struct trap_frame *f)
 {
-    struct handle_table *t = user.current->handles;
+    struct handle_table *t = program_current()->handles;
     struct handle *h = sys_handle(f->rdi, RIGHT_DUPLICATE);
 
     if (!h)
@@ -8722,7 +8809,7 @@ s64 sys_handle_close(struct trap_frame *f)
 
     if (!h)
         return -EBADF;
-    handle_close_entry(user.current->handles, h);
+    handle_close_entry(program_current()->handles, h);
     return 0;
 }
 
@@ -8980,6 +9067,7 @@ struct timer {
 };
 
 struct thread {
+    struct context context;      /* its program, NULL for the kernel's own */
     u64 stack_pointer;           /* while it is not running */
     vaddr stack_top;
     struct process *process;     /* NULL: the kernel's own */
@@ -9026,7 +9114,6 @@ struct process {
 
 struct sched_state {
     struct thread boot;          /* the one that has been running all the time */
-    struct thread *current;
     struct wait_queue ready;
     struct tree_node *timers;    /* by their times */
     struct hook *ticking;        /* at each interrupt of the timer, about nothing */
@@ -9147,6 +9234,13 @@ void stack_free(vaddr top)
     bits_set(stacks.used, slot, false);
     if (slot < stacks.lowest)
         stacks.lowest = slot;
+}
+
+// The thread that is running is known by its context.
+
+struct thread *thread_current(void)
+{
+    return container_of(cpu_context(), struct thread, context);
 }
 
 // ## Queues {#sched-queues}
@@ -9276,8 +9370,7 @@ void sched_load(struct thread *t)
     if (!t->process)
         return;
     t->process->turns++;
-    user.current = &t->process->program;
-    if (as.current != &t->process->program.space)
+    if (cpu_local()->space != &t->process->program.space)
         as_switch(&t->process->program.space);
     cpu_fxrstor(&t->fpu);
     cpu_clear_segments();
@@ -9333,7 +9426,7 @@ void cpu_wait_for_interrupt(void)
 
 void sched_schedule(void)
 {
-    struct thread *old = sched.current, *new;
+    struct thread *old = thread_current(), *new;
 
     sched_account(old);
     while (!sched.ready.first) {
@@ -9347,7 +9440,7 @@ void sched_schedule(void)
     if (old->process && old != sched.corpse)
         cpu_fxsave(&old->fpu);
     sched.switches++;
-    sched.current = new;
+    cpu_local()->context = &new->context;
     sched_load(new);
     sched_switch(&old->stack_pointer, new->stack_pointer);
     sched_bury();
@@ -9357,7 +9450,7 @@ void sched_schedule(void)
 
 void sched_yield(void)
 {
-    queue_append(&sched.ready, sched.current);
+    queue_append(&sched.ready, thread_current());
     sched_schedule();
 }
 
@@ -9404,9 +9497,9 @@ void sched_time_out(struct timer *t)
 
 int sched_sleep(struct wait_queue *q, u64 until)
 {
-    struct thread *t = sched.current;
+    struct thread *t = thread_current();
 
-    if (t->process && t->process->program.attention)
+    if (t->context.attention)
         return -EINTR;
     t->wake_reason = 0;
     t->queue = q;
@@ -9432,7 +9525,7 @@ struct watch {
 
 void watch_add(struct watch *w, struct wait_queue *q)
 {
-    *w = (struct watch){.thread = sched.current, .queue = q, .next = q->watches};
+    *w = (struct watch){.thread = thread_current(), .queue = q, .next = q->watches};
     q->watches = w;
 }
 
@@ -9684,7 +9777,7 @@ bool sched_pause(void)
     cpu_admit_interrupts();
     if (sched_is_over())
         sched_yield();
-    return user.current->attention;
+    return cpu_context()->attention;
 }
 
 // The handler itself, for either timer.
@@ -9763,6 +9856,7 @@ struct thread *thread_create(struct process *p)
         return NULL;
     }
     t->process = p;
+    t->context.program = &p->program;
     t->fpu = fpu_fresh;
     sched.threads++;
     return t;
@@ -9816,7 +9910,7 @@ struct process *process_create(struct process *parent, const char *name)
 
 struct process *process_current(void)
 {
-    return sched.current->process;
+    return thread_current()->process;
 }
 
 // Whose node it is; NULL for none.
@@ -10021,9 +10115,9 @@ void sched_audit_thread(const struct thread *t)
 {
     u32 ready = sched_audit_queue(&sched.ready, t);
 
-    assert(ready == (t != sched.current && !t->queue));
+    assert(ready == (t != thread_current() && !t->queue));
     if (t->queue)
-        assert(t != sched.current && sched_audit_queue(t->queue, t) == 1);
+        assert(t != thread_current() && sched_audit_queue(t->queue, t) == 1);
     assert(!t->timer.time || t->queue);
 }
 
@@ -10095,7 +10189,7 @@ struct audit sched_audits = {"threads", sched_audit, NULL};
 
 void provoke_queue(void)
 {
-    queue_append(&sched.ready, sched.current);
+    queue_append(&sched.ready, thread_current());
     audit_all();
 }
 
@@ -10171,7 +10265,7 @@ s64 sched_arch_prctl(struct trap_frame *f)
     s64 result = sys_arch_prctl(f);
 
     if (f->rdi == ARCH_SET_FS && result == 0)
-        sched.current->fs_base = f->rsi;
+        thread_current()->fs_base = f->rsi;
     return result;
 }
 
@@ -10194,7 +10288,7 @@ void ch09_init(void)
     u64 vector;
 
     ch08_init();
-    sched.current = &sched.boot;
+    cpu_local()->context = &sched.boot.context;
     audit_add(&sched_audits);
     boot_add_provocation(&sched_provocation);
     user.end = process_end;
@@ -11370,19 +11464,30 @@ int vfs_follow(struct walk *w)
     return error;
 }
 
+// The names `.` and `..` are in no directory, and can be neither removed
+// nor replaced. Returns how many dots the name is, 0 for any other.
+
+u64 name_dots(const char *name)
+{
+    if (name[0] != '.' || !name[1])
+        return name[0] == '.';
+    return name[1] == '.' && !name[2] ? 2 : 0;
+}
+
 // One step: where we stand is the directory now, and we go on by a name.
 
 int vfs_step(struct walk *w)
 {
     struct node *at = w->node;
+    u64 dots = name_dots(w->name);
 
     if (!node_is(at, S_IFDIR) || !at->operations->find)
         return -ENOTDIR;
     node_set(&w->directory, at);
     w->node = NULL;
-    if (!string_equal(w->name, ".") && !string_equal(w->name, ".."))
+    if (!dots)
         return at->operations->find(at, w->name, &w->node);
-    w->node = node_get(w->name[1] && at->parent ? at->parent : at);
+    w->node = node_get(dots == 2 && at->parent ? at->parent : at);
     return 0;
 }
 
@@ -11454,12 +11559,12 @@ int vfs_walk_any(struct walk *w, struct node *from, const char *path, bool follo
     w->name[0] = 0;              /* the rest of it need not be cleared */
     w->must_be_directory = false;
     w->links = 0;
-    if (*path) {
-        w->directory = node_get(vfs.root);
+    if (*path)
         error = vfs_walk_from(w, *path == '/' ? vfs.root : from, path, follow);
-    }
     if (error)
         walk_end(w);
+    else if (!w->directory)
+        w->directory = node_get(vfs.root); /* the path was `/` */
     return error;
 }
 
@@ -11924,7 +12029,7 @@ s64 lock_control(struct file *file, u64 request, vaddr argument)
 
 void file_close(struct file *file, const struct handle *h)
 {
-    const struct handle_table *t = user.current->handles;
+    const struct handle_table *t = program_current()->handles;
     struct record_lock **place = &file->node->locks;
 
     if (!*place || h < t->entry || h >= t->entry + t->count)
@@ -12118,16 +12223,16 @@ s64 vfs_open_at(u64 fd, vaddr name, u64 flags, u64 mode)
     struct object *o;
     int error = sys_path(fd, name, path, &from), index;
 
-    if (!error && handle_find_free(user.current->handles, 0) < 0)
+    if (!error && handle_find_free(program_current()->handles, 0) < 0)
         error = -EMFILE;         /* before a file is made, or emptied */
     if (error)
         return error;
     o = vfs_open(from, path, (u32)flags, (u32)mode, &error);
     if (!o)
         return error;
-    index = handle_add(user.current->handles, o, vfs_rights((u32)flags), 0);
+    index = handle_add(program_current()->handles, o, vfs_rights((u32)flags), 0);
     if (index >= 0)
-        user.current->handles->entry[index].close_on_exec = flags & O_CLOEXEC;
+        program_current()->handles->entry[index].close_on_exec = flags & O_CLOEXEC;
     return index;
 }
 
@@ -12154,7 +12259,7 @@ s64 sys_close(struct trap_frame *f)
 
     if (!h)
         return -EBADF;
-    handle_close_entry(user.current->handles, h);
+    handle_close_entry(program_current()->handles, h);
     return 0;
 }
 
@@ -12493,14 +12598,6 @@ s64 sys_linkat(struct trap_frame *f)
     return vfs_link_at(f->rdi, f->rsi, f->rdx, f->r10, f->r8);
 }
 
-// The names `.` and `..` are not entries and can be neither removed nor
-// replaced.
-
-bool vfs_is_dots(const char *name)
-{
-    return string_equal(name, ".") || string_equal(name, "..");
-}
-
 // Removing takes the right call for each kind. (That a directory is empty,
 // the file system looks at.)
 
@@ -12519,9 +12616,9 @@ int vfs_remove(struct walk *w, bool directory)
 {
     int error = w->node ? vfs_can_remove(w->node, directory) : -ENOENT;
 
-    if (directory && string_equal(w->name, "."))
+    if (directory && name_dots(w->name) == 1)
         return -EINVAL;
-    if (directory && string_equal(w->name, "..") && !error)
+    if (directory && name_dots(w->name) == 2 && !error)
         return -ENOTEMPTY;
     if (!error && !w->directory->operations->remove)
         return -EROFS;
@@ -12586,7 +12683,7 @@ int vfs_rename(struct walk *old, struct walk *new)
         return -ENOENT;
     if (new->must_be_directory && !node_is(n, S_IFDIR))
         return -ENOTDIR;
-    if (vfs_is_dots(new->name))
+    if (name_dots(new->name))
         return -EBUSY;
     if (n == vfs.root || vfs_is_inside(new->directory, n))
         return -EINVAL;
@@ -12613,7 +12710,7 @@ s64 vfs_rename_at(u64 old_fd, vaddr old, u64 new_fd, vaddr new)
         error = vfs_walk(&from, start, path, false);
     if (error)
         return error;
-    error = !from.node ? -ENOENT : vfs_is_dots(from.name) ? -EBUSY
+    error = !from.node ? -ENOENT : name_dots(from.name) ? -EBUSY
                                  : sys_path(new_fd, new, path, &start);
     if (!error)
         error = vfs_walk(&to, start, path, false);
@@ -12877,7 +12974,7 @@ void vfs_audit_entry(struct node *directory, const struct entry *e)
 
     assert(e->place > 2 && e->place <= vfs.last_place);
     assert(!entry_next(e) || e->place < entry_next(e)->place);
-    assert(*e->name && strlen(e->name) < NAME_SIZE && !vfs_is_dots(e->name));
+    assert(*e->name && strlen(e->name) < NAME_SIZE && !name_dots(e->name));
     for (c = e->name; *c; c++)
         assert(*c != '/');
     assert(entry_find(directory, e->name) == e);
@@ -14482,7 +14579,7 @@ bool signal_matters(const struct process *p, int signal)
 
 void signal_update(struct process *p)
 {
-    p->program.attention = p->signals->pending & ~p->signals->blocked;
+    p->thread->context.attention = p->signals->pending & ~p->signals->blocked;
 }
 
 // ## Sending {#signal-send}
@@ -14538,7 +14635,7 @@ void signal_send_info(struct process *p, const struct signal_info *info)
     signal_keep_note(s, info);
     s->pending |= bit;
     signal_update(p);
-    if (p->program.attention || s->waited & bit)
+    if (p->thread->context.attention || s->waited & bit)
         sched_wake_thread(p->thread, -EINTR);
 }
 
@@ -14900,7 +14997,7 @@ void signal_explain(const struct trap_frame *f, struct signal_info *info)
         }
     if (f->vector == VECTOR_PAGE_FAULT) {
         info->address = cpu_read_cr2();
-        info->code = as_find(&user.current->space, info->address) ? SEGV_ACCERR
+        info->code = as_find(&program_current()->space, info->address) ? SEGV_ACCERR
                                                                   : SEGV_MAPERR;
     }
 }
@@ -15056,7 +15153,7 @@ bool signal_is_ready(struct process *p)
             signal_forget(s, signal_bit(signal));
     }
     signal_update(p);
-    return p->program.attention;
+    return p->thread->context.attention;
 }
 
 s64 sys_pause(struct trap_frame *f)
@@ -15379,7 +15476,7 @@ void signal_audit_process(const struct process *p)
 
     assert(s && s->process == p && s->alarm.ring == alarm_ring);
     assert(!(s->blocked & (signal_bit(SIGKILL) | signal_bit(SIGSTOP))));
-    assert(p->program.attention == !!(s->pending & ~s->blocked));
+    assert(!p->thread || p->thread->context.attention == !!(s->pending & ~s->blocked));
     for (n = s->notes; n; n = n->next) {
         assert(count++ < NOTES_MAX);
         assert(s->pending & signal_bit(n->info.signal));
@@ -16149,7 +16246,7 @@ int exec_build(struct program *new, struct vmo *file, struct elf_image *image,
 
     if (error)
         return error;
-    new->space.limit = user.current->space.limit;
+    new->space.limit = program_current()->space.limit;
     new->break_start = new->break_end = segment_end_page(&image->segment[image->count - 1]);
     error = elf_load(file, image);
     if (!error)
@@ -16441,7 +16538,7 @@ s64 relief_repeat(struct trap_frame *f, syscall_function *call)
 
     do
         result = call(f);
-    while ((result == -ENOMEM || result == -EAGAIN) && !process_current()->program.attention &&
+    while ((result == -ENOMEM || result == -EAGAIN) && !cpu_context()->attention &&
            proc_relieve());
     return result;
 }
@@ -17101,7 +17198,7 @@ bool pipe_is_end(const struct object *o)
 
 s64 proc_pipe(vaddr to, u64 flags)
 {
-    struct handle_table *t = user.current->handles;
+    struct handle_table *t = program_current()->handles;
     struct pipe *p = heap_alloc(&heap, sizeof *p);
     s32 fd[2];
 
@@ -17146,7 +17243,7 @@ s64 sys_pipe2(struct trap_frame *f)
 
 s64 proc_dup(u64 fd, u32 from, bool close_on_exec)
 {
-    struct handle_table *t = user.current->handles;
+    struct handle_table *t = program_current()->handles;
     struct handle *h = sys_handle((u32)fd, 0);
     int index;
 
@@ -17166,10 +17263,10 @@ s64 proc_dup_to(u64 fd, u64 to, bool close_on_exec)
 {
     struct handle *old = sys_handle((u32)to, 0);
 
-    if (!sys_handle((u32)fd, 0) || (u32)to >= user.current->handles->limit)
+    if (!sys_handle((u32)fd, 0) || (u32)to >= program_current()->handles->limit)
         return -EBADF;
     if (old)
-        handle_close_entry(user.current->handles, old);
+        handle_close_entry(program_current()->handles, old);
     return proc_dup(fd, (u32)to, close_on_exec);
 }
 
@@ -17210,7 +17307,7 @@ s64 sys_fcntl(struct trap_frame *f)
     switch (f->rsi) {
     case F_DUPFD:
     case F_DUPFD_CLOEXEC:
-        if ((u32)f->rdx >= user.current->handles->limit)
+        if ((u32)f->rdx >= program_current()->handles->limit)
             return -EINVAL;
         return proc_dup(f->rdi, (u32)f->rdx, f->rsi == F_DUPFD_CLOEXEC);
     case F_GETFD: return h->close_on_exec;
@@ -18148,7 +18245,7 @@ void trace_watch(struct trap_frame *f, const struct system_call *call)
 
 bool trace_dispatch(struct trap_frame *f)
 {
-    const struct system_call *call = user.current->traced ? trace_find(f->rax) : NULL;
+    const struct system_call *call = program_current()->traced ? trace_find(f->rax) : NULL;
 
     if (call)
         trace_watch(f, call);
@@ -18163,7 +18260,7 @@ bool trace_dispatch(struct trap_frame *f)
 s64 sys_trace(struct trap_frame *f)
 {
     (void)f;
-    user.current->traced = true;
+    program_current()->traced = true;
     trace_switch(true);
     return 0;
 }

@@ -967,9 +967,10 @@ def table_pages(root):
 
 
 def running_program():
-    p = variable("user").follow("current")
+    context = variable("cpu_boot").follow("context")
+    p = context and context.follow("program")
     if not p:
-        raise Sorry("No program runs now. (user.current is null.)")
+        raise Sorry("No program runs now. (cpu_boot.context has none.)")
     return p
 
 
@@ -1169,7 +1170,7 @@ def show_ps(words):
         say("ps: no process")
     for p in processes():
         t, parent = p.follow("thread"), p.follow("parent")
-        current = t and t._address == sched.current
+        current = t and t._address == variable("cpu_boot").context
         state = f"ended with code {p.exit_code}, signal {p.exit_signal}" if not t else \
             f"sleeps in {where(t, current)}" if t.queue else \
             "has the processor" if current else f"is ready, in {where(t)}"

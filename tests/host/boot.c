@@ -1007,6 +1007,8 @@ static void take_gdt(const struct table_pointer *p) { loaded_gdt = *p; }
 static void take_idt(const struct table_pointer *p) { loaded_idt = *p; }
 static void take_tr(u16 selector) { loaded_tr = selector; }
 static void do_nothing(void) { }
+static u64 loaded_gs;
+static void take_msr(u32 msr, u64 value) { loaded_gs = msr == 0xc0000101 ? value : loaded_gs; }
 static u32 interrupts_off;
 static void count_cli(void) { interrupts_off++; }
 static u64 read_cr0(void) { return 0x80000011; }
@@ -1018,6 +1020,7 @@ static void replace_processor(void)
     host_replace(cpu_lidt, take_idt);
     host_replace(cpu_ltr, take_tr);
     host_replace(cpu_load_segments, do_nothing);
+    host_replace(cpu_wrmsr, take_msr);
     host_replace(cpu_cli, count_cli);
     host_replace(cpu_read_cr0, read_cr0);
     host_replace(cpu_read_cr2, read_cr2);
@@ -1027,29 +1030,31 @@ static void replace_processor(void)
 
 static void test_segments(void **state)
 {
+    struct cpu_local *c = &cpu_boot;
     u64 base, i;
 
     (void)state;
     replace_processor();
-    cpu_init_segments();
-    expect_equal(loaded_gdt.base, (u64)cpu.gdt, "the table's address");
-    expect_equal(loaded_gdt.limit, sizeof cpu.gdt - 1, "the table's limit");
+    cpu_init_segments(c);
+    expect_equal(loaded_gdt.base, (u64)c->gdt, "the table's address");
+    expect_equal(loaded_gdt.limit, sizeof c->gdt - 1, "the table's limit");
     expect_equal(loaded_tr, SEGMENT_TSS, "the task register");
     for (i = 1; i < 6; i++)
-        expect_equal(cpu.gdt[i] >> 47 & 1, 1, "descriptor %lu is present", i);
-    expect_equal(cpu.gdt[SEGMENT_KERNEL_CODE / 8] >> 45 & 3, 0, "ring of the kernel's code");
-    expect_equal(cpu.gdt[SEGMENT_USER_CODE / 8] >> 45 & 3, 3, "ring of a program's code");
-    expect_equal(cpu.gdt[SEGMENT_USER_DATA / 8] >> 45 & 3, 3, "ring of a program's data");
-    expect_equal(cpu.gdt[SEGMENT_KERNEL_CODE / 8] >> 53 & 3, 1, "the kernel's code is of 64 bits");
-    expect_equal(cpu.gdt[SEGMENT_USER_CODE / 8] >> 53 & 3, 1, "a program's code is of 64 bits");
-    base = (cpu.gdt[5] >> 16 & 0xffffff) | (cpu.gdt[5] >> 56 & 0xff) << 24 | cpu.gdt[6] << 32;
-    expect_equal(base, (u64)&cpu.tss, "address of the task-state segment");
-    expect_equal((cpu.gdt[5] & 0xffff) | (cpu.gdt[5] >> 32 & 0xf0000), sizeof cpu.tss - 1,
+        expect_equal(c->gdt[i] >> 47 & 1, 1, "descriptor %lu is present", i);
+    expect_equal(c->gdt[SEGMENT_KERNEL_CODE / 8] >> 45 & 3, 0, "ring of the kernel's code");
+    expect_equal(c->gdt[SEGMENT_USER_CODE / 8] >> 45 & 3, 3, "ring of a program's code");
+    expect_equal(c->gdt[SEGMENT_USER_DATA / 8] >> 45 & 3, 3, "ring of a program's data");
+    expect_equal(c->gdt[SEGMENT_KERNEL_CODE / 8] >> 53 & 3, 1, "the kernel's code is of 64 bits");
+    expect_equal(c->gdt[SEGMENT_USER_CODE / 8] >> 53 & 3, 1, "a program's code is of 64 bits");
+    base = (c->gdt[5] >> 16 & 0xffffff) | (c->gdt[5] >> 56 & 0xff) << 24 | c->gdt[6] << 32;
+    expect_equal(base, (u64)&c->tss, "address of the task-state segment");
+    expect_equal((c->gdt[5] & 0xffff) | (c->gdt[5] >> 32 & 0xf0000), sizeof c->tss - 1,
                  "limit of the task-state segment");
-    expect_equal(sizeof cpu.tss, 104, "size of the task-state segment (SDM 3A, 8.7)");
+    expect_equal(sizeof c->tss, 104, "size of the task-state segment (SDM 3A, 8.7)");
+    expect_true(c->self == c && loaded_gs == (u64)c, "GS leads to the processor's own data");
     for (i = 0; i < 3; i++)
-        expect_true(cpu.tss.ist[i] % 16 == 0 && cpu.tss.ist[i] > (u64)cpu.emergency_stack[i] &&
-                    cpu.tss.ist[i] <= (u64)cpu.emergency_stack[i + 1],
+        expect_true(c->tss.ist[i] % 16 == 0 && c->tss.ist[i] > (u64)c->emergency_stack[i] &&
+                    c->tss.ist[i] <= (u64)c->emergency_stack[i + 1],
                     "emergency stack %lu", i);
 }
 

@@ -288,6 +288,7 @@ static const struct written boot_table[] = {
     {OUTB, COM1 + 4, 0xb, "16550D, 8.0: ready; OUT2 lets interrupts through"},
     {GDT, 0, 7 * 8 - 1, "SDM 3A, 3.5.1; APM 2, 4.6.2"},
     {TR, 0, 0x28, "SDM 3A, 8.2.4; APM 2, 12.2.3"},
+    {MSR, 0xc0000101, (u64)&cpu_boot, "SDM 3A, 3.4.4; APM 2, 4.5.3: the base of GS"},
     {IDT, 0, 256 * 16 - 1, "SDM 3A, 6.10; APM 2, 4.6.5: a gate for each of 256 vectors"},
     {CR4, 0, 0x60, "SDM 3A, 2.5; APM 2, 3.1.3: PAE, MCE; all else off, CET, too"},
     {CR0, 0, 0x80050033, "SDM 3A, 2.5; APM 2, 3.1.1: NE, AM beside what there was"},
@@ -301,6 +302,7 @@ static const struct written user_table[] = {
      "SDM 2B, SYSRET: selectors get RPL 3; APM 3, SYSRET: SS is [63:48] + 8 as it stands"},
     {MSR, 0xc0000082, ANY, "SDM 2B, SYSCALL; APM 2, 6.1.1: where programs enter"},
     {MSR, 0xc0000084, 0x47700, "SDM 2B, SYSCALL; APM 2, 6.1.1: TF IF DF IOPL NT AC cleared"},
+    {MSR, 0xc0000102, 0, "SDM 2B, SWAPGS; APM 2, 6.1.3: programs' base of GS"},
     {MSR, 0x174, 0, "SDM 2B, SYSENTER: #GP if this is 0; APM 3: #UD in 64-bit mode"},
     {MSR, 0xc0000080, 0xd01, "SDM 4, 2.1; APM 2, 3.1.7: SCE beside what there was"},
     {MSR, 0xc0000082, ANY, "chapter 8's entry instead"},
@@ -473,7 +475,7 @@ static u64 recorded(enum kind kind, u64 where)
 
 static void expect_segment(u16 selector, bool code, u64 ring, const char *what)
 {
-    u64 d = cpu.gdt[selector / 8];
+    u64 d = cpu_boot.gdt[selector / 8];
 
     expect_equal(selector & 7, ring, "%s: the ring in selector 0x%x", what, selector);
     expect_equal(d >> 45 & 3, ring, "%s: the ring in the descriptor of 0x%x", what, selector);

@@ -40,9 +40,10 @@ static void start(void)
         process_set_parent(process[i], i ? process[0] : NULL);
         tree_insert(&sched.processes, tree_end(sched.processes, 1), 1, &process[i]->by_pid, 0);
         thread[i].process = process[i];
+        thread[i].context.program = &process[i]->program;
         stacks.used[0] |= 1UL << 2 * i;
     }
-    sched.current = &thread[0];
+    cpu_boot.context = &thread[0].context;
     queue_append(&sched.ready, &thread[1]);
     queue_append(&sched.ready, &sched.boot);
     queue_append(&sched.ready, &thread[2]);
@@ -100,7 +101,7 @@ static void test_all_audits(void **state)
 static void test_threads(void **state)
 {
     (void)state;
-    expect_found(queue_append(&sched.ready, sched.current));
+    expect_found(queue_append(&sched.ready, thread_current()));
     expect_found(queue_append(&sched.ready, &thread[4]));   /* also at the door */
     expect_found(queue_append(&window, &thread[1]));        /* ready, and at the window */
     expect_found(queue_remove(&sched.ready, &thread[1]));   /* nowhere */
@@ -317,7 +318,7 @@ static void test_processes(void **state)
     (void)state;
     expect_noticed(process[4]->session = 5);
     expect_noticed(process[2]->parent = NULL);
-    expect_noticed(process[2]->program.attention = true);
+    expect_noticed(thread[2].context.attention = true);
     expect_noticed(signals->blocked = 0);
     expect_noticed(signals->blocked |= signal_bit(SIGKILL));
     expect_noticed(signals->pending = 0);
@@ -555,8 +556,7 @@ static void test_traced(void **state)
     (void)state;
     host_replace(cpu_wrmsr, take_msr);
     start_processes();
-    sched.current = &thread[1];
-    user.current = &process[1]->program;
+    cpu_boot.context = &thread[1].context;
     sys_trace(&f);
     expect_equal(way_in, (u64)trace_entry, "when somebody is watched");
     process[2]->program.traced = true;
@@ -639,8 +639,7 @@ static void test_mxcsr(void **state)
 
     (void)state;
     start_signals();
-    sched.current = &thread[1];
-    user.current = &process[1]->program;
+    cpu_boot.context = &thread[1].context;
     fpu_init();
     expect_true(fpu_mxcsr_mask & 0x1f80 && !(fpu_mxcsr_mask & ~0xfffffU), "the mask: 0x%x",
                 fpu_mxcsr_mask);

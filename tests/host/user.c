@@ -748,17 +748,17 @@ static int run(const char *argument)
         status = user_run(file, arguments);
         vmo_put(file);
     }
-    expect_true(!as.current && !user.current, "no program is current at the end");
+    expect_true(!cpu_local()->space && !program_current(), "no program is current at the end");
     return status;
 }
 
 /* What a program might do: it touches code, data, bss and stack. */
 static int touch_all(void)
 {
-    struct as *s = &user.current->space;
+    struct as *s = &program_current()->space;
     u8 byte;
 
-    expect_true(as.current == s, "its tables are loaded");
+    expect_true(cpu_local()->space == s, "its tables are loaded");
     if (as_fault(s, first_frame.rip, PF_X) || as_fault(s, 0x401200, PF_W) ||
         as_fault(s, 0x405000, PF_W) || as_fault(s, first_frame.rsp, PF_W) ||
         as_fault(s, 0x402000, PF_R))
