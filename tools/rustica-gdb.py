@@ -1160,11 +1160,22 @@ class Process(gdb.Function):
         return gdb.Value(p._address).cast(gdb.lookup_type("struct process").pointer())
 
 
+class Thread(gdb.Function):
+    """$thread(): the thread that has the processor."""
+
+    def __init__(self):
+        super().__init__("thread")
+
+    def invoke(self):
+        return gdb.parse_and_eval("(struct thread *)cpu_boot.context")
+
+
 def show_ps(words):
     """rustica ps: the processes, and where in the kernel each of them is (chapter 9).
 
     The functions are what `backtrace` would show if that process had the processor. In
-    any expression $process(PID) is the process with that number."""
+    any expression $process(PID) is the process with that number, and $thread() the
+    thread that has the processor."""
     sched = variable("sched")
     if not sched.processes:
         say("ps: no process")
@@ -1689,6 +1700,7 @@ for name, function_of in COMMANDS.items():
     Command(name, function_of)
 Run()
 Process()
+Thread()
 CheckPower()
 register_printers()
 for name in "continue step next stepi nexti finish until advance jump".split():

@@ -7,8 +7,8 @@ rustica as
 # has happened; but CS says ring 3.
 rustica trap (struct trap_frame *)$rdi
 # The last instruction that belongs to the kernel is the iretq at the end of this.
-x/18i trap_return
-tbreak *(trap_return + 27)
+x/20i trap_return
+tbreak *(trap_return + 37)
 continue
 print $cs & 3
 # One step, and the processor is somewhere else.
@@ -35,6 +35,10 @@ x/s $rsi
 stepi
 print $cs & 3
 x/i $rcx - 2
+# GS is still the program's as well. From the next instruction on it leads to our own data.
+print $gs_base
+stepi
+print (struct cpu_local *)$gs_base
 info registers rsp
 print user.call[$rax]
 tbreak sys_write

@@ -2,7 +2,7 @@
 tbreak sched_show_naps
 continue
 print sched.processes
-print sched.current == &sched.boot
+print $thread() == &sched.boot
 # It starts three sleepers, and waits for them. What happens to the processor?
 tbreak sched_switch
 continue

@@ -12,7 +12,7 @@ rustica as $process(2)->program.space
 print *((struct mapping *)$process(2)->program.space.mappings)->vmo
 rustica vmo ((struct mapping *)$process(2)->program.space.mappings)->vmo
 # Until one of them writes. We wait for the child, which does so right after it is born.
-tbreak vmo_commit_page if sched.current->process->pid == 2
+tbreak vmo_commit_page if $thread()->process->pid == 2
 continue
 backtrace
 rustica trap

@@ -6,20 +6,20 @@ rustica ps
 rustica type hello | wc -c
 tbreak proc_pipe
 continue
-print sched.current->process->name
+print $thread()->process->name
 finish
 rustica handles
 # The shell becomes three: two copies, which become two other programs. One of them writes.
 tbreak pipe_write
 continue
-print sched.current->process->name
+print $thread()->process->name
 # Its descriptor 1 is the pipe, and it does not know.
 rustica handles
 finish
 # The other one comes to read. What was written lies in the ring, if its writer lives or not.
 tbreak pipe_read
 continue
-print sched.current->process->name
+print $thread()->process->name
 next
 print p->written
 print p->read
