@@ -9071,11 +9071,17 @@ struct thread {
     u64 stack_pointer;           /* while it is not running */
     vaddr stack_top;
     struct process *process;     /* NULL: the kernel's own */
+    struct thread *sibling;      /* the next one of its process */
     struct thread *next;         /* in the queue it stands in */
     struct wait_queue *queue;    /* which that is, if it sleeps */
     struct timer timer;          /* when to give up waiting */
     int wake_reason;             /* what sched_sleep() returns */
     u64 fs_base;
+    u64 blocked;                 /* signals that have to wait; chapter 12 */
+    u64 waited;                  /* those that wake it all the same: sigtimedwait */
+    u64 saved;                   /* to be blocked again after sigsuspend, */
+    bool suspended;              /* if this says so */
+    struct signal_stack handlers_stack;
     struct fpu_state fpu;
 };
 
@@ -9093,7 +9099,7 @@ struct process {
     struct process *children[2]; /* its own: those who live, those who have ended */
     struct process *sibling;     /* the next in such a list, */
     struct process **sibling_place; /* and what points to this one */
-    struct thread *thread;       /* NULL: it has ended */
+    struct thread *threads;      /* NULL: it has ended */
     int exit_code, exit_signal;
     int notice;                  /* how its parent learns of that; 0: as usual; chapter 13 */
     u64 cpu_time;                /* nanoseconds */
@@ -9378,6 +9384,13 @@ void sched_load(struct thread *t)
     cpu_set_kernel_stack(t->stack_top);
 }
 
+void thread_free(struct thread *t)
+{
+    stack_free(t->stack_top);
+    sched.threads--;
+    heap_free(&heap, t);
+}
+
 // A thread that has ended cannot free the stack it stands on. The next one
 // does it.
 
@@ -9386,11 +9399,8 @@ void sched_bury(void)
     struct thread *t = sched.corpse;
 
     sched.corpse = NULL;
-    if (!t)
-        return;
-    stack_free(t->stack_top);
-    sched.threads--;
-    heap_free(&heap, t);
+    if (t)
+        thread_free(t);
 }
 
 // A thread's first way to ring 3 is like any other: what wants its
@@ -9858,6 +9868,8 @@ struct thread *thread_create(struct process *p)
     t->process = p;
     t->context.program = &p->program;
     t->fpu = fpu_fresh;
+    t->sibling = p->threads;
+    p->threads = t;
     sched.threads++;
     return t;
 }
@@ -9875,7 +9887,7 @@ void process_set_parent(struct process *p, struct process *parent)
     p->parent = parent;
     if (!parent)
         return;
-    p->sibling_place = &parent->children[!p->thread];
+    p->sibling_place = &parent->children[!p->threads];
     p->sibling = *p->sibling_place;
     if (p->sibling)
         p->sibling->sibling_place = &p->sibling;
@@ -9892,8 +9904,7 @@ struct process *process_create(struct process *parent, const char *name)
 
     if (!p)
         return NULL;
-    p->thread = thread_create(p);
-    if (!p->thread) {
+    if (!thread_create(p)) {
         heap_free(&heap, p);
         return NULL;
     }
@@ -10002,9 +10013,7 @@ void process_destroy(struct object *o)
 
 void process_abandon(struct process *p)
 {
-    stack_free(p->thread->stack_top);
-    sched.threads--;
-    heap_free(&heap, p->thread);
+    thread_free(p->threads);
     object_put(&p->object);
 }
 
@@ -10023,8 +10032,8 @@ struct process *process_spawn(struct vmo *file, const char *const *arguments, in
     if (!*error)
         *error = user_load(&p->program, file, image, arguments, &sp);
     if (!*error) {
-        thread_set_start(p->thread, image->entry, sp);
-        thread_start(p->thread);
+        thread_set_start(p->threads, image->entry, sp);
+        thread_start(p->threads);
     } else if (p) {
         process_abandon(p);
         p = NULL;
@@ -10054,7 +10063,45 @@ void process_orphan(struct process *parent)
         sched_wake(&init->waiters);
 }
 
-// Ends the current process; does not return.
+void process_give_back(struct process *p)
+{
+    hook_call(user.ends, &p->program);
+    as_switch(NULL);
+    as_destroy(&p->program.space);
+    process_orphan(p);
+}
+
+void process_report(struct process *p)
+{
+    process_set_parent(p, p->parent);
+    audit_now();
+    sched_wake(p->parent ? &p->parent->waiters : &p->waiters);
+}
+
+// Ends the current thread; does not return. With the last one its process
+// has ended. (What is given back may be much, and others may get a turn
+// meanwhile. So the thread is one until that is done, and only then waits
+// to be buried.)
+
+void noreturn thread_end(void)
+{
+    struct thread *t = thread_current(), **place;
+    struct process *p = t->process;
+    bool last = p->threads == t && !t->sibling;
+
+    if (last)
+        process_give_back(p);
+    for (place = &p->threads; *place != t; place = &(*place)->sibling)
+        ;
+    *place = t->sibling;
+    sched.corpse = t;
+    if (last)
+        process_report(p);
+    sched_schedule();
+    panic("a thread that has ended goes on");
+}
+
+// Ends the current process, which has one thread; does not return.
 
 void process_end(int code, int signal)
 {
@@ -10063,17 +10110,7 @@ void process_end(int code, int signal)
     assert(p);
     p->exit_code = code;
     p->exit_signal = signal;
-    hook_call(user.ends, &p->program);
-    as_switch(NULL);
-    as_destroy(&p->program.space);
-    process_orphan(p);
-    sched.corpse = p->thread;
-    p->thread = NULL;
-    process_set_parent(p, p->parent);
-    audit_now();
-    sched_wake(p->parent ? &p->parent->waiters : &p->waiters);
-    sched_schedule();
-    panic("a process that has ended goes on");
+    thread_end();
 }
 
 // For the kernel: waits until a process that it has started ends, and
@@ -10083,7 +10120,7 @@ int process_wait(struct process *p)
 {
     int status;
 
-    while (p->thread)
+    while (p->threads)
         sched_sleep(&p->waiters, 0);
     status = p->exit_signal ? 128 + p->exit_signal : p->exit_code;
     object_put(&p->object);
@@ -10147,7 +10184,7 @@ void sched_audit_children(const struct process *parent)
 
     for (i = 0; i < 2; i++)
         for (place = (void *)&parent->children[i]; (p = *place); place = (void *)&p->sibling) {
-            assert(p->parent == parent && (p->thread == NULL) == i);
+            assert(p->parent == parent && (p->threads == NULL) == i);
             assert(p->sibling_place == (void *)place);
         }
 }
@@ -10159,6 +10196,7 @@ void sched_audit_children(const struct process *parent)
 void sched_audit(void)
 {
     struct process *p;
+    struct thread *t;
     u32 threads = sched.corpse != NULL, waiting = sched.boot.timer.time != 0, stacks_used = 0;
     u64 i;
 
@@ -10166,15 +10204,16 @@ void sched_audit(void)
     tree_audit(sched.processes, NULL);
     for (p = process_first(); p; p = process_next(p)) {
         assert(!process_next(p) || p->pid < process_next(p)->pid);
-        assert(p->object.references && (!p->parent || p->parent->thread));
+        assert(p->object.references && (!p->parent || p->parent->threads));
         sched_audit_children(p);
-        if (!p->thread)
-            continue;
-        threads++;
-        waiting += p->thread->timer.time != 0;
-        assert(p->thread->process == p);
-        sched_audit_thread(p->thread);
-        as_audit(&p->program.space);
+        for (t = p->threads; t; t = t->sibling) {
+            threads++;
+            waiting += t->timer.time != 0;
+            assert(t->process == p && t->context.program == &p->program);
+            sched_audit_thread(t);
+        }
+        if (p->threads)
+            as_audit(&p->program.space);
     }
     for (i = 0; i < THREADS_MAX; i++)
         stacks_used += stacks.used[i / 64] >> i % 64 & 1;
@@ -10352,7 +10391,7 @@ void sched_show_spinners(void)
     for (i = 0; i < CROWD; i++)
         p[i] = sched_start(_binary_spin_start, _binary_spin_end, "spin", "600");
     for (i = 0; i < CROWD; i++) {
-        while (p[i]->thread)
+        while (p[i]->threads)
             sched_sleep(&p[i]->waiters, 0);
         least = p[i]->turns < least ? p[i]->turns : least;
         most = p[i]->turns > most ? p[i]->turns : most;
@@ -14539,11 +14578,7 @@ struct signal_note {
 
 struct signal_state {
     struct signal_action action[SIGNALS];
-    u64 pending, blocked;        /* bit n - 1: signal n */
-    u64 waited;                  /* also wakes, though blocked: sigtimedwait */
-    u64 saved;                   /* to be blocked again after sigsuspend, */
-    bool suspended;              /* if this says so */
-    struct signal_stack stack;
+    u64 pending;                 /* bit n - 1: signal n */
     struct signal_note *notes;   /* the oldest first */
     u32 note_count;
     struct timer alarm;          /* when SIGALRM is due, */
@@ -14577,9 +14612,24 @@ bool signal_matters(const struct process *p, int signal)
     return handler != SIG_DFL || (p->pid != 1 && !signal_ignored_by_default(signal));
 }
 
+// What is blocked, each thread of a process has decided for itself.
+
 void signal_update(struct process *p)
 {
-    p->thread->context.attention = p->signals->pending & ~p->signals->blocked;
+    struct thread *t;
+
+    for (t = p->threads; t; t = t->sibling)
+        t->context.attention = p->signals->pending & ~t->blocked;
+}
+
+bool signal_is_kept(const struct process *p, u64 bit)
+{
+    const struct thread *t;
+
+    for (t = p->threads; t; t = t->sibling)
+        if ((t->blocked | t->waited) & bit)
+            return true;
+    return false;
 }
 
 // ## Sending {#signal-send}
@@ -14619,24 +14669,26 @@ void signal_forget(struct signal_state *s, u64 which)
     }
 }
 
-// Sends a signal to a process. Its thread, if it sleeps, is woken and told
-// why. One that is blocked is noted even if it would do nothing: a handler
-// may be installed before it is let through.
+// Sends a signal to a process. Of its threads, the first that can take it
+// is woken, if it sleeps, and told why. A signal that is blocked is noted
+// even if it would do nothing: a handler may be installed before it is let
+// through.
 
 void signal_send_info(struct process *p, const struct signal_info *info)
 {
     struct signal_state *s = p->signals;
     u64 bit = signal_bit(info->signal);
+    struct thread *t = p->threads;
 
-    if (!p->thread || !s)
-        return;
-    if (!signal_matters(p, info->signal) && !((s->blocked | s->waited) & bit))
+    if (!t || !s || (!signal_matters(p, info->signal) && !signal_is_kept(p, bit)))
         return;
     signal_keep_note(s, info);
     s->pending |= bit;
     signal_update(p);
-    if (p->thread->context.attention || s->waited & bit)
-        sched_wake_thread(p->thread, -EINTR);
+    while (t && t->blocked & ~t->waited & bit)
+        t = t->sibling;
+    if (t)
+        sched_wake_thread(t, -EINTR);
 }
 
 // The kernel's own have no other reason than that.
@@ -14827,17 +14879,17 @@ vaddr signal_place(const struct signal_stack *s, u64 flags, vaddr rsp, vaddr *fp
 
 int signal_push(struct process *p, struct trap_frame *f, const struct signal_info *info)
 {
-    struct signal_state *s = p->signals;
-    const struct signal_action *a = &s->action[info->signal];
+    const struct thread *t = thread_current();
+    const struct signal_action *a = &p->signals->action[info->signal];
     struct fpu_state fpu = {0};
     struct signal_frame frame = {.restorer = a->restorer, .context = {.flags = CONTEXT_FLAGS}};
-    vaddr at = signal_place(&s->stack, a->flags, f->rsp, &frame.context.fpu);
+    vaddr at = signal_place(&t->handlers_stack, a->flags, f->rsp, &frame.context.fpu);
 
     if (!at || a->handler >= USER_END)
         return -EFAULT;
     frame.reason.info = *info;
-    frame.context.stack = s->stack;
-    frame.context.blocked = frame.context.old_mask = s->suspended ? s->saved : s->blocked;
+    frame.context.stack = t->handlers_stack;
+    frame.context.blocked = frame.context.old_mask = t->suspended ? t->saved : t->blocked;
     signal_save(&frame.context, f);
     cpu_fxsave(&fpu);
     if (sys_copy_out(at, &frame, sizeof frame) ||
@@ -14876,10 +14928,10 @@ void signal_restart(struct trap_frame *f, u64 flags)
 // Blocking: what is blocked stays pending. Two signals cannot be blocked by
 // anybody.
 
-void signal_set_blocked(struct process *p, u64 mask)
+void signal_set_blocked(struct thread *t, u64 mask)
 {
-    p->signals->blocked = mask & ~(signal_bit(SIGKILL) | signal_bit(SIGSTOP));
-    signal_update(p);
+    t->blocked = mask & ~(signal_bit(SIGKILL) | signal_bit(SIGSTOP));
+    signal_update(t->process);
 }
 
 // Does what the action says. If the handler's frame finds no place, that is
@@ -14890,6 +14942,7 @@ void signal_force(struct process *p, struct trap_frame *f, const struct signal_i
 void signal_deliver(struct process *p, struct trap_frame *f, const struct signal_info *info)
 {
     static const struct signal_info no_place = {.signal = SIGSEGV, .code = SI_KERNEL};
+    struct thread *t = thread_current();
     struct signal_action *a = &p->signals->action[info->signal];
     u64 mask = a->mask | (a->flags & SA_NODEFER ? 0 : signal_bit(info->signal));
 
@@ -14902,8 +14955,8 @@ void signal_deliver(struct process *p, struct trap_frame *f, const struct signal
         signal_force(p, f, &no_place);
         return;
     }
-    p->signals->suspended = false;
-    signal_set_blocked(p, p->signals->blocked | mask);
+    t->suspended = false;
+    signal_set_blocked(t, t->blocked | mask);
     if (a->flags & SA_RESETHAND)
         a->handler = SIG_DFL;
 }
@@ -14914,7 +14967,7 @@ void signal_deliver(struct process *p, struct trap_frame *f, const struct signal
 
 bool signal_is_caught(const struct process *p, int signal)
 {
-    return p->signals && signal != SIGKILL && !(p->signals->blocked & signal_bit(signal)) &&
+    return p->signals && signal != SIGKILL && !(thread_current()->blocked & signal_bit(signal)) &&
            p->signals->action[signal].handler > SIG_IGN;
 }
 
@@ -14931,7 +14984,7 @@ void signal_force(struct process *p, struct trap_frame *f, const struct signal_i
 bool signal_dooms(void)
 {
     const struct process *p = process_current();
-    u64 ready = p->signals->pending & ~p->signals->blocked;
+    u64 ready = p->signals->pending & ~thread_current()->blocked;
     int signal;
 
     for (; ready; ready &= ready - 1) {
@@ -14952,16 +15005,15 @@ bool signal_dooms(void)
 int signal_leave(void *frame)
 {
     struct trap_frame *f = frame;
-    struct process *p = process_current();
-    struct signal_state *s = p->signals;
+    struct thread *t = thread_current();
     struct signal_info info;
 
-    while (signal_take(p, ~s->blocked, &info))
-        signal_deliver(p, f, &info);
-    if (s->suspended)
-        s->blocked = s->saved;
-    s->suspended = false;
-    signal_update(p);
+    while (signal_take(t->process, ~t->blocked, &info))
+        signal_deliver(t->process, f, &info);
+    if (t->suspended)
+        t->blocked = t->saved;
+    t->suspended = false;
+    signal_update(t->process);
     return 0;
 }
 
@@ -15049,8 +15101,8 @@ s64 sys_sigaction(struct trap_frame *f)
 
 s64 sys_sigprocmask(struct trap_frame *f)
 {
-    struct process *p = process_current();
-    u64 old = p->signals->blocked, mask;
+    struct thread *t = thread_current();
+    u64 old = t->blocked, mask;
 
     if (f->r10 != 8)
         return -EINVAL;
@@ -15059,7 +15111,7 @@ s64 sys_sigprocmask(struct trap_frame *f)
             return -EFAULT;
         if (f->rdi > 2)
             return -EINVAL;
-        signal_set_blocked(p, f->rdi == 0 ? old | mask : f->rdi == 1 ? old & ~mask : mask);
+        signal_set_blocked(t, f->rdi == 0 ? old | mask : f->rdi == 1 ? old & ~mask : mask);
     }
     return f->rdx ? sys_copy_out(f->rdx, &old, sizeof old) : 0;
 }
@@ -15068,8 +15120,7 @@ s64 sys_sigprocmask(struct trap_frame *f)
 
 s64 sys_sigpending(struct trap_frame *f)
 {
-    const struct signal_state *s = process_current()->signals;
-    u64 set = s->pending & s->blocked;
+    u64 set = process_current()->signals->pending & thread_current()->blocked;
 
     return f->rsi > sizeof set ? -EINVAL : sys_copy_out(f->rdi, &set, f->rsi);
 }
@@ -15077,31 +15128,31 @@ s64 sys_sigpending(struct trap_frame *f)
 // The other stack: naming one, or none, and asking. Who is on it cannot
 // change it.
 
-int signal_set_stack(struct signal_state *s, const struct signal_stack *new, vaddr rsp)
+int signal_set_stack(struct signal_stack *stack, const struct signal_stack *new, vaddr rsp)
 {
-    if (signal_is_on_stack(&s->stack, rsp))
+    if (signal_is_on_stack(stack, rsp))
         return -EPERM;
     if (new->flags > SS_DISABLE)
         return -EINVAL;
     if (new->flags != SS_DISABLE && new->size < MINSIGSTKSZ)
         return -ENOMEM;
-    s->stack = (struct signal_stack){.flags = new->flags};
+    *stack = (struct signal_stack){.flags = new->flags};
     if (new->flags != SS_DISABLE)
-        s->stack.start = new->start, s->stack.size = new->size;
+        stack->start = new->start, stack->size = new->size;
     return 0;
 }
 
 s64 sys_sigaltstack(struct trap_frame *f)
 {
-    struct signal_state *s = process_current()->signals;
-    struct signal_stack new, old = s->stack;
+    struct thread *t = thread_current();
+    struct signal_stack new, old = t->handlers_stack;
     int error = 0;
 
     old.flags = !old.size ? SS_DISABLE : signal_is_on_stack(&old, f->rsp) ? SS_ONSTACK : 0;
     if (f->rdi && sys_copy_in(&new, f->rdi, sizeof new))
         return -EFAULT;
     if (f->rdi)
-        error = signal_set_stack(s, &new, f->rsp);
+        error = signal_set_stack(&t->handlers_stack, &new, f->rsp);
     if (!error && f->rsi)
         error = sys_copy_out(f->rsi, &old, sizeof old);
     return error;
@@ -15115,24 +15166,24 @@ s64 sys_sigaltstack(struct trap_frame *f)
 s64 sys_sigreturn(struct trap_frame *f)
 {
     static const struct signal_info bad_frame = {.signal = SIGSEGV, .code = SI_KERNEL};
-    struct process *p = process_current();
+    struct thread *t = thread_current();
     struct signal_frame s;
     struct fpu_state fpu = fpu_fresh;
 
     bool bad = sys_copy_in(&s, f->rsp - 8, sizeof s);
 
     if (!bad) {
-        signal_set_blocked(p, s.context.blocked);
+        signal_set_blocked(t, s.context.blocked);
         bad = s.context.rip >= USER_END ||
               (s.context.fpu && sys_copy_in(&fpu, s.context.fpu, sizeof fpu));
     }
     if (bad) {
-        signal_force(p, f, &bad_frame);
+        signal_force(t->process, f, &bad_frame);
         return (s64)f->rax;
     }
     fpu.mxcsr &= fpu_mxcsr_mask;
     cpu_fxrstor(&fpu);
-    signal_set_stack(p->signals, &s.context.stack, f->rsp);
+    signal_set_stack(&t->handlers_stack, &s.context.stack, f->rsp);
     signal_restore(f, &s.context);
     return (s64)f->rax;
 }
@@ -15141,19 +15192,19 @@ s64 sys_sigreturn(struct trap_frame *f)
 //
 // Is there one that will be delivered? Those that do nothing do not count.
 
-bool signal_is_ready(struct process *p)
+bool signal_is_ready(const struct thread *t)
 {
-    struct signal_state *s = p->signals;
+    struct signal_state *s = t->process->signals;
     u64 left;
     int signal;
 
-    for (left = s->pending & ~s->blocked; left; left &= left - 1) {
+    for (left = s->pending & ~t->blocked; left; left &= left - 1) {
         signal = (int)cpu_bsf(left) + 1;
-        if (!signal_matters(p, signal))
+        if (!signal_matters(t->process, signal))
             signal_forget(s, signal_bit(signal));
     }
-    signal_update(p);
-    return p->thread->context.attention;
+    signal_update(t->process);
+    return t->context.attention;
 }
 
 s64 sys_pause(struct trap_frame *f)
@@ -15161,7 +15212,7 @@ s64 sys_pause(struct trap_frame *f)
     struct wait_queue nobody = {0};
 
     (void)f;
-    while (!signal_is_ready(process_current()))
+    while (!signal_is_ready(thread_current()))
         sched_sleep(&nobody, 0);
     return -EINTR;
 }
@@ -15171,18 +15222,24 @@ s64 sys_pause(struct trap_frame *f)
 // each handler adds its own; the first handler, when all is over, returns
 // to the old one.
 
+void signal_suspend(u64 mask)
+{
+    struct thread *t = thread_current();
+
+    t->saved = t->blocked;
+    t->suspended = true;
+    signal_set_blocked(t, mask);
+}
+
 s64 sys_sigsuspend(struct trap_frame *f)
 {
-    struct process *p = process_current();
     u64 mask;
 
     if (f->rsi != 8)
         return -EINVAL;
     if (sys_copy_in(&mask, f->rdi, sizeof mask))
         return -EFAULT;
-    p->signals->saved = p->signals->blocked;
-    p->signals->suspended = true;
-    signal_set_blocked(p, mask);
+    signal_suspend(mask);
     return sys_pause(f);
 }
 
@@ -15204,9 +15261,9 @@ s64 signal_wait_for(struct process *p, u64 set, u64 until, struct signal_info *i
         }
         if (woken)
             return woken == -ETIMEDOUT ? -EAGAIN : woken;
-        s->waited = set;
+        thread_current()->waited = set;
         woken = sched_sleep(&nobody, until);
-        s->waited = 0;
+        thread_current()->waited = 0;
     }
 }
 
@@ -15472,11 +15529,14 @@ void signal_audit_process(const struct process *p)
 {
     const struct signal_state *s = p->signals;
     const struct signal_note *n;
+    const struct thread *t;
     u32 count = 0;
 
     assert(s && s->process == p && s->alarm.ring == alarm_ring);
-    assert(!(s->blocked & (signal_bit(SIGKILL) | signal_bit(SIGSTOP))));
-    assert(!p->thread || p->thread->context.attention == !!(s->pending & ~s->blocked));
+    for (t = p->threads; t; t = t->sibling) {
+        assert(!(t->blocked & (signal_bit(SIGKILL) | signal_bit(SIGSTOP))));
+        assert(t->context.attention == !!(s->pending & ~t->blocked));
+    }
     for (n = s->notes; n; n = n->next) {
         assert(count++ < NOTES_MAX);
         assert(s->pending & signal_bit(n->info.signal));
@@ -15489,7 +15549,7 @@ void signal_audit(void)
     const struct process *p;
 
     for (p = process_first(); p; p = process_next(p))
-        if (p->thread)
+        if (p->threads)
             signal_audit_process(p);
 }
 
@@ -15866,19 +15926,15 @@ struct handle_table *proc_copy_handles(const struct handle_table *from)
     return t;
 }
 
-// Actions are inherited, and what is blocked, and the other stack, which is
-// in the memory that was copied. What was sent to the parent, or will be
-// when its time has come, is not meant for the child.
+// Actions are inherited. What was sent to the parent, or will be when its
+// time has come, is not meant for the child.
 
 struct signal_state *proc_copy_signals(struct process *child, const struct signal_state *from)
 {
     struct signal_state *s = signal_create(child);
 
-    if (s) {
+    if (s)
         memcpy(s->action, from->action, sizeof s->action);
-        s->blocked = from->blocked;
-        s->stack = from->stack;
-    }
     return s;
 }
 
@@ -15904,14 +15960,27 @@ int proc_copy(struct process *child, struct process *parent)
     return -ENOMEM;
 }
 
-// The copy gets the registers too. If the caller wants, its stack is
-// elsewhere. Returns its number, or an error.
+// What belongs to the thread that asks: its registers, the signals that it
+// blocks, and the stack for its handlers, which is in the memory that was
+// copied.
+
+void proc_copy_thread(struct thread *to, const struct thread *from, const struct trap_frame *f)
+{
+    *thread_frame(to) = *f;
+    thread_frame(to)->rax = 0;
+    to->fs_base = from->fs_base;
+    to->blocked = from->blocked;
+    to->handlers_stack = from->handlers_stack;
+    cpu_fxsave(&to->fpu);
+}
+
+// If the caller wants, the copy's stack is elsewhere. Returns its number,
+// or an error.
 
 s64 proc_fork(struct trap_frame *f, vaddr stack)
 {
     struct process *parent = process_current();
     struct process *child = process_create(parent, parent->name);
-    struct trap_frame *frame;
     int error;
 
     if (!child)
@@ -15921,19 +15990,15 @@ s64 proc_fork(struct trap_frame *f, vaddr stack)
         process_abandon(child);
         return error;
     }
-    frame = thread_frame(child->thread);
-    *frame = *f;
-    frame->rax = 0;
+    proc_copy_thread(child->threads, thread_current(), f);
     if (stack)
-        frame->rsp = stack;
+        thread_frame(child->threads)->rsp = stack;
     child->group = parent->group;
     child->session = parent->session;
     child->executed = parent->executed;
     if (child->executed)
         exec_hold(child->executed);
-    child->thread->fs_base = parent->thread->fs_base;
-    cpu_fxsave(&child->thread->fpu);
-    thread_start(child->thread);
+    thread_start(child->threads);
     audit_now();
     return child->pid;
 }
@@ -15982,7 +16047,7 @@ s64 sys_clone(struct trap_frame *f)
     if ((flags & 0xff) != SIGCHLD)
         child->notice = flags & 0xff && (flags & 0xff) < SIGNALS ? (int)(flags & 0xff) : -1;
     if (flags & CLONE_SETTLS)
-        child->thread->fs_base = f->r8;
+        child->threads->fs_base = f->r8;
     if (flags & CLONE_CHILD_SETTID)
         proc_poke(&child->program, f->r10, child->pid);
     if (flags & CLONE_PARENT_SETTID)
@@ -16326,7 +16391,7 @@ void exec_reset(struct process *p, const char *path)
     for (i = 1; i < SIGNALS; i++)
         if (p->signals->action[i].handler != SIG_IGN)
             p->signals->action[i] = (struct signal_action){0};
-    p->signals->stack = (struct signal_stack){0};
+    thread_current()->handlers_stack = (struct signal_stack){0};
     p->replaced = true;
     p->notice = 0;
     for (c = path; *c; c++)
@@ -16334,7 +16399,7 @@ void exec_reset(struct process *p, const char *path)
             name = c + 1;
     snprintf(p->name, sizeof p->name, "%s", name);
     cpu_clear_segments();
-    p->thread->fs_base = 0;
+    thread_current()->fs_base = 0;
     cpu_wrmsr(MSR_FS_BASE, 0);
     cpu_fxrstor(&fpu_fresh);
 }
@@ -16366,7 +16431,7 @@ int exec_load(char *path, struct arguments *a, struct elf_image *image)
     exec_let_go(p->executed);
     p->executed = n;
     exec_reset(p, path);
-    thread_set_start(p->thread, image->entry, sp);
+    thread_set_start(thread_current(), image->entry, sp);
     audit_now();
     return 0;
 }
@@ -16439,7 +16504,7 @@ void relief_weigh_all(void)
     for (p = last; p; p = process_of(tree_step(&p->by_pid, 0)))
         p->weight = 0;
     for (p = last; p; p = process_of(tree_step(&p->by_pid, 0))) {
-        if (p->thread)
+        if (p->threads)
             p->weight += relief_weigh(p);
         if (p->parent)
             p->parent->weight += p->weight;
@@ -16502,7 +16567,7 @@ void relief_wait(u32 pid)
     struct wait_queue nobody = {0};
     struct process *p;
 
-    while ((p = process_find(pid)) && p->thread &&
+    while ((p = process_find(pid)) && p->threads &&
            sched_sleep(&nobody, time_now() + SLICE_NANOSECONDS) != -EINTR)
         ;
 }
@@ -16586,7 +16651,7 @@ struct process *wait_look(const struct process *parent, bool ended, s64 who, u64
     struct process *p = who > 0 && who != WAIT_ANY ? process_find((u32)who)
                                                    : parent->children[ended];
 
-    if (p && (p->parent != parent || (p->thread == NULL) != ended))
+    if (p && (p->parent != parent || (p->threads == NULL) != ended))
         return NULL;
     while (p && !wait_matches(p, who, options))
         p = p->pid == who ? NULL : p->sibling;
@@ -16841,7 +16906,7 @@ void proc_audit(void)
     const struct process *p;
 
     for (p = process_first(); p; p = process_next(p)) {
-        if (!p->thread)
+        if (!p->threads)
             continue;
         assert(p->parent || p->pid == 1);
         if (p->executed)
@@ -17607,7 +17672,6 @@ s64 sys_select(struct trap_frame *f)
 
 int poll_block(vaddr from, u64 size)
 {
-    struct process *p = process_current();
     u64 mask;
 
     if (!from)
@@ -17616,19 +17680,17 @@ int poll_block(vaddr from, u64 size)
         return -EINVAL;
     if (sys_copy_in(&mask, from, sizeof mask))
         return -EFAULT;
-    p->signals->saved = p->signals->blocked;
-    p->signals->suspended = true;
-    signal_set_blocked(p, mask);
+    signal_suspend(mask);
     return 0;
 }
 
 s64 poll_unblock(s64 result)
 {
-    struct process *p = process_current();
+    struct thread *t = thread_current();
 
-    if (result != -EINTR && p->signals->suspended) {
-        p->signals->suspended = false;
-        signal_set_blocked(p, p->signals->saved);
+    if (result != -EINTR && t->suspended) {
+        t->suspended = false;
+        signal_set_blocked(t, t->saved);
     }
     return result;
 }
@@ -17865,9 +17927,9 @@ s64 sys_process_info(struct trap_frame *f)
         return 0;
     info.pid = best->pid;
     info.parent = best->parent ? best->parent->pid : 0;
-    info.state = !best->thread ? 'Z' : best->thread->queue ? 'S' : 'R';
+    info.state = !best->threads ? 'Z' : best->threads->queue ? 'S' : 'R';
     info.cpu_time = best->cpu_time;
-    info.memory = best->thread ? proc_memory(best) : 0;
+    info.memory = best->threads ? proc_memory(best) : 0;
     memcpy(info.name, best->name, sizeof info.name);
     return sys_copy_out(f->rsi, &info, sizeof info) ? -EFAULT : (s64)info.pid;
 }
@@ -18272,7 +18334,7 @@ int trace_end(void *program)
     bool others = false;
 
     for (p = process_first(); p && ending->traced; p = process_next(p))
-        others |= p->thread && &p->program != ending && p->program.traced;
+        others |= p->threads && &p->program != ending && p->program.traced;
     if (ending->traced)
         trace_switch(others);
     return 0;
@@ -18312,7 +18374,7 @@ void shell_audit(void)
 {
     const struct process *p, *first = tty.session ? process_find(tty.session) : NULL;
 
-    assert(!tty.session || (first && first->thread && first->session == first->pid));
+    assert(!tty.session || (first && first->threads && first->session == first->pid));
     for (p = process_first(); p; p = process_next(p))
         assert(group_find(p->group)->session == p->session);
 }

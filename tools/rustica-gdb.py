@@ -1180,7 +1180,7 @@ def show_ps(words):
     if not sched.processes:
         say("ps: no process")
     for p in processes():
-        t, parent = p.follow("thread"), p.follow("parent")
+        t, parent = p.follow("threads"), p.follow("parent")
         current = t and t._address == variable("cpu_boot").context
         state = f"ended with code {p.exit_code}, signal {p.exit_signal}" if not t else \
             f"sleeps in {where(t, current)}" if t.queue else \

@@ -36,7 +36,7 @@ static void start(void)
         object_init(&process[i]->object, &process_type);
         assert(as_create(&process[i]->program.space) == 0);
         process[i]->pid = ++sched.last_pid;
-        process[i]->thread = &thread[i];
+        process[i]->threads = &thread[i];
         process_set_parent(process[i], i ? process[0] : NULL);
         tree_insert(&sched.processes, tree_end(sched.processes, 1), 1, &process[i]->by_pid, 0);
         thread[i].process = process[i];
@@ -122,7 +122,7 @@ static void test_threads(void **state)
     expect_true(timer_first() == &thread[5].timer, "who was first is the first to be called");
     expect_found(sched.threads++);
     expect_found(stacks.used[1] = 1);
-    expect_found(process[2]->thread = NULL);
+    expect_found(process[2]->threads = NULL);
     expect_found(process[2]->pid = 1);
     expect_found(process[2]->parent = process[1]);
     expect_found(process[0]->children[1] = process[0]->children[0]);
@@ -132,7 +132,7 @@ static void test_threads(void **state)
     expect_found(thread[2].process = process[3]);
     expect_found(process[4]->program.space.root = host.info.root;
                  process_set_parent(process[4], process[3]);
-                 queue_remove(&door, &thread[3]); process[3]->thread = NULL;
+                 queue_remove(&door, &thread[3]); process[3]->threads = NULL;
                  sched.threads--);                          /* an orphan */
     expect_found(*(u64 *)boot_physical(process[4]->program.space.root + 8) =
                      (u64)process[4]->program.space.root | PTE_PRESENT | PTE_USER);
@@ -217,7 +217,7 @@ static void start_signals(void)
 {
     start();
     signals = process[1]->signals = signal_create(process[1]);
-    signals->blocked = ~0UL;
+    thread[1].blocked = ~0UL;
 }
 
 static void send(int signal, u64 value)
@@ -293,7 +293,7 @@ static void start_processes(void)
         process[i]->executed->writers--;
     }
     signals = process[1]->signals;
-    signals->blocked = signal_bit(40);
+    thread[1].blocked = signal_bit(40);
     send(40, 1), send(40, 2);
     tty.session = 1;
 }
@@ -319,8 +319,8 @@ static void test_processes(void **state)
     expect_noticed(process[4]->session = 5);
     expect_noticed(process[2]->parent = NULL);
     expect_noticed(thread[2].context.attention = true);
-    expect_noticed(signals->blocked = 0);
-    expect_noticed(signals->blocked |= signal_bit(SIGKILL));
+    expect_noticed(thread[1].blocked = 0);
+    expect_noticed(thread[1].blocked |= signal_bit(SIGKILL));
     expect_noticed(signals->pending = 0);
     expect_noticed(signals->note_count++);
     expect_noticed(signals->notes->next->next = signals->notes);
