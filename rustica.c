@@ -5697,11 +5697,13 @@ u64 tree_audit(struct tree_node *n, const struct tree_node *parent)
 #define AS_RIGHTS (u32)(PF_R | PF_W | PF_X)
 
 struct as {
+    u32 references;
     paddr root;                  /* the level-4 table */
     struct tree_node *mappings;  /* by address; they never overlap */
     u32 count;                   /* how many there are, */
     u64 size;                    /* and bytes in them */
     u64 limit;                   /* bytes that may be mapped, 0: all; chapter 13 */
+    struct as *next;             /* among the spare ones */
 };
 
 struct mapping {
@@ -5718,12 +5720,14 @@ struct mapping {
 #define AS_SPARES 16
 
 struct as_spares {
-    u32 count, room;             /* how many there are, and may be */
+    u32 room;                    /* for so many tables, and a quarter as many spaces */
+    u32 tables, spaces;          /* how many there are */
     paddr table[AS_SPARES];
+    struct as *space;            /* the first */
 };
 
 struct as_state {
-    struct as_spares tables, roots;
+    struct as_spares spare;
     void (*flush)(struct as *space, vaddr from, vaddr to); /* entries there allow less */
 };
 
@@ -5760,28 +5764,25 @@ u64 as_level_size(int level)
 
 // Programs start and end all the time, and a table that has become empty is
 // all zero, which is just what a new one has to be. A few are kept for
-// those who come next, who are spared to clear one; and for roots the same.
-// There are as many from the start, so that it can be told at the end
-// whether a frame is missing.
-
-paddr as_take_spare(struct as_spares *s)
-{
-    return s->count ? s->table[--s->count] : 0;
-}
-
-void as_give_back(struct as_spares *s, paddr table)
-{
-    if (s->count < s->room)
-        s->table[s->count++] = table;
-    else
-        pmm_free(&pmm, ZONE_KERNEL, table);
-}
+// those who come next, who are spared to clear one; and for address spaces
+// the same. There are as many from the start, so that it can be told at the
+// end whether a frame is missing.
 
 paddr as_new_table(void)
 {
-    paddr table = as_take_spare(&as.tables);
+    struct as_spares *s = &as.spare;
 
-    return table ? table : pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T');
+    return s->tables ? s->table[--s->tables] : pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T');
+}
+
+void as_give_back(paddr table)
+{
+    struct as_spares *s = &as.spare;
+
+    if (s->tables < s->room)
+        s->table[s->tables++] = table;
+    else
+        pmm_free(&pmm, ZONE_KERNEL, table);
 }
 
 // The entry for an address in a table of some level:
@@ -5887,7 +5888,7 @@ void as_free_table(struct as *space, paddr table, u64 *entry, vaddr address)
 
     *entry = 0;
     as.flush(space, address, address + FRAME_SIZE);
-    as_give_back(&as.tables, below);
+    as_give_back(below);
     pmm_put(&pmm, table);
 }
 
@@ -6295,11 +6296,8 @@ int as_protect(struct as *space, vaddr start, u64 size, u32 rights)
 
 paddr as_new_root(void)
 {
-    paddr root = as_take_spare(&as.roots);
+    paddr root = pmm_alloc(&pmm, ZONE_KERNEL, 'T');
 
-    if (root)
-        return root;
-    root = pmm_alloc(&pmm, ZONE_KERNEL, 'T');
     if (!root)
         return 0;
     zone_check_metadata(boot_physical(root), FRAME_SIZE);
@@ -6309,25 +6307,85 @@ paddr as_new_root(void)
     return root;
 }
 
-// Fills a store of spare tables.
-
-void as_fill_spares(struct as_spares *s, u32 count, paddr (*make)(void))
+struct as *as_new(void)
 {
-    u32 i;
+    struct as *space = heap_alloc_zeroed(&heap, sizeof *space);
 
-    for (i = 0; i < count; i++) {
-        s->table[i] = make();    /* a new one, as the count is still 0 */
-        assert(s->table[i]);
-    }
-    s->count = s->room = count;
+    if (!space)
+        return NULL;
+    space->root = as_new_root();
+    if (space->root)
+        return space;
+    heap_free(&heap, space);
+    return NULL;
 }
 
-// Makes an empty address space. 0 or -ENOMEM.
+// Makes an empty address space, with one reference; NULL if there is no
+// memory.
 
-int as_create(struct as *space)
+struct as *as_create(void)
 {
-    *space = (struct as){.root = as_new_root()};
-    return space->root ? 0 : -ENOMEM;
+    struct as *space = as.spare.space;
+
+    if (space) {
+        as.spare.space = space->next;
+        as.spare.spaces--;
+    } else {
+        space = as_new();
+    }
+    if (space)
+        space->references = 1;
+    return space;
+}
+
+// One that has become empty.
+
+void as_keep(struct as *space)
+{
+    if (as.spare.spaces == as.spare.room / 4) {
+        pmm_free(&pmm, ZONE_KERNEL, space->root);
+        heap_free(&heap, space);
+        return;
+    }
+    space->limit = 0;
+    space->next = as.spare.space;
+    as.spare.space = space;
+    as.spare.spaces++;
+}
+
+// A reference more,
+
+struct as *as_get(struct as *space)
+{
+    space->references++;
+    return space;
+}
+
+// and one less. With the last one goes all that it consists of. It must not
+// be the current one then.
+
+void as_put(struct as *space)
+{
+    struct mapping *m;
+
+    if (--space->references)
+        return;
+    assert(space != cpu_local()->space);
+    for (m = mapping_first(space); m; m = mapping_remove(m))
+        as_remove(space, space->root, 4, m->start, m->end, AS_UNMAP);
+    as_keep(space);
+}
+
+// From the start on, `room` tables are kept, and a quarter as many address
+// spaces.
+
+void as_fill_spares(u32 room)
+{
+    as.spare.room = room;
+    while (as.spare.tables < room)
+        as_give_back(pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T'));
+    while (as.spare.spaces < room / 4)
+        as_keep(as_new());
 }
 
 // Makes the processor use the tables of an address space, or of none, which
@@ -6337,19 +6395,6 @@ void as_switch(struct as *space)
 {
     cpu_local()->space = space;
     cpu_write_cr3(space ? space->root : boot.info->root);
-}
-
-// Gives back all that an address space consists of. It must not be the
-// current one; the structure itself is the caller's.
-
-void as_destroy(struct as *space)
-{
-    struct mapping *m;
-
-    assert(space != cpu_local()->space);
-    for (m = mapping_first(space); m; m = mapping_remove(m))
-        as_remove(space, space->root, 4, m->start, m->end, AS_UNMAP);
-    as_give_back(&as.roots, space->root);
 }
 
 // ## Faults {#as-fault}
@@ -6502,20 +6547,29 @@ void as_audit(struct as *space)
                   (u8 *)boot_physical(boot.info->root) + FRAME_SIZE / 2, FRAME_SIZE / 2) == 0);
 }
 
-// A spare table has nobody who refers to it, and no entry in its first
-// `count` ones.
+// A spare table has nobody who refers to it, and no entry; nor has that of
+// a spare address space, in the half that is the program's.
 
-void as_audit_spares(const struct as_spares *s, u64 count)
+void as_audit_spare(paddr table, u64 entries)
 {
-    const u64 *table;
-    u64 i, n;
+    const u64 *entry = boot_physical(table);
 
-    for (n = 0; n < s->count; n++) {
-        table = boot_physical(s->table[n]);
-        assert(pmm_references(&pmm, s->table[n]) == 1);
-        for (i = 0; i < count; i++)
-            assert(!table[i]);
+    assert(pmm_references(&pmm, table) == 1);
+    assert(cpu_scasq(entry, 0, entries) == entries);
+}
+
+void as_audit_spares(void)
+{
+    const struct as *space;
+    u32 i, spaces = 0;
+
+    for (i = 0; i < as.spare.tables; i++)
+        as_audit_spare(as.spare.table[i], 512);
+    for (space = as.spare.space; space; space = space->next, spaces++) {
+        as_audit_spare(space->root, 256);
+        assert(!space->references && !space->mappings && !space->count && !space->size);
     }
+    assert(spaces == as.spare.spaces);
 }
 
 // What the upper halves lead to is the same for all, and large, as it maps
@@ -6526,8 +6580,7 @@ void as_audit_kernel(void)
 {
     u64 i, entry;
 
-    as_audit_spares(&as.tables, 512);
-    as_audit_spares(&as.roots, 256);
+    as_audit_spares();
     for (i = 256; i < 512; i++) {
         entry = ((u64 *)boot_physical(boot.info->root))[i];
         if (entry)
@@ -6840,7 +6893,7 @@ int hook_call(const struct hook *h, void *about)
 
 struct program {
     const char *name;
-    struct as space;
+    struct as *space;
     bool complained;             /* about a system call we do not have */
     bool traced;                 /* its calls are printed; chapter 14 */
     vaddr break_start;           /* behind the last segment; used in chapter 8 */
@@ -6955,7 +7008,7 @@ s64 sys_write(struct trap_frame *f)
         return -EFAULT;
     for (done = 0; done < size; done += got) {
         part = size - done < sizeof text ? size - done : sizeof text;
-        got = as_read(&program_current()->space, f->rsi + done, text, part);
+        got = as_read(program_current()->space, f->rsi + done, text, part);
         for (i = 0; i < got; i++)
             boot_put(text[i]);
         if (got < part)
@@ -7056,7 +7109,7 @@ void user_trap(struct trap_frame *f)
     if (!(f->cs & 3) || !program_current())
         trap_report(f);
     if (f->vector == VECTOR_PAGE_FAULT && user_is_curable(f->error))
-        error = as_fault(&program_current()->space, cpu_read_cr2(), user_fault_access(f->error));
+        error = as_fault(program_current()->space, cpu_read_cr2(), user_fault_access(f->error));
     if (error == -ENOMEM && user.relieve())
         return;                  /* and it tries again */
     if (error)
@@ -7184,10 +7237,10 @@ int user_execute(struct program *p, vaddr entry, vaddr sp)
     int status;
 
     cpu_context()->program = p;
-    as_switch(&p->space);
+    as_switch(p->space);
     cpu_fxrstor(&fpu_fresh);
     status = user_enter(&frame);
-    as_audit(&p->space);
+    as_audit(p->space);
     as_switch(NULL);
     cpu_context()->program = NULL;
     return status;
@@ -7214,22 +7267,23 @@ bool user_is_alone(void)
 int user_load(struct program *p, struct vmo *file, struct elf_image *image,
               const char *const *arguments, vaddr *sp)
 {
-    int error = as_create(&p->space);
+    int error;
 
-    if (error)
-        return error;
+    p->space = as_create();
+    if (!p->space)
+        return -ENOMEM;
     p->break_start = p->break_end = segment_end_page(&image->segment[image->count - 1]);
     error = elf_load(file, image);
     if (!error)
-        error = user_map_image(&p->space, image);
+        error = user_map_image(p->space, image);
     if (!error)
-        error = user_map_stack(&p->space, image, arguments, sp);
+        error = user_map_stack(p->space, image, arguments, sp);
     elf_unload(image);
     if (!error)
         error = hook_call(user.begins, p);
     if (error) {
         hook_call(user.ends, p);
-        as_destroy(&p->space);
+        as_put(p->space);
     }
     return error;
 }
@@ -7248,7 +7302,7 @@ int user_start(struct vmo *file, struct elf_image *image, const char *const *arg
         return status;
     status = user_execute(&p, image->entry, sp);
     hook_call(user.ends, &p);
-    as_destroy(&p.space);
+    as_put(p.space);
     return status;
 }
 
@@ -7276,8 +7330,7 @@ void ch07_init(void)
     ch06_init();
     cpu_local()->context = &user.boot;
     vmo.revoke = as_revoke;
-    as_fill_spares(&as.tables, AS_SPARES, as_new_table);
-    as_fill_spares(&as.roots, AS_SPARES / 4, as_new_root);
+    as_fill_spares(AS_SPARES);
     audit_add(&as_audits);
     cpu_protect();
     fpu_init();
@@ -7679,7 +7732,7 @@ void sys_page_fault(struct trap_frame *f)
         user_trap(f);
         return;
     }
-    if (as_fault(&program_current()->space, address, user_fault_access(f->error)))
+    if (as_fault(program_current()->space, address, user_fault_access(f->error)))
         f->rip = (u64)(f->rip < (u64)sys_copy_bytes ? sys_copy_retry : sys_copy_end);
 }
 
@@ -8123,7 +8176,7 @@ int sys_rights(u64 prot, u32 *rights)
 
 s64 sys_map(vaddr at, u64 size, u32 rights, bool fixed, struct vmo *v, u64 offset)
 {
-    struct as *space = &program_current()->space;
+    struct as *space = program_current()->space;
     int error;
 
     if (!fixed) {
@@ -8172,7 +8225,7 @@ s64 sys_munmap(struct trap_frame *f)
 {
     u64 size = align_up(f->rsi, FRAME_SIZE);
 
-    return as_unmap(&program_current()->space, f->rdi, size);
+    return as_unmap(program_current()->space, f->rdi, size);
 }
 
 // Changing rights. Both writing and executing is refused, as everywhere,
@@ -8202,9 +8255,9 @@ s64 sys_mprotect(struct trap_frame *f)
         return 0;
     if (!as_is_range(f->rdi, size))
         return -ENOMEM;
-    if (rights & PF_W && !sys_may_write(&program_current()->space, f->rdi, f->rdi + size))
+    if (rights & PF_W && !sys_may_write(program_current()->space, f->rdi, f->rdi + size))
         return -EACCES;
-    return as_protect(&program_current()->space, f->rdi, size, rights);
+    return as_protect(program_current()->space, f->rdi, size, rights);
 }
 
 // `brk` moves the end of the memory behind the program's variables, its
@@ -8224,12 +8277,12 @@ int sys_move_break(struct program *p, vaddr old, vaddr new)
     if (!p->break_memory)
         return -ENOMEM;
     if (new < old) {
-        error = as_unmap(&p->space, new, old - new);
+        error = as_unmap(p->space, new, old - new);
         return error ? error : vmo_resize(p->break_memory, size);
     }
     error = vmo_resize(p->break_memory, size);
     if (!error)
-        error = as_map(&p->space, old, new - old, PF_R | PF_W, p->break_memory,
+        error = as_map(p->space, old, new - old, PF_R | PF_W, p->break_memory,
                        old - p->break_start);
     return error;
 }
@@ -9376,8 +9429,8 @@ void sched_load(struct thread *t)
     if (!t->process)
         return;
     t->process->turns++;
-    if (cpu_local()->space != &t->process->program.space)
-        as_switch(&t->process->program.space);
+    if (cpu_local()->space != t->process->program.space)
+        as_switch(t->process->program.space);
     cpu_fxrstor(&t->fpu);
     cpu_clear_segments();
     cpu_wrmsr(MSR_FS_BASE, t->fs_base);
@@ -10067,7 +10120,8 @@ void process_give_back(struct process *p)
 {
     hook_call(user.ends, &p->program);
     as_switch(NULL);
-    as_destroy(&p->program.space);
+    as_put(p->program.space);
+    p->program.space = NULL;
     process_orphan(p);
 }
 
@@ -10213,7 +10267,7 @@ void sched_audit(void)
             sched_audit_thread(t);
         }
         if (p->threads)
-            as_audit(&p->program.space);
+            as_audit(p->program.space);
     }
     for (i = 0; i < THREADS_MAX; i++)
         stacks_used += stacks.used[i / 64] >> i % 64 & 1;
@@ -15049,7 +15103,7 @@ void signal_explain(const struct trap_frame *f, struct signal_info *info)
         }
     if (f->vector == VECTOR_PAGE_FAULT) {
         info->address = cpu_read_cr2();
-        info->code = as_find(&program_current()->space, info->address) ? SEGV_ACCERR
+        info->code = as_find(program_current()->space, info->address) ? SEGV_ACCERR
                                                                   : SEGV_MAPERR;
     }
 }
@@ -15768,7 +15822,7 @@ int limit_set(struct process *p, u64 which, const struct limit *new)
     if (which == RLIMIT_NOFILE && p->program.handles)
         p->program.handles->limit = (u32)new->now;
     if (which == RLIMIT_AS)
-        p->program.space.limit = new->now == RLIM_INFINITY ? 0 : new->now < 1 ? 1 : new->now;
+        p->program.space->limit = new->now == RLIM_INFINITY ? 0 : new->now < 1 ? 1 : new->now;
     return 0;
 }
 
@@ -15879,20 +15933,21 @@ int proc_copy_memory(struct program *to, struct program *from)
 {
     struct mapping *m;
     struct vmo *grown = from->break_memory;
-    int error = as_create(&to->space);
+    int error = 0;
 
-    if (error)
-        return error;
-    for (m = mapping_first(&from->space); m && !error; m = mapping_next(m))
-        error = proc_copy_mapping(&to->space, m);
+    to->space = as_create();
+    if (!to->space)
+        return -ENOMEM;
+    for (m = mapping_first(from->space); m && !error; m = mapping_next(m))
+        error = proc_copy_mapping(to->space, m);
     if (!error && grown && grown->copy) {
         to->break_memory = grown->copy;
         vmo_get(grown->copy);
     }
-    for (m = mapping_first(&from->space); m; m = mapping_next(m))
+    for (m = mapping_first(from->space); m; m = mapping_next(m))
         m->vmo->copy = NULL;
     if (error) {
-        as_destroy(&to->space);
+        as_put(to->space);
         return error;
     }
     to->break_start = from->break_start;
@@ -15949,14 +16004,14 @@ int proc_copy(struct process *child, struct process *parent)
     child->program.handles = proc_copy_handles(parent->program.handles);
     child->signals = proc_copy_signals(child, parent->signals);
     if (child->program.handles && child->signals && !limit_copy(child, parent)) {
-        child->program.space.limit = parent->program.space.limit;
+        child->program.space->limit = parent->program.space->limit;
         child->directory = parent->directory;
         if (child->directory)
             object_get(&child->directory->object);
         return 0;
     }
     hook_call(user.ends, &child->program);
-    as_destroy(&child->program.space);
+    as_put(child->program.space);
     return -ENOMEM;
 }
 
@@ -16019,7 +16074,7 @@ s64 sys_fork(struct trap_frame *f)
 
 void proc_poke(struct program *p, vaddr at, u32 number)
 {
-    struct mapping *m = as_find(&p->space, at);
+    struct mapping *m = as_find(p->space, at);
 
     if (m && m->rights & PF_W && m->end - at >= sizeof number)
         vmo_write(m->vmo, (m->first << FRAME_SHIFT) + (at - m->start), &number, sizeof number);
@@ -16307,27 +16362,28 @@ int exec_build(struct program *new, struct vmo *file, struct elf_image *image,
 {
     struct vmo *stack = NULL;
     u64 size = exec_stack_size(process_current());
-    int error = as_create(&new->space);
+    int error;
 
-    if (error)
-        return error;
-    new->space.limit = program_current()->space.limit;
+    new->space = as_create();
+    if (!new->space)
+        return -ENOMEM;
+    new->space->limit = program_current()->space->limit;
     new->break_start = new->break_end = segment_end_page(&image->segment[image->count - 1]);
     error = elf_load(file, image);
     if (!error)
-        error = user_map_image(&new->space, image);
+        error = user_map_image(new->space, image);
     elf_unload(image);
     if (!error && !(stack = vmo_create(USER_STACK_SIZE)))
         error = -ENOMEM;
     if (!error && !(*sp = exec_build_stack(stack, image, a, path)))
         error = -ENOMEM;
     if (!error)
-        error = as_map(&new->space, USER_END - size, size, PF_R | PF_W, stack,
+        error = as_map(new->space, USER_END - size, size, PF_R | PF_W, stack,
                        USER_STACK_SIZE - size);
     if (stack)
         vmo_put(stack);
     if (error)
-        as_destroy(&new->space);
+        as_put(new->space);
     return error;
 }
 
@@ -16340,7 +16396,7 @@ u64 proc_memory(const struct process *p)
     const struct mapping *m;
     u64 pages = 0;
 
-    for (m = mapping_first(&p->program.space); m; m = mapping_next(m))
+    for (m = mapping_first(p->program.space); m; m = mapping_next(m))
         pages += m->vmo->committed;
     return pages << FRAME_SHIFT;
 }
@@ -16353,16 +16409,14 @@ void proc_note_memory(struct process *p)
 }
 
 // No way back from here: the old memory goes, the new takes its place.
-// Mappings know which address space they belong to, and this one is moving.
 
 void exec_replace(struct process *p, struct program *new)
 {
     struct program *old = &p->program;
-    struct mapping *m;
 
     proc_note_memory(p);
     as_switch(NULL);
-    as_destroy(&old->space);
+    as_put(old->space);
     if (old->break_memory)
         vmo_put(old->break_memory);
     old->break_memory = NULL;
@@ -16370,9 +16424,7 @@ void exec_replace(struct process *p, struct program *new)
     old->break_end = new->break_end;
     old->complained = false;
     old->space = new->space;
-    for (m = mapping_first(&old->space); m; m = mapping_next(m))
-        m->as = &old->space;
-    as_switch(&old->space);
+    as_switch(old->space);
 }
 
 // What else a program does not inherit from its predecessor in the same
@@ -16884,7 +16936,7 @@ struct hook proc_ends = {proc_end, NULL};
 
 u64 proc_spare_frames(void)
 {
-    return as.tables.count + as.roots.count + stacks.tables;
+    return as.spare.tables + as.spare.spaces + stacks.tables;
 }
 
 // ## The audit {#proc-audit}

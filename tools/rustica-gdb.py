@@ -979,7 +979,7 @@ def show_as(words):
 
     By default that of the program that runs. For each mapping: the addresses, the
     rights, the VMO, and how many of its pages are in the page tables already."""
-    space = structure(words, "as", lambda: running_program().space)
+    space = structure(words, "as", lambda: running_program().follow("space"))
     pages = sorted(table_pages(space.root).items())
     starts = [page for page, _ in pages]
     say(f"as: {space._address:#x}, root table at {space.root:#x}")

@@ -14,7 +14,7 @@ void check_round(u64 one, u64 two, u64 three)
         p[i]->tickets = tickets[i];
     }
     for (i = 0; i < 3; i++) {
-        while (p[i]->thread)
+        while (p[i]->threads)
             sched_sleep(&p[i]->waiters, 0);
         printf("check: %lu tickets %lu microseconds\\n", tickets[i], p[i]->cpu_time / 1000);
         process_wait(p[i]);

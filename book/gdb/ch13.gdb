@@ -9,8 +9,8 @@ finish
 rustica ps
 rustica as $process(2)->program.space
 # But these are other VMOs, and the pages of both have the same frames.
-print *((struct mapping *)$process(2)->program.space.mappings)->vmo
-rustica vmo ((struct mapping *)$process(2)->program.space.mappings)->vmo
+print *((struct mapping *)$process(2)->program.space->mappings)->vmo
+rustica vmo ((struct mapping *)$process(2)->program.space->mappings)->vmo
 # Until one of them writes. We wait for the child, which does so right after it is born.
 tbreak vmo_commit_page if $thread()->process->pid == 2
 continue

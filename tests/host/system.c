@@ -34,7 +34,8 @@ static void start(void)
     for (i = 0; i < THREADS; i++) {
         process[i] = heap_alloc_zeroed(&heap, sizeof *process[i]);
         object_init(&process[i]->object, &process_type);
-        assert(as_create(&process[i]->program.space) == 0);
+        process[i]->program.space = as_create();
+        assert(process[i]->program.space);
         process[i]->pid = ++sched.last_pid;
         process[i]->threads = &thread[i];
         process_set_parent(process[i], i ? process[0] : NULL);
@@ -130,12 +131,12 @@ static void test_threads(void **state)
     expect_found(stacks.lowest = 2);                        /* slot 1 is free */
     expect_found(process[2]->object.references = 0);
     expect_found(thread[2].process = process[3]);
-    expect_found(process[4]->program.space.root = host.info.root;
+    expect_found(process[4]->program.space->root = host.info.root;
                  process_set_parent(process[4], process[3]);
                  queue_remove(&door, &thread[3]); process[3]->threads = NULL;
                  sched.threads--);                          /* an orphan */
-    expect_found(*(u64 *)boot_physical(process[4]->program.space.root + 8) =
-                     (u64)process[4]->program.space.root | PTE_PRESENT | PTE_USER);
+    expect_found(*(u64 *)boot_physical(process[4]->program.space->root + 8) =
+                     (u64)process[4]->program.space->root | PTE_PRESENT | PTE_USER);
 }
 
 static struct node *home, *room;
@@ -491,7 +492,7 @@ static void give(struct process *p, u64 pages)
 
     for (i = 0; i < pages; i++)
         expect_equal(vmo_write(v, i * FRAME_SIZE, "x", 1), 0, "page %lu", i);
-    expect_equal(as_map(&p->program.space, 0x400000, pages * FRAME_SIZE, PF_R | PF_W, v, 0), 0,
+    expect_equal(as_map(p->program.space, 0x400000, pages * FRAME_SIZE, PF_R | PF_W, v, 0), 0,
                  "mapping %lu pages", pages);
     vmo_put(v);
 }

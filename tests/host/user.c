@@ -17,7 +17,7 @@ static struct {
 } tlb[PAGES];
 
 static vaddr window;         /* across the borders of tables of all levels */
-static struct as space, other;
+static struct as *space, *other;
 
 static void forget_page(vaddr page)
 {
@@ -66,13 +66,13 @@ static u8 *access_byte(vaddr address, u32 access, int *error)
     *error = 0;
     for (round = 0; round < 2; round++) {
         if (!tlb[page].valid) {
-            tlb[page].entry = walk(&space, address);
+            tlb[page].entry = walk(space, address);
             tlb[page].valid = tlb[page].entry != 0;
         }
         if (entry_allows(tlb[page].entry, access))
             return host.arena + (tlb[page].entry & PTE_ADDRESS) + address % FRAME_SIZE;
         tlb[page].valid = false;
-        *error = as_fault(&space, address, access);
+        *error = as_fault(space, address, access);
         if (*error)
             return NULL;
     }
@@ -203,7 +203,7 @@ static void do_map(void)
         wanted = mapped[i].object ? -EEXIST : wanted;
     if (page + count > vmo_pages(o->size) || !are_rights(rights))
         wanted = -EINVAL;
-    error = as_map(&space, window + first * FRAME_SIZE, count * FRAME_SIZE, rights, o->vmo,
+    error = as_map(space, window + first * FRAME_SIZE, count * FRAME_SIZE, rights, o->vmo,
                    page * FRAME_SIZE);
     if (has_failed(error))
         return;
@@ -222,7 +222,7 @@ static void do_unmap(void)
 
     if (count > PAGES - first)
         count = PAGES - first;
-    error = as_unmap(&space, window + first * FRAME_SIZE, count * FRAME_SIZE);
+    error = as_unmap(space, window + first * FRAME_SIZE, count * FRAME_SIZE);
     if (has_failed(error))
         return;
     expect_equal(error, 0, "step %lu: unmapping", step_number);
@@ -241,7 +241,7 @@ static void do_protect(void)
         count = PAGES - first;
     for (i = first; i < first + count; i++)
         holes |= !mapped[i].object;
-    error = as_protect(&space, window + first * FRAME_SIZE, count * FRAME_SIZE, rights);
+    error = as_protect(space, window + first * FRAME_SIZE, count * FRAME_SIZE, rights);
     if (!are_rights(rights) || (holes && error)) {
         expect_equal(error, are_rights(rights) ? -ENOMEM : -EINVAL, "step %lu: error", step_number);
         pmm.fail_in = heap.fail_in = 0;
@@ -323,7 +323,7 @@ static void do_read(void)
     vaddr from = window + host_below(&seed, PAGES * FRAME_SIZE);
     u64 size = host_below(&seed, window + PAGES * FRAME_SIZE - from), done, i, at, page;
 
-    done = as_read(&space, from, got, size);
+    done = as_read(space, from, got, size);
     for (i = 0; i < size; i++) {
         page = (from + i - window) >> FRAME_SHIFT;
         if (!mapped[page].object || !(mapped[page].rights & PF_R) ||
@@ -374,7 +374,7 @@ static void check_tlb(void)
     for (i = 0; i < PAGES; i++) {
         if (!tlb[i].valid)
             continue;
-        entry = walk(&space, window + i * FRAME_SIZE);
+        entry = walk(space, window + i * FRAME_SIZE);
         expect_true((entry & PTE_ADDRESS) == (tlb[i].entry & PTE_ADDRESS) &&
                     (!(tlb[i].entry & PTE_WRITE) || entry & PTE_WRITE) &&
                     (tlb[i].entry & PTE_NX || !(entry & PTE_NX)),
@@ -393,20 +393,21 @@ static void random_round(u64 round, u64 steps)
     start();
     seed = round;
     window = windows[round % array_count(windows)];
-    expect_equal(as_create(&space), 0, "creating an address space");
-    as_switch(&space);
+    space = as_create();
+    expect_true(space != NULL, "creating an address space");
+    as_switch(space);
     for (step_number = round * 100000; steps--; step_number++) {
         random_step();
         check_tlb();
         if (step_number % 16 == 0)
-            as_audit(&space);
+            as_audit(space);
     }
     as_switch(NULL);
-    as_audit(&space);
+    as_audit(space);
     for (i = 0; i < VMOS; i++)
         if (objects[i].vmo && host_below(&seed, 2))
             put_object(&objects[i]);
-    as_destroy(&space);
+    as_put(space);
     for (i = 0; i < VMOS; i++)
         if (objects[i].vmo)
             put_object(&objects[i]);
@@ -440,24 +441,24 @@ static void test_wrong_ranges(void **state)
 
     (void)state;
     start();
-    as_create(&space);
+    space = as_create();
     v = vmo_create(1UL << 46);
     for (i = 0; i < array_count(cases); i++) {
-        expect_equal(as_map(&space, cases[i].start, cases[i].size, PF_R, v, 0), -EINVAL,
+        expect_equal(as_map(space, cases[i].start, cases[i].size, PF_R, v, 0), -EINVAL,
                      "mapping 0x%lx bytes at 0x%lx", cases[i].size, cases[i].start);
-        expect_equal(as_unmap(&space, cases[i].start, cases[i].size), -EINVAL,
+        expect_equal(as_unmap(space, cases[i].start, cases[i].size), -EINVAL,
                      "unmapping 0x%lx bytes at 0x%lx", cases[i].size, cases[i].start);
-        expect_equal(as_protect(&space, cases[i].start, cases[i].size, PF_R), -EINVAL,
+        expect_equal(as_protect(space, cases[i].start, cases[i].size, PF_R), -EINVAL,
                      "protecting 0x%lx bytes at 0x%lx", cases[i].size, cases[i].start);
     }
-    expect_equal(as_map(&space, 0x400000, FRAME_SIZE, PF_R, v, 1), -EINVAL, "an odd offset");
-    expect_equal(as_map(&space, 0x400000, FRAME_SIZE, PF_R, v, 1UL << 46), -EINVAL,
+    expect_equal(as_map(space, 0x400000, FRAME_SIZE, PF_R, v, 1), -EINVAL, "an odd offset");
+    expect_equal(as_map(space, 0x400000, FRAME_SIZE, PF_R, v, 1UL << 46), -EINVAL,
                  "behind the end");
-    expect_equal(as_map(&space, 0x400000, FRAME_SIZE, PF_R, v, -FRAME_SIZE), -EINVAL, "far behind");
-    expect_equal(as_map(&space, 0x400000, FRAME_SIZE, PF_R | PF_W | PF_X, v, 0), -EINVAL,
+    expect_equal(as_map(space, 0x400000, FRAME_SIZE, PF_R, v, -FRAME_SIZE), -EINVAL, "far behind");
+    expect_equal(as_map(space, 0x400000, FRAME_SIZE, PF_R | PF_W | PF_X, v, 0), -EINVAL,
                  "all rights");
-    expect_true(!space.mappings, "nothing is mapped");
-    as_destroy(&space);
+    expect_true(!space->mappings, "nothing is mapped");
+    as_put(space);
     vmo_put(v);
     expect_clean("after refusals");
 }
@@ -470,17 +471,17 @@ static void test_huge(void **state)
 
     (void)state;
     start();
-    as_create(&space);
+    space = as_create();
     v = vmo_create(64UL << 40);
-    expect_equal(as_map(&space, 1UL << 40, 64UL << 40, PF_R | PF_W, v, 0), 0, "mapping 64 TiB");
+    expect_equal(as_map(space, 1UL << 40, 64UL << 40, PF_R | PF_W, v, 0), 0, "mapping 64 TiB");
     for (i = 0; i < 64; i++)
-        expect_equal(as_fault(&space, (i + 1) << 40, i % 2 ? PF_R : PF_W), 0, "touching a page");
+        expect_equal(as_fault(space, (i + 1) << 40, i % 2 ? PF_R : PF_W), 0, "touching a page");
     expect_equal(v->committed, 32, "pages committed");
-    as_audit(&space);
-    expect_equal(as_protect(&space, 1UL << 40, 64UL << 40, PF_R), 0, "protecting 64 TiB");
-    expect_equal(as_fault(&space, 1UL << 40, PF_W), -EFAULT, "writing what is protected");
-    as_audit(&space);
-    as_destroy(&space);
+    as_audit(space);
+    expect_equal(as_protect(space, 1UL << 40, 64UL << 40, PF_R), 0, "protecting 64 TiB");
+    expect_equal(as_fault(space, 1UL << 40, PF_W), -EFAULT, "writing what is protected");
+    as_audit(space);
+    as_put(space);
     vmo_put(v);
     expect_clean("after a terabyte");
 }
@@ -494,27 +495,27 @@ static void test_two_spaces(void **state)
     (void)state;
     start();
     window = address;
-    as_create(&space);
-    as_create(&other);
+    space = as_create();
+    other = as_create();
     v = vmo_create(FRAME_SIZE);
-    as_map(&space, address, FRAME_SIZE, PF_R | PF_W, v, 0);
-    as_map(&other, address, FRAME_SIZE, PF_R | PF_W, v, 0);
-    expect_equal(as_fault(&space, address, PF_R), 0, "reading in the first");
-    expect_equal(walk(&space, address) & PTE_ADDRESS, vmo.zero, "the page of zeros");
-    expect_equal(as_fault(&other, address, PF_W), 0, "writing in the second");
-    expect_equal(walk(&space, address), 0, "the page of zeros is gone from the first");
-    expect_equal(as_fault(&space, address, PF_R), 0, "reading in the first");
-    expect_true(walk(&space, address) & PTE_WRITE, "it may be written at once");
+    as_map(space, address, FRAME_SIZE, PF_R | PF_W, v, 0);
+    as_map(other, address, FRAME_SIZE, PF_R | PF_W, v, 0);
+    expect_equal(as_fault(space, address, PF_R), 0, "reading in the first");
+    expect_equal(walk(space, address) & PTE_ADDRESS, vmo.zero, "the page of zeros");
+    expect_equal(as_fault(other, address, PF_W), 0, "writing in the second");
+    expect_equal(walk(space, address), 0, "the page of zeros is gone from the first");
+    expect_equal(as_fault(space, address, PF_R), 0, "reading in the first");
+    expect_true(walk(space, address) & PTE_WRITE, "it may be written at once");
     clone = vmo_clone(v, 0, FRAME_SIZE);
-    expect_true(!(walk(&space, address) & PTE_WRITE), "after cloning it may not");
-    expect_true(!(walk(&other, address) & PTE_WRITE), "after cloning it may not");
-    expect_equal(as_fault(&space, address, PF_W), 0, "writing in the first");
-    expect_equal(walk(&other, address), 0, "the old frame is gone from the second");
+    expect_true(!(walk(space, address) & PTE_WRITE), "after cloning it may not");
+    expect_true(!(walk(other, address) & PTE_WRITE), "after cloning it may not");
+    expect_equal(as_fault(space, address, PF_W), 0, "writing in the first");
+    expect_equal(walk(other, address), 0, "the old frame is gone from the second");
     vmo_put(clone);
     vmo_put(v);
-    as_destroy(&space);
-    as_audit(&other);
-    as_destroy(&other);
+    as_put(space);
+    as_audit(other);
+    as_put(other);
     expect_clean("after two address spaces");
 }
 
@@ -524,7 +525,7 @@ static u64 *leaf(vaddr address)
 {
     paddr table;
 
-    return as_make_entry(&space, address, &table);
+    return as_make_entry(space, address, &table);
 }
 
 static struct vmo *one_page(u32 rights)
@@ -533,11 +534,11 @@ static struct vmo *one_page(u32 rights)
 
     start();
     window = 0x400000;
-    as_create(&space);
+    space = as_create();
     v = vmo_create(FRAME_SIZE);
-    as_map(&space, window, FRAME_SIZE, rights, v, 0);
-    as_fault(&space, window, PF_R);
-    as_audit(&space);
+    as_map(space, window, FRAME_SIZE, rights, v, 0);
+    as_fault(space, window, PF_R);
+    as_audit(space);
     return v;
 }
 
@@ -548,69 +549,74 @@ static void test_audit(void **state)
 
     (void)state;
     one_page(PF_R);
-    mapping_first(&space)->node.value--;
-    expect_panic(as_audit(&space), "assertion failed");
+    mapping_first(space)->node.value--;
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R);
-    space.count++;
-    expect_panic(as_audit(&space), "assertion failed");
+    space->count++;
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R);
-    space.size += FRAME_SIZE;
-    expect_panic(as_audit(&space), "assertion failed");
+    space->size += FRAME_SIZE;
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R);
-    mapping_first(&space)->as = NULL;
-    expect_panic(as_audit(&space), "assertion failed");
+    mapping_first(space)->as = NULL;
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R);
-    as_fill_spares(&as.tables, 2, as_new_table);
-    as_fill_spares(&as.roots, 2, as_new_root);
+    as_fill_spares(8);
     as_audit_kernel();
-    *(u64 *)boot_physical(as.tables.table[1]) = PTE_PRESENT;
+    *(u64 *)boot_physical(as.spare.table[1]) = PTE_PRESENT;
     expect_panic(as_audit_kernel(), "assertion failed");
-    *(u64 *)boot_physical(as.tables.table[1]) = 0;
-    *(u64 *)boot_physical(as.roots.table[0]) = PTE_PRESENT;
+    *(u64 *)boot_physical(as.spare.table[1]) = 0;
+    *(u64 *)boot_physical(as.spare.space->root) = PTE_PRESENT;
     expect_panic(as_audit_kernel(), "assertion failed");
-    *(u64 *)boot_physical(as.roots.table[0]) = 0;
-    pmm_get(&pmm, as.tables.table[0]);
+    *(u64 *)boot_physical(as.spare.space->root) = 0;
+    as.spare.space->next->size = FRAME_SIZE;
+    expect_panic(as_audit_kernel(), "assertion failed");
+    as.spare.space->next->size = 0;
+    as.spare.spaces++;
+    expect_panic(as_audit_kernel(), "assertion failed");
+    as.spare.spaces--;
+    pmm_get(&pmm, as.spare.table[0]);
     expect_panic(as_audit_kernel(), "assertion failed");
     one_page(PF_R);
     *leaf(window) |= PTE_WRITE;
-    expect_panic(as_audit(&space), "assertion failed");
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R);
     *leaf(window) &= ~PTE_NX;
-    expect_panic(as_audit(&space), "assertion failed");
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R | PF_W);
     *leaf(window) &= ~PTE_USER;
-    expect_panic(as_audit(&space), "assertion failed");
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R | PF_W);
     *leaf(window) |= PTE_WRITE;         /* to the page of zeros */
-    expect_panic((pmm_get(&pmm, vmo.zero), as_audit(&space)), "assertion failed");
+    expect_panic((pmm_get(&pmm, vmo.zero), as_audit(space)), "assertion failed");
     one_page(PF_R);
     *leaf(window) = (*leaf(window) & ~PTE_ADDRESS) | host.info.root;
-    expect_panic(as_audit(&space), "assertion failed");
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R);
     *leaf(window + FRAME_SIZE) = *leaf(window);
-    expect_panic(as_audit(&space), "assertion failed");
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R);
     *leaf(window) = 0;
-    expect_panic(as_audit(&space), "assertion failed");
+    expect_panic(as_audit(space), "assertion failed");
     v = one_page(PF_R | PF_W);
     vmo.revoke = vmo_revoke_nothing;    /* a page of zeros that should be gone */
     vmo_commit(v, 0, 1);
-    expect_panic(as_audit(&space), "assertion failed");
+    expect_panic(as_audit(space), "assertion failed");
     v = one_page(PF_R | PF_W);
-    as_fault(&space, window, PF_W);
-    as_audit(&space);
+    as_fault(space, window, PF_W);
+    as_audit(space);
     pmm_put(&pmm, vmo_frame(v, 0));     /* a frame that is free */
-    expect_panic(as_audit(&space), "assertion failed");
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R);
-    ((u64 *)boot_physical(space.root))[256] = space.root | PTE_PRESENT | PTE_USER;
-    expect_panic(as_audit(&space), "assertion failed");
+    ((u64 *)boot_physical(space->root))[256] = space->root | PTE_PRESENT | PTE_USER;
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R);
-    ((u64 *)boot_physical(space.root))[256] = PTE_LARGE | PTE_PRESENT | PTE_NX;
-    expect_panic(as_audit(&space), "assertion failed");
+    ((u64 *)boot_physical(space->root))[256] = PTE_LARGE | PTE_PRESENT | PTE_NX;
+    expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R);
     root = boot_physical(host.info.root);
-    ((u64 *)boot_physical(space.root))[256] = root[256] = PTE_LARGE | PTE_PRESENT | PTE_NX;
-    as_audit(&space);
+    ((u64 *)boot_physical(space->root))[256] = root[256] = PTE_LARGE | PTE_PRESENT | PTE_NX;
+    as_audit(space);
     as_audit_kernel();
     root[256] |= PTE_USER;
     expect_panic(as_audit_kernel(), "assertion failed");
@@ -755,7 +761,7 @@ static int run(const char *argument)
 /* What a program might do: it touches code, data, bss and stack. */
 static int touch_all(void)
 {
-    struct as *s = &program_current()->space;
+    struct as *s = program_current()->space;
     u8 byte;
 
     expect_true(cpu_local()->space == s, "its tables are loaded");
@@ -1069,7 +1075,7 @@ static void check_gap(u64 pages)
         if (i == pages)
             wanted = low + from * FRAME_SIZE;
     }
-    expect_equal(as_find_gap(&space, pages * FRAME_SIZE), wanted, "step %lu: a gap of %lu pages",
+    expect_equal(as_find_gap(space, pages * FRAME_SIZE), wanted, "step %lu: a gap of %lu pages",
                  step_number, pages);
 }
 
@@ -1082,22 +1088,22 @@ static void test_gaps(void **state)
     start();
     seed = 5;
     window = USER_PROGRAM_END - PAGES * FRAME_SIZE;
-    as_create(&space);
-    as_switch(&space);
-    expect_equal(as_find_gap(&space, FRAME_SIZE), USER_PROGRAM_END - FRAME_SIZE, "none is mapped");
+    space = as_create();
+    as_switch(space);
+    expect_equal(as_find_gap(space, FRAME_SIZE), USER_PROGRAM_END - FRAME_SIZE, "none is mapped");
     v = vmo_create(VMO_SIZE_MAX);
-    expect_equal(as_map(&space, USER_START, window - USER_START, PF_R, v, 0), 0, "what is below");
-    expect_equal(as_map(&space, USER_STACK_START, FRAME_SIZE, PF_R, v, 0), 0, "a stack");
+    expect_equal(as_map(space, USER_START, window - USER_START, PF_R, v, 0), 0, "what is below");
+    expect_equal(as_map(space, USER_STACK_START, FRAME_SIZE, PF_R, v, 0), 0, "a stack");
     for (step_number = 0; step_number < 20000; step_number++) {
         random_step();
         for (i = 1; i < 12; i++)
             check_gap(i);
     }
-    expect_equal(as_find_gap(&space, USER_END), 0, "more than there is");
-    expect_equal(as_find_gap(&space, 0), 0, "nothing");
-    as_audit(&space);
+    expect_equal(as_find_gap(space, USER_END), 0, "more than there is");
+    expect_equal(as_find_gap(space, 0), 0, "nothing");
+    as_audit(space);
     as_switch(NULL);
-    as_destroy(&space);
+    as_put(space);
     vmo_put(v);
     for (i = 0; i < VMOS; i++)
         if (objects[i].vmo)
