@@ -251,11 +251,6 @@ def exercises():
     return bad, []
 
 
-# Exercises that no program checks so far. (A test says that they are left out.)
-UNCHECKED = {"vmo-parents", "sched-threads", "con-two", "signal-queue", "signal-frame",
-             "signal-race", "signal-virtual", "proc-zombie", "proc-spawn", "shell-ring"}
-
-
 @rule
 def checks():
     """Each exercise has a check, an answer, a note and two wrong answers, and each of these
@@ -269,14 +264,10 @@ def checks():
     bad = [f"book/exercises/{name}.*: there is no such exercise" for name in files
            if name not in found]
     for name in found:
-        if name in UNCHECKED:
-            bad += [f"{name} is not unchecked any more: {file}" for file in files[name]]
-            continue
         for wanted in rf"{name}\.(py|c)", rf"{name}\.patch", rf"{name}\.md", \
                 rf"{name}\.wrong-1\.patch", rf"{name}\.wrong-2\.patch":
             if not any(re.fullmatch(wanted, file) for file in files[name]):
                 bad.append(f"book/exercises/{wanted} is missing".replace("\\", ""))
-    bad += [f"{name} is no exercise" for name in UNCHECKED - set(found)]
     return bad, []
 
 

@@ -11,7 +11,7 @@ long vfork(void);
 
 __asm__(".globl vfork\nvfork:\n popq %rdx\n movl $58, %eax\n syscall\n jmp *%rdx\n");
 
-static volatile long shared;
+static volatile long shared, taps;
 static u8 large[4 * MIB];
 
 static void wrong(const char *what, long n)
@@ -28,6 +28,12 @@ static long wait_for(long pid)
     if (wait4(pid, &status, 0) != pid)
         wrong("the parent cannot wait for the child of a vfork", pid);
     return status;
+}
+
+static void handler(int signal)
+{
+    (void)signal;
+    taps++;
 }
 
 static void look(void)
@@ -65,6 +71,19 @@ static void look(void)
         wrong("the parent should go on as soon as the child executes another program", 0);
     wait_for(pid);
     large[0] = 1;
+    signal_set(SIGUSR1, (vaddr)handler);
+    pid = vfork();
+    if (!pid) {
+        kill(syscall3(SYS_GETPPID, 0, 0, 0), SIGUSR1);
+        nanosleep(&moment, NULL);
+        shared = 43;
+        exit(5);
+    }
+    if (shared != 43)
+        wrong("a signal for the parent of a vfork should not wake it before its memory is back",
+              shared);
+    if (wait_for(pid) != 5 << 8 || taps != 1)
+        wrong("a signal that was sent to the parent of a vfork should come when it goes on", taps);
 }
 
 static u64 now(void)
