@@ -50,17 +50,17 @@ static void compute(u64 milliseconds)
     while (now() < end)
         ;
 }
+"""
 
+# Alone in the machine, so the processor's time is the process's while it computes.
+ALONE = COMMON + r"""
 static long sleep(long seconds, long milliseconds)
 {
     struct timespec t = {seconds, milliseconds * (long)MILLISECOND};
 
     return nanosleep(&t, NULL);
 }
-"""
 
-# Alone in the machine, so the processor's time is the process's while it computes.
-ALONE = COMMON + r"""
 static void four_or_five(const char *what)
 {
     if (taps != 4 && taps != 5)
