@@ -4609,6 +4609,18 @@ struct vmo *vmo_clone(struct vmo *v, u64 offset, u64 size)
     return clone;
 }
 
+// ::: {#walk-clone .walk}
+//     from vmo_show_clone
+//     into vmo_clone vmo_share node_share
+//     into vmo_write vmo_commit vmo_commit_page
+//     to   vmo_slice
+//     show clone->committed
+//     draw vmo
+//
+// A clone shares both frames; whoever writes first gets copies, and who
+// comes second finds that a frame is its own by now.
+// :::
+//
 // The same for a slice. It holds a reference to its parent, which therefore
 // outlives it.
 
