@@ -19,6 +19,7 @@ import json
 MOST = 400                      # steps
 WORDS = 28                      # letters of a text
 DEEP = 60                       # functions of a stack
+ALSO = {"free_block": "block"}  # structures that are the same thing under another name
 SIZES = re.compile("size|bytes|offset|length")
 
 
@@ -107,7 +108,8 @@ class Values:
         if kind.code == gdb.TYPE_CODE_INT:
             return self.integer(value, kind, name)
         if kind.code == gdb.TYPE_CODE_ARRAY and kind.target().strip_typedefs().sizeof == 1:
-            return quoted(memory.text(int(value.address), min(kind.sizeof, WORDS)))
+            text = memory.text(int(value.address), min(kind.sizeof, WORDS))
+            return quoted(text.split("\\x")[0])
         return None
 
     def integer(self, value, kind, name):
@@ -122,9 +124,9 @@ class Values:
                     return self.naming.known[what, number]
         if SIZES.search(name) and number >= 1 << 20 and not number % (1 << 20):
             return size(number)
-        if number >= 1 << 32 or str(value.type) in ("vaddr", "paddr"):
+        if str(value.type) in ("vaddr", "paddr"):
             return self.address(number)
-        return str(number)
+        return f"{number:#x}" if number >= 1 << 32 else str(number)
 
     def address(self, number):
         number &= (1 << 64) - 1
@@ -133,15 +135,17 @@ class Values:
             return "&" + place if not place.startswith("0x") else self.constant(number)
         base = direct_map()
         if base and base <= number < base + (1 << 45):
+            if block := self.naming.known.get(("block", number - 32)):
+                return f"{block}'s payload"
             frame = self.naming.frame_at(number - base)
-            return f"in {frame}" if frame else f"{number - base:#x} + map"
+            return f"in {frame}" if frame else "in a free frame"
         return f"{number:#x}"
 
     def constant(self, number):
         """What has no name is a text, mostly."""
         text = memory.text(number, WORDS)
         good = text and all(" " <= c <= "~" or c == "\n" for c in text) and "\\x" not in text
-        return quoted(text) if good else "a constant"
+        return quoted(text) if good else "in the kernel"
 
     def pointer(self, value, target):
         number = int(value) & (1 << 64) - 1
@@ -152,12 +156,23 @@ class Values:
         if str(target.unqualified()) == "char":
             return quoted(memory.text(number, WORDS))
         if target.code in (gdb.TYPE_CODE_STRUCT, gdb.TYPE_CODE_UNION):
-            if number >= KERNEL_BASE and "+" not in function(number):
+            if number >= KERNEL_BASE and re.fullmatch(r"[a-z]\w*", function(number)):
                 return "&" + function(number)
-            return self.naming.name(target.tag or "something", number)
-        if target.sizeof == 8 and target.code == gdb.TYPE_CODE_INT:
+            return self.naming.name(kind_of(target.tag or "something", number), number)
+        if target.sizeof == 8 and target.code in (gdb.TYPE_CODE_INT, gdb.TYPE_CODE_PTR):
             return "-> " + (self.text(value.dereference()) or "?")
         return self.address(number)
+
+
+def kind_of(tag, address):
+    """What a structure is called; an object tells what it is the head of."""
+    if tag == "object":
+        try:
+            kind = View(type_named("struct object"), address).follow("type")
+            return memory.text(kind.name) if kind else tag
+        except Sorry:
+            return tag
+    return ALSO.get(tag, tag)
 
 
 def quoted(text):
@@ -244,29 +259,37 @@ class Walk:
         self.visits, self.steps, self.valued = [], [], set()
         self.pictures = [picture(words, self) for words in plan["draw"]]
 
-    def begin(self):
-        place, _, condition = self.plan["from"].partition(" if ")
+    def begin(self, start):
+        """Goes on to where the walk, or a part of it, begins."""
+        place, _, condition = start.partition(" if ")
         if known_function(gdb.newest_frame()) == place and not condition:
             self.base = gdb.newest_frame()      # the chapter's main, where we are already
             return
-        start = break_at(place, "from " + self.plan["from"])
+        stop = break_at(place, "from " + start)
         if condition:
             try:
-                start.condition = condition
+                stop.condition = condition
             except gdb.error as why:
                 raise Sorry(f"`if {condition}` is no condition: {why}") from None
         gdb.execute("continue", to_string=True)
-        reached = start.hit_count and not machine.over and \
-            known_function(gdb.newest_frame()) == place.split(":")[-1]
-        start.delete()
+        reached = stop.hit_count and not machine.over and \
+            known_function(gdb.newest_frame()) == place
+        stop.delete()
         if not reached:
-            raise Sorry(f"{self.plan['from']} is never reached.")
+            raise Sorry(f"{start} is never reached.")
         self.base = gdb.newest_frame()
 
     def go(self):
-        self.begin()
+        self.left = self.plan["from"] * int((self.plan["times"] or ["1"])[0])
+        for text in self.plan["type"]:
+            run_to("tty_read", "type")      # somebody reads what is typed
+            machine.type(text.encode().decode("unicode_escape") + "\n")
+        for place in self.plan["after"]:
+            run_to(place, "after")
+        self.begin(self.left.pop(0))
         self.capture()
-        while self.advance():
+        most = int((self.plan["most"] or ["0"])[0])
+        while len(self.steps) != most and self.advance():
             self.capture()
             if len(self.steps) > MOST:
                 raise Sorry(f"there are more than {MOST} steps; walk into less, or end before")
@@ -282,10 +305,14 @@ class Walk:
         """To the next line; false at the end of the walk."""
         gdb.execute("step", to_string=True)
         for _ in range(10000):
+            if not machine.over and not self.base.is_valid() and self.left:
+                self.begin(self.left.pop(0))
+                self.visits = []
+                return True
             if machine.over or not self.base.is_valid():
                 return False
             frame = gdb.newest_frame()
-            name = known_function(frame)
+            name = known_function(frame) or frame.name()
             if name and any(fnmatch.fnmatchcase(name, each) for each in self.plan["to"]):
                 return False
             if name and (frame == self.base or self.walks(name)):
@@ -315,13 +342,15 @@ class Walk:
             at = at.older()
         frames.reverse()
         self.meet(frames)
-        now = frames[-1]
+        now, self.frames = frames[-1], frames
         step = {"at": f"{known_function(now)} {source_line(now) - home(now)}",
                 "stack": " ".join(known_function(f) for f in frames),
                 "vars": self.locals(now), "show": self.shown(frames)}
-        step["draw"] = {}
-        for each in self.pictures:
-            step["draw"].update(each.groups())
+        step["draw"], below = {}, 0
+        for before, each in zip([None, *self.pictures], self.pictures):
+            below += 20 if before and type(before) is not type(each) else 0
+            for name, group in each.groups().items():
+                step["draw"][name] = {**group, "row": group["row"] + below}
         self.steps.append(step)
 
     def meet(self, frames):
@@ -389,6 +418,12 @@ class Walk:
         return None
 
 
+def run_to(place, why):
+    stop = break_at(place, why)
+    gdb.execute("continue", to_string=True)
+    stop.delete()
+
+
 def break_at(place, what):
     try:
         if not gdb.lookup_global_symbol(place):
@@ -418,11 +453,137 @@ def picture(words, walk):
     return PICTURES[kind](rest, walk)
 
 
-class VmoPicture:
-    """VMOs with their trees, and the frames at the leaves."""
+class Picture:
+    """A picture of what some expressions mean."""
 
     def __init__(self, words, walk):
-        self.walk, self.naming = walk, walk.naming
+        self.words, self.walk, self.naming = words.split(), walk, walk.naming
+        if not self.least <= len(self.words) <= self.most:
+            raise Sorry(f"draw {type(self).__name__.lower()} {words}: {self.__doc__}")
+
+    def value(self, words):
+        """What an expression means now, None if that is nothing yet. All of a picture's are
+        those of the innermost function that has the first of them."""
+        frames = self.walk.frames
+        if words == self.words[0]:
+            self.depth = next((n for n in range(len(frames), 0, -1)
+                               if self.walk.evaluate(words, [frames[n - 1]]) is not None), 0)
+        return self.walk.evaluate(words, frames[:self.depth])
+
+    def number(self, words, default=0):
+        value = self.value(words)
+        return default if value is None else min(int(value), 4096)
+
+    def text(self, value, name=""):
+        return self.walk.values.text(value, name) or "?"
+
+
+class Array(Picture):
+    """array EXPRESSION COUNT [INDEX]: an array's elements; that of the index stands out"""
+    least, most = 2, 3
+
+    def groups(self):
+        array, count_ = self.value(self.words[0]), self.number(self.words[1])
+        if array is None:
+            return {}
+        at = self.number(self.words[2], -1) if self.words[2:] else -1
+        return {self.words[0]: {"row": 0, "cells": [
+            [letter(self.text(array[i])), "", "b" if i == at else "a"]
+            for i in range(count_)]}}
+
+
+class Ring(Picture):
+    """ring EXPRESSION SIZE FIRST END [MIDDLE]: a buffer, with what is in it from FIRST up to
+    END; both only grow, and are taken modulo SIZE. From MIDDLE on the colour is another"""
+    least, most = 4, 5
+
+    def groups(self):
+        array, size_ = self.value(self.words[0]), self.number(self.words[1])
+        first, end = (self.value(words) for words in self.words[2:4])
+        middle = self.value(self.words[4]) if self.words[4:] else end
+        if array is None or first is None or end is None:
+            return {}
+        full = {i % size_: "b" if i < int(middle) else "a"
+                for i in range(int(first), min(int(end), int(first) + size_))}
+        return {self.words[0]: {"row": 0, "cells": [
+            [letter(self.text(array[i])) if i in full else "", "", full.get(i, "dim")]
+            for i in range(min(size_, 24))]}}
+
+
+class Bits(Picture):
+    """bits EXPRESSION [COUNT]: the bits of a word, the lowest first; those that are set are
+    dark"""
+    least, most = 1, 2
+
+    def groups(self):
+        value = self.value(self.words[0])
+        if value is None:
+            return {}
+        word, count_ = int(value), self.number(self.words[1], 64) if self.words[1:] else 64
+        return {self.words[0]: {"row": 0, "narrow": 10.5, "cells": [
+            ["", "", "b" if word >> i & 1 else "dim"] for i in range(count_)]}}
+
+
+class Table(Picture):
+    """table EXPRESSION COUNT FIELD ...: an array of structures, one a line"""
+    least, most = 3, 9
+
+    def groups(self):
+        array, count_ = self.value(self.words[0]), self.number(self.words[1])
+        if array is None:
+            return {}
+        sheet = self.words[0]
+        found = {f"{sheet} ": {"row": 0, "label": "", "sheet": sheet, "cells": [
+            [field, "", "none"] for field in self.words[2:]]}}
+        for i in range(min(count_, 24)):
+            found[f"{sheet}[{i}]"] = {"row": 1 + i, "label": "", "sheet": sheet, "cells": [
+                self.text(array[i][field], field) for field in self.words[2:]]}
+        return found
+
+
+class List(Picture):
+    """list EXPRESSION LINK [FIELD]: a linked list, from the structure that the expression
+    points to; LINK leads to the next one, FIELD is shown of each"""
+    least, most = 2, 3
+
+    def groups(self):
+        at = self.value(self.words[0])
+        if at is None:
+            return {}
+        found, here, names = {}, at, []
+        while int(here) and len(names) < 12:
+            names.append(self.text(here))
+            if names.count(names[-1]) > 1:
+                break
+            shown = self.field(here, self.words[2]) if self.words[2:] else ""
+            following = here[self.words[1]]
+            found[names[-1]] = {"row": 1, "cells": [
+                [shown, self.text(following) if int(following) else "", "c"]]}
+            here = following
+        found[self.words[0]] = {"row": 0, "cells": [["", names[0] if names else ""]]}
+        return found
+
+
+    def field(self, value, path):
+        """A field of a field ..., where there is one."""
+        for name in path.split("."):
+            if value.type.code == gdb.TYPE_CODE_PTR and not int(value):
+                return "-"
+            value = value[name]
+        return self.text(value, path)
+
+
+def letter(text):
+    """A character without its quotation marks, by a number or not."""
+    if text.isdigit() and 32 <= int(text) < 127:
+        return chr(int(text))
+    return {"10": "\\n", "'\\n'": "\\n"}.get(text) or (
+        text[1:-1] if re.fullmatch("'.'", text) else text)
+
+
+class Vmo(Picture):
+    """vmo: all VMOs with their trees, and the frames at the leaves"""
+    least, most = 0, 0
 
     def groups(self):
         out, self.frames = {}, set()
@@ -459,7 +620,97 @@ def by_number(one):
     return kind, int(number_)
 
 
-PICTURES = {"vmo": VmoPicture}
+class Heap(Picture):
+    """heap [ADDRESS]: the blocks of a region, by default the newest, and the lists of its free
+    ones"""
+    least, most = 0, 1
+
+    def region(self, heap):
+        regions = list(chain(heap.follow("regions"), "next"))
+        at = int(self.value(self.words[0])) if self.words else 0
+        return next((r for r in regions if r._address <= at & (1 << 64) - 1 <
+                     r._address + r.size), regions[0] if regions else None)
+
+    def groups(self):
+        heap, out, blocks = variable("heap"), {}, []
+        region = self.region(heap)
+        try:
+            blocks += region_blocks(region) if region else []
+        except Broken:
+            pass                    # it is being changed just now
+        for b in blocks[:18]:
+            state = {USED: "used", FREE: "free"}.get(b.magic, "?")
+            out[self.naming.name("block", b._address)] = {
+                "row": 0, "gap": 5, "color": {"used": "a", "free": "b"}.get(state, "dim"),
+                "cells": [f"{state} {b.size}"]}
+        for c in range(len(heap.list)):
+            names = []
+            try:
+                for f in chain(View(type_named("struct free_block"), heap.list[c])
+                               if heap.list[c] else None, "next"):
+                    names.append(self.naming.known.get(("block", f._address)))
+            except Broken:
+                pass
+            names = [name for name in names if name in out]
+            if names:
+                out[f"list {c}"] = {"row": 1, "cells": [
+                    [name.split()[-1], name] for name in names[:6]]}
+        return out
+
+
+class Tables(Picture):
+    """tables ROOT ADDRESS: the page tables on the way to an address, from the frame ROOT on"""
+    least, most = 2, 2
+
+    def groups(self):
+        root, address = (self.value(words) for words in self.words)
+        if root is None or address is None:
+            return {}
+        out, table, address = {}, int(root), int(address)
+        for level in range(4, 0, -1):
+            index = address >> 12 + 9 * (level - 1) & 511
+            words = [memory.word(direct_map() + table + 8 * i) for i in range(512)]
+            user = [i for i in range(256 if level == 4 else 512) if words[i] or i == index]
+            near = sorted(user, key=lambda i: abs(i - index))[:5]
+            below = words[index] & 0xffffffffff000
+            name = self.naming.name("table", below) if level > 1 else self.naming.frame_at(below) \
+                or "frame"
+            out[self.naming.name("table", table)] = {
+                "row": 4 - level, "label": f"level {level}", "cells": [
+                    [f"{i}" + (": " + self.rights(words[i]) if words[i] else ""),
+                     name if i == index and words[i] else "", "b" if i == index else "box"]
+                    for i in sorted(near)]}
+            if not words[index]:
+                return out
+            table = below
+        out[name] = {"row": 4, "cells": [["", "", "a"]]}
+        return out
+
+    @staticmethod
+    def rights(entry):
+        return "r" + ("w" if entry & 2 else "-") + ("-" if entry >> 63 else "x")
+
+
+class Maps(Picture):
+    """maps SPACE SPACE: two address spaces, their mappings and the VMOs that these show"""
+    least, most = 2, 2
+
+    def groups(self):
+        out = {}
+        for n, words in enumerate(self.words):
+            space = self.value(words)
+            root = space and View(space.type, int(space.address)).follow("mappings")
+            cells = []
+            for m in tree(root, "struct mapping", "node") if root else []:
+                v, name = m.follow("vmo"), self.naming.name("vmo", m.vmo)
+                cells.append([f"{m.start >> 12:x}"[-5:], name])
+                out[name] = {"row": 1 + n, "color": "ba"[n], "cells": [count(v.committed, "page")]}
+            out[words] = {"row": 3 * n, "color": "c", "cells": cells}
+        return out
+
+
+PICTURES = {kind.__name__.lower(): kind for kind in (Array, Ring, Bits, Table, List, Tables, Maps,
+                                                      Heap, Vmo)}
 
 
 # ---- Writing -----------------------------------------------------------------

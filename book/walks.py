@@ -14,9 +14,12 @@ A mark in the prose says what:
 
 `from` is the function that the walk begins in, with a condition if need be, as in `from
 vmo_write if offset == 0`; it ends when that returns, or where a function of `to` is entered.
-Line by line go the functions of `into`, all others are one step. `show` are expressions, with
-commas between, to be seen besides the variables of the function; `draw` is a picture of those
-that book/record.py knows. `with` are options for the kernel, `type` is a line to type.
+With several of them one is walked through after the other; `times` repeats it. What comes
+before a call of the function `after` does not count. Functions of `into` go line by line, all
+others are one step. `show` are expressions, with commas between, to be seen besides the
+variables of the function; `draw` is a picture of those that book/record.py knows. `most` ends
+it after so many steps. `with` are options for the kernel, `type` is a line to type, when
+somebody reads.
 
 `make golden T=walk-clone` records it, into book/walks/clone.txt. Here recordings are read, and
 made into drawings, and into what the page needs.
@@ -26,7 +29,8 @@ import html
 import json
 import re
 
-KEYS = {"from": 1, "to": 9, "into": 9, "show": 9, "draw": 9, "with": 1, "type": 9}
+ONCE = {"after", "times", "most", "with"}
+KEYS = ["after", "from", "times", "to", "into", "show", "draw", "with", "type", "most"]
 WIDTH = 340                     # of a drawing, which fits into the window of a telephone
 TEXT, CELL, LABEL, GAP = 7.1, 24, 17, 14
 
@@ -43,7 +47,7 @@ class Mark:
         key, _, rest = text.strip().partition(" ")
         if key not in KEYS:
             self.problems.append(f"a walk has no `{key}`, but {', '.join(KEYS)}")
-        elif KEYS[key] == 1 and self.plan[key]:
+        elif key in ONCE and self.plan[key]:
             self.problems.append(f"a walk has one `{key}`")
         elif key in ("to", "into"):
             self.plan[key] += rest.split()
@@ -52,8 +56,8 @@ class Mark:
         else:
             self.plan[key].append(rest.strip())
 
-    def start(self):
-        return (self.plan["from"] or [""])[0].partition(" if ")[0].strip()
+    def starts(self):
+        return [one.partition(" if ")[0].strip() for one in self.plan["from"]]
 
     def file(self):
         return f"book/walks/{self.name}.txt"
@@ -85,8 +89,9 @@ def marks(text):
 def check(mark, names):
     """What is wrong with a mark, as far as the text alone tells."""
     yield from mark.problems
-    functions = {f.name for f in names.functions if f.file == "rustica.c"}
-    for word in [mark.start(), *mark.plan["to"], *mark.plan["into"]]:
+    functions = {f.name for f in names.everything() if f.file == "rustica.c"
+                 and f.kind in ("function", "label")}
+    for word in [*mark.starts(), *mark.plan["after"], *mark.plan["to"], *mark.plan["into"]]:
         pattern = re.compile(re.sub(r"\*", r"\\w*", word) + "$")
         if not any(map(pattern.match, functions)):
             yield f"there is no function {word} for a walk"
@@ -171,25 +176,37 @@ class Layout:
                     if i == len(widths):
                         widths.append(0)
                     widths[i] = max(widths[i], cell_width(group, cell))
+        self.line_up()
         self.places, self.height = {}, 0
         for row in sorted(set(self.rows.values())):
             self.place_row([name for name in self.rows if self.rows[name] == row])
 
+    def line_up(self):
+        """The lines of a table have columns."""
+        for name, group in self.kind.items():
+            same = [self.widths[other] for other, its in self.kind.items()
+                    if "sheet" in group and its.get("sheet") == group["sheet"]]
+            self.widths[name] = [max(widths[i] for widths in same if i < len(widths))
+                                 for i in range(len(self.widths[name]))] if same else \
+                self.widths[name]
+
     def place_row(self, names):
         """From left to right, and on below where there is no room."""
         x, y, high = 0, self.height, 0
-        for name in sorted(names, key=in_order):
+        kinds = [kind(name) for name in names]
+        for name in sorted(names, key=lambda name: (kinds.index(kind(name)), in_order(name))):
             cells, width, height = self.cells(name)
             if x and x + width > WIDTH:
                 x, y, high = 0, y + high + 8, 0
             self.places[name] = (x, y, cells, width)
             x += width + self.kind[name].get("gap", GAP)
             high = max(high, height)
-        self.height = y + high + 26
+        self.end = y + high
+        self.height = y + high + (26 if any(map(self.label, names)) else 0)
 
     def cells(self, name):
         """(places of the cells, relative to the group's; its width and height)"""
-        found, x, y, widest = [], 0, LABEL, 0
+        found, x, y, widest = [], 0, LABEL if self.label(name) else 0, 0
         for width in self.widths[name]:
             if x and x + width > WIDTH:
                 x, y = 0, y + CELL + 3
@@ -202,7 +219,7 @@ class Layout:
         return max((self.places[name][1] + self.cells(name)[2] for name in picture), default=0)
 
     def label(self, name):
-        return self.kind[name].get("label", name)
+        return self.kind[name].get("label", re.sub(r"^\w+::", "", name))
 
     def pieces(self, picture):
         """The pieces of SVG that a picture consists of."""
@@ -221,7 +238,15 @@ class Layout:
 
     def arrow(self, x, y, wide, to, from_):
         there, top, cells, width = self.places[to]
-        if top > y:
+        if top + LABEL + CELL < y:
+            # upward, from a cell's top to the bottom of a group
+            above = LABEL - 3 if self.label(from_) else 0
+            start, end = (x + wide / 2, y - above), (there + width / 2, top + LABEL + CELL)
+            bend = (start[1] - end[1]) * 0.6
+            curve = f"M{start[0]:.0f} {start[1]:.0f}C{start[0]:.0f} {start[1] - bend:.0f} " \
+                    f"{end[0]:.0f} {end[1] + bend:.0f} {end[0]:.0f} {end[1] + 5:.0f}"
+            head = f"M{end[0] - 3.5:.1f} {end[1] + 6:.0f}h7l-3.5 -6z"
+        elif top > y:
             start, end = (x + wide / 2, y + CELL), (there + min(width / 2, 14), top + 1)
             bend = (end[1] - start[1]) * 0.6 + 4
             curve = f"M{start[0]:.0f} {start[1]:.0f}C{start[0]:.0f} {start[1] + bend:.0f} " \
@@ -235,6 +260,10 @@ class Layout:
                     f"{deep:.0f} {end[0]:.0f} {end[1] + 5:.0f}"
             head = f"M{end[0] - 3.5:.1f} {end[1] + 6:.0f}h7l-3.5 -6z"
         return f'<path class="line" d="{curve}"/><path class="head" d="{head}"/>'
+
+
+def kind(name):
+    return name.rpartition(" ")[0] or name
 
 
 def in_order(name):
@@ -253,6 +282,8 @@ def cell_width(group, cell):
 
 
 def box(x, y, wide, text, color):
+    if color == "none":
+        return f'<text class="small" x="{x + 5:.0f}" y="{y + 16.5:.0f}">{html.escape(text)}</text>'
     said = f'<text class="code" x="{x + wide / 2:.0f}" y="{y + 16.5:.0f}" text-anchor="middle">' \
            f"{html.escape(text, quote=False)}</text>" if text else ""
     return f'<path class="{color}" d="M{x:.0f} {y:.0f}h{wide:.0f}v{CELL}h-{wide:.0f}z"/>{said}'
@@ -263,8 +294,10 @@ def in_words(picture):
     out = []
     for name, group in picture.items():
         cells = []
-        for cell in group["cells"]:
+        for number, cell in enumerate(group["cells"]):
             text, to, color = unfolded(group, cell)
+            if "narrow" in group and color == "b":
+                text = f"bit {number}"
             cells.append(text + (f" leads to {to}" if to in picture else ""))
         out.append(f"{name}: {', '.join(filter(None, cells)) or 'empty'}")
     return ". ".join(out)
@@ -332,5 +365,5 @@ def for_page(walk, code):
     return {"code": [[f.name, f.line, code(f)] for f in walk.functions.values()],
             "rows": rows.items, "stacks": stacks.items, "pieces": pieces.items,
             "scenes": scenes.items, "steps": steps,
-            "size": [WIDTH, round(walk.layout.height - 10)] if pieces.items else None,
-            "from": walk.mark.start(), "chapter": walk.mark.chapter}
+            "size": [WIDTH, round(walk.layout.end + 15)] if pieces.items else None,
+            "from": walk.mark.starts()[0], "chapter": walk.mark.chapter}

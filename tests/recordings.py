@@ -26,8 +26,7 @@ def recording(t, mark):
     place = f"rustica.c:{mark.line}: walk-{mark.name}"
     plan, out, script = (t.dir / name for name in ("plan.json", "recorded", "session"))
     t.check(not mark.problems, f"{place}: {'; '.join(mark.problems)}")
-    plan.write_text(json.dumps({**mark.plan, "from": mark.plan["from"][0],
-                                "out": str(out), "head": mark.head()}))
+    plan.write_text(json.dumps({**mark.plan, "out": str(out), "head": mark.head()}))
     script.write_text(f"source book/record.py\npython record({str(plan)!r})\n")
     said = gdb.play(t, mark.chapter, script.relative_to(ROOT),
                     OPT=" ".join(mark.plan["with"]))

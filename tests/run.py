@@ -1049,7 +1049,10 @@ def golden(words):
     for mark in recordings.MARKS:
         name = f"book/walk-{mark.name}"
         if not words or any(word in name for word in words):
-            text = recordings.recording(Test("golden/" + name), mark)
+            try:
+                text = recordings.recording(Test("golden/" + name), mark)
+            except Failed as failure:
+                sys.exit(f"{failure}")
             (ROOT / mark.file()).write_text(text)
             print(f"{mark.file()}: {len(text.splitlines()) - 1} steps")
     for hunt in hunts.EXPECTED:
