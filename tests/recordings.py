@@ -190,6 +190,7 @@ def keys(t, b, name, ids):
             f"the player does not pause at {n}")
 
 
+@book.test("walks-kinds")
 def kinds(t):
     """Each chapter has a walk, and in eight at least a picture moves."""
     every = "".join(f" {chapter}" for chapter in range(1, 15)
