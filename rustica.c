@@ -573,6 +573,14 @@ void sink_number(struct sink *to, const struct format *f, u64 value, u64 base, c
         sink_pad(to, ' ', f->width - signs - zeros - count);
 }
 
+// ::: {#walk-number .walk}
+//     from sink_number if value > 200
+//     into sink_pad
+//     draw array digits count i
+//
+// Digits come from the right and are written from the left.
+// :::
+//
 // What stands between the percent sign and the letter:
 
 const char *format_count(const char *p, int *count, va_list *ap)
@@ -2029,6 +2037,16 @@ void zone_sweep(struct zone_state *z, const struct boot_info *info, paddr limit,
     }
 }
 
+// ::: {#walk-sweep .walk}
+//     from zone_sweep if fill
+//     into zone_add_range
+//     draw table z->range z->count start end zone
+//     most 150
+//
+// The second sweep, from edge to edge: what is usable and not reserved
+// becomes a range, and what continues the last range extends it.
+// :::
+//
 // Fills `z` from the hand-over block. Leaves out what lies at or above the
 // physical address `limit`.
 
@@ -2746,6 +2764,16 @@ paddr pmm_alloc_run(struct pmm *p, enum zone zone, char owner, u64 count, u64 al
     return p->base + (first << FRAME_SHIFT);
 }
 
+// ::: {#walk-run .walk}
+//     from pmm_alloc_run if p->count == 64 && count == 2 && zone == 1
+//     into pmm_find pmm_find_bitmap bits_next pmm_take pmm_set_state
+//     show p->hint[zone], p->free[zone]
+//     draw bits p->free_bits[0]
+//
+// Two frames in a row are looked for in a bitmap of 64, of which the USER
+// zone is the second half. What was found is cleared.
+// :::
+//
 // Nearly always one frame is wanted, and often one that is full of zeros.
 // Give it back by `pmm_free()` or `pmm_put()`.
 
@@ -3597,6 +3625,17 @@ void *no_inline heap_alloc_zeroed(struct heap *h, u64 size)
     return p ? memset(p, 0, size) : NULL;
 }
 
+// ::: {#walk-alloc .walk}
+//     from heap_alloc if heap.blocks == 3
+//     into heap_alloc_for heap_take heap_find heap_remove
+//     into heap_split heap_insert heap_mark_used
+//     show heap.blocks, heap.bytes
+//     draw heap
+//
+// The lowest class that has something suffices; what is left of its block
+// is a smaller free block, and goes to another list.
+// :::
+//
 // With an alignment we take a block with room to move in, and make the part
 // before the payload's new place `at` a free block. That part must be large
 // enough to be one. Returns the rest.
@@ -3683,6 +3722,16 @@ void no_inline heap_free(struct heap *h, void *payload)
     heap_insert(h, b, caller);
 }
 
+// ::: {#walk-free .walk}
+//     after heap_audit
+//     from heap_free if heap.blocks == 8
+//     into heap_merge heap_remove heap_insert
+//     show heap.blocks, heap.bytes
+//     draw heap heap_free::payload
+//
+// A block that is freed swallows its free neighbours, behind it and before.
+// :::
+//
 // A block whose size changes keeps its place if it can: with a free
 // neighbour behind it, it grows into that.
 
@@ -4679,6 +4728,18 @@ struct vmo *vmo_clone(struct vmo *v, u64 offset, u64 size)
     return clone;
 }
 
+// ::: {#walk-clone .walk}
+//     from vmo_show_clone
+//     into vmo_clone vmo_share node_share
+//     into vmo_write vmo_commit vmo_commit_page
+//     to   vmo_slice
+//     show clone->committed
+//     draw vmo
+//
+// A clone shares both frames; whoever writes first gets copies, and who
+// comes second finds that a frame is its own by now.
+// :::
+//
 // The same for a slice. It holds a reference to its parent, which therefore
 // outlives it.
 
@@ -5245,6 +5306,16 @@ enum elf_reason elf_check(struct vmo *file, struct elf_image *image)
     return reason;
 }
 
+// ::: {#walk-elf .walk}
+//     from elf_check
+//     into elf_check_table elf_add_segment
+//     into elf_check_segment elf_check_order
+//     draw table image->segment image->count start rights file_size
+//
+// The file of `hello` is believed one line at a time. What has passed all
+// questions becomes a segment of the plan.
+// :::
+//
 // ## Loading {#elf-load}
 //
 // The first page of a segment may begin with bytes that do not belong to
@@ -6432,6 +6503,16 @@ int as_fault(struct as *space, vaddr address, u32 access)
     return as_enter_page(space, page, frame ? frame : vmo.zero, rights);
 }
 
+// ::: {#walk-fault .walk}
+//     from as_fault
+//     into as_find as_find_last as_enter_page as_make_entry
+//     draw tables space->root page
+//
+// The first instruction of the first program is a fault: there is a
+// mapping, but nothing on the way to it. Three tables are made, and then
+// the entry.
+// :::
+//
 // ## Reading what a program points to {#as-read}
 //
 // A pointer that a program passes to us is a number, not a pointer. We
@@ -8866,6 +8947,20 @@ s64 sys_handle_close(struct trap_frame *f)
     return 0;
 }
 
+// ::: {#walk-handle .walk}
+//     from sys_handle_duplicate
+//     from sys_vmo_write
+//     from sys_handle_duplicate
+//     from sys_handle_close
+//     from sys_vmo_size
+//     into sys_handle handle_find handle_add handle_find_free bits_set
+//     into sys_vmo sys_vmo_transfer handle_close_entry
+//     draw table user.current->handles->entry 6 object rights generation
+//
+// A handle with fewer rights: it may not write, may not be duplicated, and
+// once it is closed its number is nobody's.
+// :::
+//
 // ## Setting up {#sys-init}
 //
 // Each program begins with three handles to the console and no memory of
@@ -9576,6 +9671,17 @@ int sched_sleep(struct wait_queue *q, u64 until)
     return t->wake_reason;
 }
 
+// ::: {#walk-switch .walk}
+//     from sched_sleep if sched.ready.first && sched.current->process
+//     into queue_append timer_set sched_schedule queue_remove sched_load
+//     to   sched_switch
+//     draw list sched.ready.first next process.name
+//     draw list sched_sleep::q->first next process.name
+//
+// Who wants to sleep stands in a queue, and the first who is ready is taken
+// out of another. One call more, and it is this one that runs.
+// :::
+//
 // A thread stands in one queue. Who waits for the first of several things
 // to happen sleeps in a queue of its own, and hangs a *watch* on the queue
 // of each thing. It takes them off again whatever it was woken by.
@@ -11639,6 +11745,16 @@ int vfs_walk_from(struct walk *w, struct node *start, const char *path, bool fol
     return 0;
 }
 
+// ::: {#walk-path .walk}
+//     from vfs_walk_from if path[1] == 'e' && path[4] == '/'
+//     into vfs_skip_slashes vfs_component vfs_step
+//     show w->name, w->directory, w->node
+//     draw list w->directory parent name
+//
+// From the root to `/etc/motd`: a name is cut off, the directory asked for
+// it, and what it has becomes the place to stand on.
+// :::
+//
 // Walks a path that starts at a directory. 0, and then `w->node` may still
 // be NULL if only the last component does not exist, and the caller ends
 // the walk when he is done with its nodes; or -ENOENT, -ENOTDIR, -ELOOP,
@@ -13537,6 +13653,18 @@ void tty_input(u8 c)
         tty_deliver();
 }
 
+// ::: {#walk-typing .walk}
+//     type hx\bi
+//     from tty_input
+//     times 5
+//     into tty_edit tty_erase tty_append tty_deliver
+//     show tty.read, tty.ready, tty.end
+//     draw ring tty.byte 4096 tty.read tty.end tty.ready
+//
+// Five keys: h, x, backspace, i, Enter. The last of them makes a line of
+// what was typed, and lets the reader have it.
+// :::
+//
 // ## Reading {#tty-read}
 //
 // In canonical mode at most one line. An end-of-file mark counts as the end
@@ -14745,6 +14873,18 @@ void signal_send_info(struct process *p, const struct signal_info *info)
         sched_wake_thread(t, -EINTR);
 }
 
+// ::: {#walk-pending .walk}
+//     from signal_send_info if info->signal == 10 || info->signal == 40
+//     times 6
+//     into signal_keep_note
+//     draw bits signal_send_info::s->pending
+//     draw bits signal_send_info::s->blocked
+//     draw list signal_send_info::s->notes next info.signal
+//
+// `signals` sends itself SIGUSR1, which it has blocked, three times, and
+// then signal 40. A bit can be set only once; notes can stand in a queue.
+// :::
+//
 // The kernel's own have no other reason than that.
 
 void signal_send(struct process *p, int signal)
@@ -16063,6 +16203,15 @@ s64 sys_fork(struct trap_frame *f)
     return proc_fork(f, 0);
 }
 
+// ::: {#walk-fork .walk}
+//     from proc_copy_memory
+//     into proc_copy_mapping proc_clone_vmo
+//     draw maps proc_copy_memory::from->space proc_copy_memory::to->space
+//
+// The child gets a mapping for each of the parent's, and a clone of what it
+// shows. The numbers are those of pages.
+// :::
+//
 // `clone` is what C libraries call for `fork` today. The lowest byte of its
 // flags is the signal that shall tell of the child's end. It can also make
 // threads, and processes that share their memory, and those we decline.
@@ -17249,6 +17398,19 @@ s64 pipe_write(struct file *file, vaddr from, u64 size, u64 *offset)
     return (s64)done;
 }
 
+// ::: {#walk-pipe .walk}
+//     type hello | wc -c
+//     from pipe_write
+//     from pipe_read
+//     from pipe_read
+//     into pipe_wait
+//     show p->read, p->written, p->writer_gone
+//     draw ring p->byte 4096 p->read p->written
+//
+// `hello | wc -c`: one writes and ends, the other reads what is left of it,
+// and then that there is nobody any more.
+// :::
+//
 // What can be done at each end without waiting. There is room if whatever
 // is written in one piece fits.
 

@@ -57,6 +57,11 @@ def lines(book):
         yield "\n## Figures {#list-figures}\n"
         for f in book.figures:
             yield f"- {f['number']} [{first_sentence(f['text'])}](#{f['id']})"
+    if book.walks:
+        yield "\n## Walks {#list-walks}\n"
+        yield "Runs that the pages step through, line by line.\n"
+        for w in book.walks.values():
+            yield f"- {w['number']} [{first_sentence(w['text'])}](#{w['id']})"
     yield "\n## Exercises {#list-exercises}\n"
     yield "The level of an exercise tells how long it may take: " + \
           ", ".join(f"{n} {what}" for n, what in enumerate(LEVELS) if n) + ".\n"

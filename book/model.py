@@ -14,6 +14,7 @@ import sys
 from xml.etree import ElementTree
 
 import back
+import walks
 from names import Names
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -219,12 +220,14 @@ class Book:
         self.parts, self.where, self.sections = [], {}, {}      # id -> Part, id -> Section
         self.figures, self.exercises, self.citations = [], [], {}
         self.drawings = {}                                      # id -> one of the figures
+        self.walks = {}                                         # id -> one of the walks
         self.blocks = json.loads(pandoc("-f", "book/reader.lua", "-t", "json", "--preserve-tabs",
                                         *self.files, root=root))["blocks"]
         self.split(self.blocks)
         self.find_lines()
         self.add(back.hunts(self))
         self.place()
+        self.read_walks()
         self.check_headings()
         self.check_drawings()
         self.mark()
@@ -365,12 +368,27 @@ class Book:
                     self.problem(f"{file}:{number}", "pandoc does not see this drawing; does it "
                                  "stand behind a list?")
 
-    # ---- Figures, transcripts, exercises ----
+    # ---- Figures, transcripts, exercises, walks ----
+
+    def read_walks(self):
+        """The recorded walks of the marks in rustica.c."""
+        self.marks = {}
+        for mark in walks.marks(self.names.text["rustica.c"]):
+            self.marks["walk-" + mark.name] = mark
+            problems = list(walks.check(mark, self.names))
+            if not problems and not (self.root / mark.file()).is_file():
+                problems.append(f"nothing is recorded: make golden T=walk-{mark.name}")
+            if not problems:
+                mark.walk = walks.Walk(mark, self.root / mark.file(), self.names)
+                problems = mark.walk.problems
+            for why in problems:
+                self.problem(f"rustica.c:{mark.line}", why)
+            mark.good = not problems
 
     def mark(self):
-        """Gives figures and exercises their numbers and reads what is included."""
+        """Gives figures, exercises and walks their numbers and reads what is included."""
         for part in self.parts:
-            self.part, self.count = part, {"figure": 0, "exercise": 0}
+            self.part, self.count = part, {"figure": 0, "exercise": 0, "walk": 0}
             part.blocks = walk(part.blocks, self.mark_one)
         for part in self.parts:
             walk(part.blocks, lambda node, part=part: self.own(node, part))
@@ -400,8 +418,8 @@ class Book:
                 return []
             return element("CodeBlock", [id, ["transcript"], [["file", keys["file"]]]],
                            path.read_text().rstrip("\n"))
-        if "exercise" in classes or "figure" in classes:
-            kind = "exercise" if "exercise" in classes else "figure"
+        kind = next((one for one in ("exercise", "figure", "walk") if one in classes), None)
+        if kind:
             self.count[kind] += 1
             number = f"{self.part.number}.{self.count[kind]}"
             text = [b for b in node["c"][1] if b["t"] != "CodeBlock"]
@@ -411,8 +429,24 @@ class Book:
                 self.exercises.append(item)
                 node["c"][0][2] = [["level", keys.get("level", "1")], ["number", number]]
                 return None
+            if kind == "walk":
+                return self.walk(item, text)
             return self.figure(node, item, keys.get("file", "?"), text)
         return None
+
+    def walk(self, item, text):
+        mark = self.marks.get(item["id"])
+        if mark and not text:
+            self.problem(f"rustica.c:{mark.line}", "a walk needs a sentence: what does it show?")
+        if not mark:
+            self.problem(self.locate(item["id"], ".walk"), "a walk begins with a line like "
+                         "::: {#walk-name .walk} in a chapter of rustica.c")
+        if not mark or not mark.good:
+            return element("Div", [item["id"], [], []], text)
+        item["walk"] = mark.walk
+        item["svg"] = walks.drawn(mark.walk, self.names.text["rustica.c"])
+        self.walks[item["id"]] = self.drawings[item["id"]] = item
+        return element("Div", [item["id"], ["walk"], [["number", item["number"]]]], text)
 
     def figure(self, node, item, file, text):
         path = self.root / file
@@ -498,7 +532,8 @@ class Book:
                 if id not in self.where:
                     self.problem(self.locate(f"(#{id})"), f"a dead link: nothing has the id {id}")
         walk([part.blocks for part in self.parts], visit)
-        known = set(self.sections) | {e["id"] for e in self.exercises + self.figures}
+        known = set(self.sections) | set(self.marks) | {e["id"] for e in self.exercises +
+                                                        self.figures}
         for file in self.files:
             for number, line in enumerate(self.names.text[file], 1):
                 for id in re.findall(r"(?<!\$)\{#([\w-]+)", line) if line.startswith("// ") else []:

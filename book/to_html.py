@@ -7,9 +7,11 @@ import string
 
 import back
 import model
+import walks
 from model import anchor, attributes, element, plain, raw
 
 esc = html.escape
+COLOURS = {"keyword": "k", "string": "s", "comment": "c", "number": "m", "directive": "p"}
 
 
 def quiet(text):
@@ -75,8 +77,7 @@ class Html:
                 return text
             stop = ' tabindex="-1"' if self.pages else ""       # book.js leads to them
             return f'<a href="{self.href(anchor(name.file, name.line), page)}"{stop}>{text}</a>'
-        short = {"keyword": "k", "string": "s", "comment": "c", "number": "m", "directive": "p"}
-        return f'<i class="{short[kind]}">{text}</i>' if text and kind in short else text
+        return f'<i class="{COLOURS[kind]}">{text}</i>' if text and kind in COLOURS else text
 
     # ---- Everything else ----
 
@@ -157,6 +158,14 @@ class Html:
                     f'<strong>Figure {keys["number"]}.</strong> \n'), *unparagraphed(node["c"][1]),
                 raw("html", "</figcaption></figure>\n")]
 
+    def walk(self, node, keys, id):
+        """Three steps stand there; walk.js puts all of them in their place."""
+        svg = svg_text(self.book.drawings[id]["svg"], id)
+        of = f' data-walks="{walks_file(self.book.walks[id]["part"])}"' if self.pages else ""
+        return [raw("html", f'<figure class="walk" id="{id}"{of}><figcaption>'
+                    f'<strong>Walk {keys["number"]}.</strong> \n'), *unparagraphed(node["c"][1]),
+                raw("html", f'</figcaption><div class="drawn stills">{svg}</div></figure>\n')]
+
     def exercise(self, node, keys, id):
         level = int(keys["level"])
         head = raw("html", f'<h4>Exercise '
@@ -214,6 +223,8 @@ def render(book, part, form, page=None):
                 return form.exercise(node, keys, id)
             if "figure" in classes:
                 return form.figure(node, keys, id)
+            if "walk" in classes:
+                return form.walk(node, keys, id)
             if "folded" in classes:
                 return form.folded(node, keys)
         return None
@@ -323,6 +334,32 @@ any chapter it can be cut off, and boots, and shows what that chapter taught.</p
 
 # ---- What the scripts read -------------------------------------------------------
 
+def walks_file(part):
+    return part.page.removesuffix(".html") + ".walks.js"
+
+
+def walks_js(book, part):
+    """{id: what walk.js needs} of the walks on a page"""
+    data = {id: walks.for_page(item["walk"], lambda f: function_lines(book, f))
+            for id, item in book.walks.items() if item["part"] is part}
+    name = json.dumps(walks_file(part))
+    return f"rustica[{name}] = {json.dumps(data, separators=(',', ':'))};\n"
+
+
+def function_lines(book, function):
+    """The lines of a function, coloured."""
+    first = max(n for file, n in book.tokens if file == function.file and n <= function.line)
+    lines = [""]
+    for kind, word, line, name in book.tokens[function.file, first]:
+        for i, piece in enumerate(word.split("\n")):
+            if i:
+                lines.append("")
+            text = quiet(piece)
+            short = COLOURS.get(kind)
+            lines[-1] += f'<i class="{short}">{text}</i>' if short and text else text
+    return lines[function.line - first:function.end - first + 1]
+
+
 def names_js(book):
     """{id of the line: [signature, contract, section]}"""
     data = {}
@@ -392,8 +429,10 @@ def build(book, write, pool):
     write("index.html", landing(book, template))
     for part, text in zip(book.parts, pool.map(lambda p: page(book, template, p), book.parts)):
         write(part.page, text)
+        if any(item["part"] is part for item in book.walks.values()):
+            write(walks_file(part), walks_js(book, part))
     write("names.js", names_js(book))
     write("lines.js", lines_js(book))
     write("search.js", search_js(book))
-    for file in "book.css", "book.js", "find.js", "picture.svg":
+    for file in "book.css", "book.js", "find.js", "walk.js", "picture.svg":
         write(file, (book.root / "book" / file).read_text())

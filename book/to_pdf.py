@@ -163,6 +163,12 @@ class Latex:
         return [raw("latex", f"\\begin{{bookfigure}}{{{id}}}\n"), *node["c"][1],
                 raw("latex", "\\end{bookfigure}\n")]
 
+    def walk(self, node, keys, id):
+        label = raw("latex", f"\\textbf{{Walk {keys['number']}.}}\\enspace{{}}")
+        node["c"][1][0]["c"].insert(0, label)
+        return [raw("latex", f"\\begin{{bookfigure}}{{{id}}}\n"), *node["c"][1],
+                raw("latex", "\\end{bookfigure}\n")]
+
     def exercise(self, node, keys, id):
         dots = "\\full" * int(keys["level"]) + "\\hollow" * (3 - int(keys["level"]))
         return [raw("latex", f"\\begin{{exercise}}{{{keys['number']}}}{{{dots}}}{{{id}}}\n"),
@@ -250,7 +256,7 @@ def build(book, write, pool):
     text = text.replace("%FOLDER%", f"{font.parent}/").replace("%FONT%", font.stem)
     source, made = folder / "rustica.tex", folder / "rustica.pdf"
     style = book.root / "book/figures/figure.css"
-    for drawing in book.figures:
+    for drawing in book.drawings.values():
         svg, pdf = (folder / (drawing["id"] + end) for end in (".svg", ".pdf"))
         if not (pdf.exists() and pdf.stat().st_mtime > style.stat().st_mtime
                 and svg.read_text() == drawing["svg"]):

@@ -152,12 +152,28 @@ An id where there can be none. {#boot-lost}
 
     +-- a drawing that
     '-- belongs to it
+
+::: {#walk-boot-one .walk}
+    from boot_nowhere
+    dance vmo
+
+A walk from nowhere.
+:::
+
+::: {#walk-boot-two .walk}
+    from boot_start
+    into boot_*
+
+A walk that is not recorded.
+:::
 """
 COMPLAINTS = {"boot_nonsense()": "there is no boot_nonsense()", "nowhere": "a dead link",
               "nothing.svg": "the figure book/figures/nothing.svg is missing",
               "nothing.txt": "the transcript tests/golden/nothing.txt is missing",
               "# of frames": "a heading by accident", "boot-lost": "is not one for pandoc",
-              "boot-unused": "is not used", "+-- a": "pandoc does not see this drawing"}
+              "boot-unused": "is not used", "walk-boot-one": "there is no function boot_nowhere",
+              "walk-boot-two": "nothing is recorded: make golden T=walk-boot-two",
+              "+-- a": "pandoc does not see this drawing"}
 
 
 @test("mistakes")
@@ -179,7 +195,8 @@ def mistakes(t):
         number = next(n for n, line in enumerate(lines, 1) if mark in line and n > at)
         t.expect(rf"^rustica\.c:{number}: .*{re.escape(why)}", text)
     t.expect(r"^book/figures/broken\.svg:2: not an SVG file", text)
-    t.check(len(re.findall(r"^rustica\.c:\d+: ", text, re.M)) == len(COMPLAINTS), text)
+    t.expect(r"^rustica\.c:\d+: a walk has no `dance`, but from, ", text)
+    t.check(len(re.findall(r"^rustica\.c:\d+: ", text, re.M)) == len(COMPLAINTS) + 1, text)
 
 
 @test("missing-tool", "xelatex", "makeindex", "rsvg-convert")

@@ -35,6 +35,7 @@ import lint
 import machines
 import mutants
 import patience
+import recordings
 import session
 import userland
 
@@ -980,6 +981,9 @@ def round_trip(function, cc, t):
 
 for name, test in book.ALL:
     add("book/" + name, about_book, test)
+for mark in recordings.MARKS:
+    add(f"book/walk-{mark.name}", recordings.replay, filtered, mark)
+add("book/walk-mistakes", recordings.mistakes)
 for name, test in book.ROUND_TRIPS:
     for cc in COMPILERS:
         add(f"book/round-trip-{name}-{cc}", round_trip, test, cc)
@@ -1042,6 +1046,15 @@ def golden(words):
         text = Test("golden/growth").make("bench-growth")
         GROWTH.write_text(text[text.index("instructions"):])
         print(f"tests/golden/growth.txt: {len(figures(text, AMONG))} rows")
+    for mark in recordings.MARKS:
+        name = f"book/walk-{mark.name}"
+        if not words or any(word in name for word in words):
+            try:
+                text = recordings.recording(Test("golden/" + name), mark)
+            except Failed as failure:
+                sys.exit(f"{failure}")
+            (ROOT / mark.file()).write_text(text)
+            print(f"{mark.file()}: {len(text.splitlines()) - 1} steps")
     for hunt in hunts.EXPECTED:
         name = f"hunts/{hunt}"
         if not words or any(word in name for word in words):
