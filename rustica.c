@@ -4876,9 +4876,12 @@ void ch05_main(void)
 // :::
 //
 // ::: {#ex-vmo-parents .exercise level=3}
-// Make cloning take constant time by a tree of hidden parents, as Zircon
-// does. *The host tests of this chapter pass; a clone of a thousand pages
-// takes as many instructions as one of a single page.*
+// Make cloning take constant time: let trees share their nodes, or make a
+// tree of hidden parents, as Zircon does. What says now whether a page may
+// be written to? *The host tests of this chapter pass, but for what they
+// say of a frame's references; no process sees what another one has
+// written; a clone of a thousand pages takes as many instructions as one of
+// a single page.*
 // :::
 //
 // ## What we have {#vmo-have}
@@ -10631,7 +10634,10 @@ void ch09_main(void)
 // ::: {#ex-sched-threads .exercise level=3}
 // Allow several threads in a process, by a system call of your own that
 // takes an entry point and a stack. What must `process_end()` do now? *Two
-// threads increment a variable a million times each; explain the result.*
+// threads increment a variable a million times each, once by one
+// instruction and once by a load, a short loop, an addition and a store;
+// explain both results.* (Run it with `QFLAGS="-icount shift=5,sleep=off"`.
+// Otherwise QEMU may have done the million before a slice is over.)
 // :::
 //
 // ## What we have {#sched-have}
@@ -15828,7 +15834,8 @@ void ch12_main(void)
 // In [signals](#user-signals), replace the call that lets signals through
 // and sleeps by two, one that lets them through and `pause`. *Find out, in
 // the debugger, between which two instructions the third tick must come for
-// the program to wait for a fourth; then make it come there.*
+// the program to wait for a fourth; then make it come there each time, so
+// that `make run CH=12` counts 4.*
 // :::
 //
 // ::: {#ex-signal-virtual .exercise level=2}
