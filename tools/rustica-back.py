@@ -42,8 +42,8 @@ class Past:
 
     # -- Going somewhere
 
-    def now(self):
-        said = machine.ask("info replay").decode(errors="replace")
+    def now(self, seconds=60):
+        said = machine.ask("info replay", seconds).decode(errors="replace")
         found = re.search(r"instruction count = (\d+)", said)
         if not found:
             raise Sorry("QEMU does not tell where the replay is.")
@@ -112,15 +112,15 @@ class Past:
             watchdog.join()
 
     def watch(self, done):
-        last, since = -1, 0
+        last, since = -1, time.monotonic()
         while not done.wait(1):
             try:
-                here = self.now()
+                here = self.now(5)
             except (Sorry, OSError):
                 here = last
-            since = 0 if here != last else since + 1
-            last = here
-            if since == STUCK and machine.process:
+            if here != last:
+                last, since = here, time.monotonic()
+            elif time.monotonic() - since > STUCK and machine.process:
                 machine.process.kill()
 
     def interrupted(self):
