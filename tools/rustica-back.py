@@ -42,8 +42,8 @@ class Past:
 
     # -- Going somewhere
 
-    def now(self):
-        said = machine.ask("info replay").decode(errors="replace")
+    def now(self, seconds=60):
+        said = machine.ask("info replay", seconds).decode(errors="replace")
         found = re.search(r"instruction count = (\d+)", said)
         if not found:
             raise Sorry("QEMU does not tell where the replay is.")
@@ -112,15 +112,15 @@ class Past:
             watchdog.join()
 
     def watch(self, done):
-        last, since = -1, 0
+        last, since = -1, time.monotonic()
         while not done.wait(1):
             try:
-                here = self.now()
+                here = self.now(5)
             except (Sorry, OSError):
                 here = last
-            since = 0 if here != last else since + 1
-            last = here
-            if since == STUCK and machine.process:
+            if here != last:
+                last, since = here, time.monotonic()
+            elif time.monotonic() - since > STUCK and machine.process:
                 machine.process.kill()
 
     def interrupted(self):
@@ -498,9 +498,9 @@ def record(keep):
                            by_log("record", past.folder), past.console, fifo=True)
         story = {**watch_run(), "options": words}
     finally:
+        if gdb.selected_inferior().pid:
+            quietly("disconnect")
         machine.stop()
-    if not story["cut"] and story["status"] != 3:
-        raise Unable(f"QEMU has ended with status {story['status']}, see above")
     with open(os.path.join(past.folder, "story"), "w") as file:
         json.dump(story, file)
     part = tempfile.mkdtemp(dir=keep.parent, prefix=f"session-{os.getpid()}-")
@@ -511,44 +511,66 @@ def record(keep):
 
 
 def watch_run():
-    """The run, from its first instruction to its end: what became of it."""
+    """The run, from its first instruction to its end: what became of it. It ends where the
+    kernel wants to end it, and not after that: a replay may go off too early."""
     while b"inmigrate" in machine.ask("info status"):
         time.sleep(0.02)
     machine.ask("drive_add 0 " + disk_of(past.folder))  # earlier, it would wait for a `cont`
     said = machine.ask(f"savevm {snapshot_name(0)}")
     if b"at-0" not in machine.ask("info snapshots"):
         raise Unable("QEMU makes no snapshot: " + said.decode().split("\n", 1)[-1].strip())
-    keyboard, why, count, status = Keyboard(machine.facts["type"]), "", 0, None
-    patience, said, since, busy = float(machine.facts["back"]), 0, 0, time.monotonic()
+    machine.attach(machine.path("gdb"))
+    why, done = [], threading.Event()
+    watcher = threading.Thread(target=feed_and_watch, args=(why, done), daemon=True)
+    past.busy, past.stopped_by = True, []
     try:
-        machine.ask("cont")
-        while machine.process.poll() is None and not why:
-            time.sleep(0.05)
+        with unheard():
+            watcher.start()
+            silently("continue")
+    except gdb.error:
+        why.append("the machine went off")      # with a triple fault, for instance
+    finally:
+        done.set()
+        watcher.join()
+        past.busy = False
+    story = {"why": why[0] if why else "you pressed Ctrl-C", "end": 0,
+             "badly": not why or why[0] not in (OFF, WAITED)}
+    if machine.end in past.stopped_by:
+        try:
+            status = int(gdb.newest_frame().read_var("status"))
+        except (ValueError, RuntimeError):      # tcc's kernel
+            status = register("rdi")
+        story.update(why="the kernel gave up" if status else OFF, badly=bool(status))
+        silently("stepi 3")
+    else:
+        with contextlib.suppress(Sorry, OSError):
+            story["end"] = past.now() - MARGIN
+    with contextlib.suppress(Sorry, OSError):
+        machine.ask("quit")
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        machine.process.wait(STUCK)
+    return story
+
+
+def feed_and_watch(why, done):
+    """While it runs: types, and stops it when it has been busy, or has waited, for too long."""
+    keyboard, patience = Keyboard(machine.facts["type"]), float(machine.facts["back"])
+    said, since, busy = 0, 0, time.monotonic()
+    with contextlib.suppress(Sorry, OSError):
+        while not done.wait(0.05) and not why:
             if said:                    # what comes before its first line it may not see
                 keyboard.work()
             here = past.now()
             if os.path.getsize(machine.facts["log"]) != said:
                 said, since = os.path.getsize(machine.facts["log"]), here
                 busy = time.monotonic()
-            if b"running" not in machine.ask("info status"):
-                why = OFF
-            elif here - since > SILENCE * patience:
-                why = f"it was busy for {SILENCE * patience // 1_000_000:.0f} million " \
-                    "instructions without a word"
+            if here - since > SILENCE * patience:
+                why.append(f"it was busy for {SILENCE * patience // 1_000_000:.0f} million "
+                           "instructions without a word")
             elif time.monotonic() - busy > WAITING * patience:
-                why = WAITED
-    except KeyboardInterrupt:
-        why = "you pressed Ctrl-C"
-    except (Sorry, OSError):
-        pass                            # QEMU has ended, as it does when the kernel says so
-    with contextlib.suppress(Sorry, OSError):
-        count = past.now()
-        machine.ask("quit")
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        status = machine.process.wait(20)
-    return {"why": why or "the kernel gave up", "status": status, "cut": bool(why),
-            "end": count - MARGIN if why else 0,
-            "badly": why not in ("", OFF, WAITED) or status == 3 or triple_fault()}
+                why.append(WAITED)
+            if why:
+                machine.ask("stop")
 
 
 # ---- Places where a forward run would stop -----------------------------------
