@@ -157,17 +157,14 @@ class Latex:
             return f"\\texttt{{{breakable(name.shown)}}}" + (f" ({shown}{more})" if used else "")
         return raw("latex", "\\defines{" + "; ".join(one(n) for n in section.defines) + "}\n")
 
-    def figure(self, node, keys, id):
-        label = raw("latex", f"\\textbf{{Figure {keys['number']}.}}\\enspace{{}}")
+    def figure(self, node, keys, id, kind="Figure"):
+        label = raw("latex", f"\\textbf{{{kind} {keys['number']}.}}\\enspace{{}}")
         node["c"][1][0]["c"].insert(0, label)
         return [raw("latex", f"\\begin{{bookfigure}}{{{id}}}\n"), *node["c"][1],
                 raw("latex", "\\end{bookfigure}\n")]
 
     def walk(self, node, keys, id):
-        label = raw("latex", f"\\textbf{{Walk {keys['number']}.}}\\enspace{{}}")
-        node["c"][1][0]["c"].insert(0, label)
-        return [raw("latex", f"\\begin{{bookfigure}}{{{id}}}\n"), *node["c"][1],
-                raw("latex", "\\end{bookfigure}\n")]
+        return self.figure(node, keys, id, "Walk")
 
     def exercise(self, node, keys, id):
         dots = "\\full" * int(keys["level"]) + "\\hollow" * (3 - int(keys["level"]))
