@@ -4734,7 +4734,7 @@ struct vmo *vmo_clone(struct vmo *v, u64 offset, u64 size)
 //     into vmo_write vmo_commit vmo_commit_page
 //     to   vmo_slice
 //     show clone->committed
-//     draw vmo
+//     draw vmos
 //
 // A clone shares both frames; whoever writes first gets copies, and who
 // comes second finds that a frame is its own by now.

@@ -305,6 +305,9 @@ class Walk:
             if words not in self.valued:
                 raise Sorry(f"show {words}: it has no value at any step "
                             f"({self.last_error.get(words, 'no function has it')})")
+        for words, each in zip(self.plan["draw"], self.pictures):
+            if each not in self.valued:
+                raise Sorry(f"draw {words}: there is nothing to draw at any step")
 
     def walks(self, name):
         return any(fnmatch.fnmatchcase(name, each) for each in self.plan["into"])
@@ -357,7 +360,10 @@ class Walk:
         step["draw"], below = {}, 0
         for before, each in zip([None, *self.pictures], self.pictures):
             below += 20 if before and type(before) is not type(each) else 0
-            for name, group in each.groups().items():
+            groups = each.groups()
+            if groups:
+                self.valued.add(each)
+            for name, group in groups.items():
                 step["draw"][name] = {**group, "row": group["row"] + below}
         self.steps.append(step)
 
@@ -597,8 +603,8 @@ def letter(text):
         text[1:-1] if re.fullmatch("'.'", text) else text)
 
 
-class Vmo(Picture):
-    """vmo: all VMOs with their trees, and the frames at the leaves"""
+class Vmos(Picture):
+    """vmos: all VMOs with their trees, and the frames at the leaves"""
     least, most = 0, 0
 
     def groups(self):
@@ -735,7 +741,7 @@ class Maps(Picture):
 
 
 PICTURES = {kind.__name__.lower(): kind for kind in (Array, Ring, Bits, Table, List, Tables, Maps,
-                                                      Heap, Vmo)}
+                                                      Heap, Vmos)}
 
 
 # ---- Writing -----------------------------------------------------------------

@@ -22,6 +22,7 @@ SPECIAL = {"\\": "\\textbackslash{}", "{": "\\{", "}": "\\}", "$": "\\$", "&": "
            " ": "\\ ", "'": "\\textquotesingle{}", "`": "\\textasciigrave{}", "\t": "\\ " * 4}
 SPECIALS = re.compile("[" + re.escape("".join(SPECIAL)) + "]")
 PAGE = 50           # lines of code on a page, with some of the prose above them
+TALL = 300          # a figure of 640 by more than that has a page of its own
 TOO_MANY = 40       # sections that use a name: then it is not worth an index of its uses
 
 
@@ -157,17 +158,16 @@ class Latex:
             return f"\\texttt{{{breakable(name.shown)}}}" + (f" ({shown}{more})" if used else "")
         return raw("latex", "\\defines{" + "; ".join(one(n) for n in section.defines) + "}\n")
 
-    def figure(self, node, keys, id):
-        label = raw("latex", f"\\textbf{{Figure {keys['number']}.}}\\enspace{{}}")
+    def figure(self, node, keys, id, kind="Figure"):
+        label = raw("latex", f"\\textbf{{{kind} {keys['number']}.}}\\enspace{{}}")
         node["c"][1][0]["c"].insert(0, label)
-        return [raw("latex", f"\\begin{{bookfigure}}{{{id}}}\n"), *node["c"][1],
+        high = float(re.search(r'viewBox="\S+ \S+ \S+ (\S+)"', self.book.drawings[id]["svg"])[1])
+        place = "[p]" if high > TALL else ""
+        return [raw("latex", f"\\begin{{bookfigure}}{place}{{{id}}}\n"), *node["c"][1],
                 raw("latex", "\\end{bookfigure}\n")]
 
     def walk(self, node, keys, id):
-        label = raw("latex", f"\\textbf{{Walk {keys['number']}.}}\\enspace{{}}")
-        node["c"][1][0]["c"].insert(0, label)
-        return [raw("latex", f"\\begin{{bookfigure}}{{{id}}}\n"), *node["c"][1],
-                raw("latex", "\\end{bookfigure}\n")]
+        return self.figure(node, keys, id, "Walk")
 
     def exercise(self, node, keys, id):
         dots = "\\full" * int(keys["level"]) + "\\hollow" * (3 - int(keys["level"]))

@@ -7,7 +7,7 @@ A mark in the prose says what:
     //     into vmo_clone vmo_share node_share
     //     to   vmo_slice
     //     show clone->committed
-    //     draw vmo
+    //     draw vmos
     //
     // What is to be seen.
     // :::
@@ -139,14 +139,15 @@ class Walk:
             step["drawn"] = self.layout.pieces(step["draw"])
 
     def stills(self):
-        """Three steps for those who cannot step: the first, the last, and between them one at
-        which the picture changes, or what is shown."""
+        """Three steps for those who cannot step: the first that there is a picture of, the
+        last, and between them one at which the picture changes, or what is shown."""
         steps, last = self.steps, len(self.steps) - 1
+        first = next((n for n, step in enumerate(steps) if step["draw"]), 0)
         def seen(step):
             return step["draw"] if any(s["draw"] for s in steps) else step["show"] or step["vars"]
         moves = [n for n in range(1, last) if seen(steps[n]) != seen(steps[n - 1])]
         between = moves[len(moves) // 2] if moves else last // 2
-        return sorted({0, between, last})
+        return sorted({first, between, last})
 
     def changed(self, n):
         """The names of what is not as it was a step before."""

@@ -188,15 +188,19 @@ def mistakes(t):
     at = next(n for n, line in enumerate(lines) if "{#boot-theory}" in line) + 2
     (tree / "book/figures/broken.svg").write_text("<svg><title>a</title><desc>b</desc>\n<g></svg>")
     lines[at:at] = [("// " + line).rstrip() for line in MISTAKES.splitlines()]
+    stale = lines.index("//     show clone->committed")
+    lines[stale] = "//     show clone->size"
     source.write_text("\n".join(lines) + "\n")
     status, text = t.run("python3", "book/make.py", "check", cwd=tree)
     t.check(status != 0, "a book with mistakes was made")
+    t.expect(r"^rustica\.c:\d+: it has changed since it was recorded: make golden T=walk-clone$",
+             text)
     for mark, why in COMPLAINTS.items():
         number = next(n for n, line in enumerate(lines, 1) if mark in line and n > at)
         t.expect(rf"^rustica\.c:{number}: .*{re.escape(why)}", text)
     t.expect(r"^book/figures/broken\.svg:2: not an SVG file", text)
-    t.expect(r"^rustica\.c:\d+: a walk has no `dance`, but from, ", text)
-    t.check(len(re.findall(r"^rustica\.c:\d+: ", text, re.M)) == len(COMPLAINTS) + 1, text)
+    t.expect(r"^rustica\.c:\d+: a walk has no `dance`, but after, from, ", text)
+    t.check(len(re.findall(r"^rustica\.c:\d+: ", text, re.M)) == len(COMPLAINTS) + 2, text)
 
 
 @test("missing-tool", "xelatex", "makeindex", "rsvg-convert")
