@@ -2765,13 +2765,13 @@ paddr pmm_alloc_run(struct pmm *p, enum zone zone, char owner, u64 count, u64 al
 }
 
 // ::: {#walk-run .walk}
-//     from pmm_alloc_run if p->count == 64 && count == 2 && zone == 1
+//     from pmm_alloc_run if count == 2 && align == 2 && p->free[zone] == 12
 //     into pmm_find pmm_find_bitmap bits_next pmm_take pmm_set_state
 //     show p->hint[zone], p->free[zone]
 //     draw bits p->free_bits[0]
 //
-// Two frames in a row are looked for in a bitmap of 64, of which the USER
-// zone is the second half. What was found is cleared.
+// Two frames in a row, the first with an even number, are looked for in a
+// bitmap of 64. What was found is cleared.
 // :::
 //
 // Nearly always one frame is wanted, and often one that is full of zeros.
@@ -17406,7 +17406,7 @@ s64 pipe_write(struct file *file, vaddr from, u64 size, u64 *offset)
 }
 
 // ::: {#walk-pipe .walk}
-//     type hello | wc -c
+//     type hello | (sleep 3; wc -c)
 //     from pipe_write
 //     from pipe_read
 //     from pipe_read
@@ -17414,8 +17414,8 @@ s64 pipe_write(struct file *file, vaddr from, u64 size, u64 *offset)
 //     show p->read, p->written, p->writer_gone
 //     draw ring p->byte 4096 p->read p->written
 //
-// `hello | wc -c`: one writes and ends, the other reads what is left of it,
-// and then that there is nobody any more.
+// One writes and ends, the other wakes up and reads what is left of it, and
+// then that there is nobody any more.
 // :::
 //
 // What can be done at each end without waiting. There is room if whatever

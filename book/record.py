@@ -18,8 +18,10 @@ import json
 
 MOST = 400                      # steps
 WORDS = 28                      # letters of a text
+PATIENCE = 100                  # seconds until something is reached
 DEEP = 60                       # functions of a stack
-ALSO = {"free_block": "block"}  # structures that are the same thing under another name
+ALSO = {"free_block": "block", "frame": "frame entry"}  # what structures are called
+TIMES = {"until", "time", "now"} # they are others at each run
 SIZES = re.compile("size|bytes|offset|length")
 
 
@@ -67,6 +69,9 @@ class Naming:
             return None
         rest = address % FRAME
         return self.name("frame", address - rest) + (f" + {rest}" if rest else "")
+
+    def address(self, name):
+        return next(address for (_, address), known in self.known.items() if known == name)
 
     def frames(self):
         return [(address, name) for (kind, address), name in self.known.items()
@@ -122,6 +127,8 @@ class Values:
             for what in "frame", "vmo_node":
                 if (what, number) in self.naming.known:
                     return self.naming.known[what, number]
+        if name in TIMES and number >= 1 << 20:
+            return "a time"
         if SIZES.search(name) and number >= 1 << 20 and not number % (1 << 20):
             return size(number)
         if str(value.type) in ("vaddr", "paddr"):
@@ -160,7 +167,8 @@ class Values:
                 return "&" + function(number)
             return self.naming.name(kind_of(target.tag or "something", number), number)
         if target.sizeof == 8 and target.code in (gdb.TYPE_CODE_INT, gdb.TYPE_CODE_PTR):
-            return "-> " + (self.text(value.dereference()) or "?")
+            text = self.text(value.dereference()) or "?"
+            return f"-> {int(text):#x}" if text.isdigit() and len(text) > 5 else f"-> {text}"
         return self.address(number)
 
 
@@ -271,7 +279,7 @@ class Walk:
                 stop.condition = condition
             except gdb.error as why:
                 raise Sorry(f"`if {condition}` is no condition: {why}") from None
-        gdb.execute("continue", to_string=True)
+        go_on()
         reached = stop.hit_count and not machine.over and \
             known_function(gdb.newest_frame()) == place
         stop.delete()
@@ -420,8 +428,16 @@ class Walk:
 
 def run_to(place, why):
     stop = break_at(place, why)
-    gdb.execute("continue", to_string=True)
+    go_on()
     stop.delete()
+
+
+def go_on():
+    """To the next breakpoint; a machine that is content to wait we interrupt."""
+    timer = threading.Timer(PATIENCE, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    gdb.execute("continue", to_string=True)
+    timer.cancel()
 
 
 def break_at(place, what):
@@ -692,7 +708,8 @@ class Tables(Picture):
 
 
 class Maps(Picture):
-    """maps SPACE SPACE: two address spaces, their mappings and the VMOs that these show"""
+    """maps SPACE SPACE: two address spaces, their mappings, the VMOs that these show, and of each
+    the first frames"""
     least, most = 2, 2
 
     def groups(self):
@@ -704,9 +721,18 @@ class Maps(Picture):
             for m in tree(root, "struct mapping", "node") if root else []:
                 v, name = m.follow("vmo"), self.naming.name("vmo", m.vmo)
                 cells.append([f"{m.start >> 12:x}"[-5:], name])
-                out[name] = {"row": 1 + n, "color": "ba"[n], "cells": [count(v.committed, "page")]}
-            out[words] = {"row": 3 * n, "color": "c", "cells": cells}
+                pages = [(page, self.naming.frame_at(frame)) for page, frame in vmo_pages(v)[:3]]
+                out[name] = {"row": 1 + 2 * n, "cells": [[f"{page}", to] for page, to in pages]}
+                for _, frame in pages:
+                    out[frame] = self.frame(frame)
+            out[words] = {"row": 4 * n, "color": "c", "cells": cells}
         return out
+
+
+    def frame(self, name):
+        references = frame_entry(self.naming.address(name)).references
+        return {"row": 2, "color": "b" if references > 1 else "a",
+                "cells": [count(references, "ref")]}
 
 
 PICTURES = {kind.__name__.lower(): kind for kind in (Array, Ring, Bits, Table, List, Tables, Maps,

@@ -327,6 +327,9 @@ prompt of its shell, and <code>poweroff</code> ends it:</p>
 tables and copy-on-write memory, threads that take turns, processes, signals and pipes, files
 and a terminal; a shell and {programs - 1} other programs, which run unchanged on Linux. After
 any chapter it can be cut off, and boots, and shows what that chapter taught.</p>
+<p>With nothing installed, on a telephone, too, you can step through each chapter line by line:
+in its <a href="lists.html#list-walks">walks</a>, recorded runs that show at each step what is
+in memory.</p>
 <ol class="parts">{''.join(items)}</ol>"""
     return template.substitute(title="Rustica: an operating-system course that is its own kernel",
                                contents=contents(book), main=main, turn="", kind="landing")

@@ -17,7 +17,8 @@ class Player {
         Object.assign(this, data, { figure, at: -1, timer: 0, shown: null });
         this.box = part("div", null, { className: "player", role: "group" });
         this.box.setAttribute("aria-label", $("figcaption strong", figure).innerText);
-        this.lines = part("pre", this.box, { className: "window", tabIndex: 0 });
+        this.lines = part("pre", this.box, { className: "window", tabIndex: 0, role: "region" });
+        this.lines.setAttribute("aria-label", "The line where it is");
         this.bar();
         const side = part("div", this.box, { className: "side" });
         if (this.size) {
@@ -33,9 +34,8 @@ class Player {
             s[3].length + s[4].length)));
         this.said = part("p", this.box, { className: "sr" });
         this.said.setAttribute("aria-live", "polite");
-        const place = `tbreak ${this.from}`;
         part("p", this.box, { className: "same", innerHTML: "The same in the debugger: " +
-            `<code>make gdb CH=${this.chapter}</code>, <code>${place}</code>` });
+            this.commands.map((text) => `<code>${escaped(text)}</code>`).join(", ") + "." });
         this.box.addEventListener("keydown", (event) => this.key(event));
         $(".stills", figure).before(this.box);
         figure.classList.add("plays");

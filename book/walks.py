@@ -366,4 +366,15 @@ def for_page(walk, code):
             "rows": rows.items, "stacks": stacks.items, "pieces": pieces.items,
             "scenes": scenes.items, "steps": steps,
             "size": [WIDTH, round(walk.layout.end + 15)] if pieces.items else None,
-            "from": walk.mark.starts()[0], "chapter": walk.mark.chapter}
+            "commands": commands(walk.mark)}
+
+
+def commands(mark):
+    """How to get to the first step in a debugger."""
+    found = [f"make gdb CH={mark.chapter}" + "".join(f" OPT={o}" for o in mark.plan["with"])]
+    for line in mark.plan["type"]:
+        found += ["tbreak tty_read", "continue"]
+        found += [f"rustica type {line}"] if "\\" not in line else []
+    for place in [*mark.plan["after"], mark.plan["from"][0]]:
+        found += [f"tbreak {place}", "continue"]
+    return found

@@ -67,6 +67,7 @@ WRONG = {
     "from vmo_clone\nshow size, size +": "`size \\+` is no expression",
     "from vmo_clone\nshow nothing->size": "show nothing->size: it has no value at any step",
     "from vmo_clone\ndraw nonsense": "draw nonsense: there is no nonsense, but",
+    "type nobody reads\nfrom vmo_clone": "type: this kernel has no function tty_read",
     "from ch05_main\ninto *": "there are more than \\d+ steps",
 }
 
