@@ -8958,7 +8958,7 @@ s64 sys_handle_close(struct trap_frame *f)
 //     from sys_vmo_size
 //     into sys_handle handle_find handle_add handle_find_free bits_set
 //     into sys_vmo sys_vmo_transfer handle_close_entry
-//     draw table user.current->handles->entry 6 object rights generation
+//     draw table cpu_boot.context->program->handles->entry 6 object rights generation
 //
 // A handle with fewer rights: it may not write, may not be duplicated, and
 // once it is closed its number is nobody's.
@@ -9675,7 +9675,7 @@ int sched_sleep(struct wait_queue *q, u64 until)
 }
 
 // ::: {#walk-switch .walk}
-//     from sched_sleep if sched.ready.first && sched.current->process
+//     from sched_sleep if sched.ready.first && cpu_boot.context->program
 //     into queue_append timer_set sched_schedule queue_remove sched_load
 //     to   sched_switch
 //     draw list sched.ready.first next process.name

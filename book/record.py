@@ -716,7 +716,7 @@ class Maps(Picture):
         out = {}
         for n, words in enumerate(self.words):
             space = self.value(words)
-            root = space and View(space.type, int(space.address)).follow("mappings")
+            root = space and View(space.type.target(), int(space)).follow("mappings")
             cells = []
             for m in tree(root, "struct mapping", "node") if root else []:
                 v, name = m.follow("vmo"), self.naming.name("vmo", m.vmo)
@@ -727,7 +727,6 @@ class Maps(Picture):
                     out[frame] = self.frame(frame)
             out[words] = {"row": 4 * n, "color": "c", "cells": cells}
         return out
-
 
     def frame(self, name):
         references = frame_entry(self.naming.address(name)).references
