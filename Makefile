@@ -8,7 +8,8 @@
 ## make run       boot it in QEMU; Ctrl-A X leaves
 ## make loop      run, and build and run anew each time you save a file; Ctrl-C leaves
 ## make gdb       step through it in GDB, from the chapter's first line; CH=5 or CH=vmo
-##                  (`make gdb-server` waits for your own debugger, at a socket or PORT=)
+##                  (`make gdb-server` waits for your own debugger, at a socket or PORT=);
+##                  BACK=1 records the run first, and then steps backwards as well
 ## make hunt      find a bug: BUG=heap-hang boots a kernel that has it, HINT=1 gives a
 ##                  hint, `make gdb HUNT=heap-hang` debugs it; without a name, a list.
 ##                  Mend it in build/hunts/heap-hang; CHECK=1 says whether you have,
@@ -46,6 +47,9 @@
 ##   CPU=max          processor (max, qemu64, ...; with ACCEL=kvm the host's),
 ##   SMP=1            number of processors,
 ##   ACCEL=tcg        and how it is emulated: tcg works everywhere, kvm is faster
+##   BACK=          BACK=1 records what `make gdb` debugs, until the machine is off, has said
+##                    nothing for 100 million instructions (BACK=5: for 500), or Ctrl-C;
+##   TYPE=            a file whose lines are typed then
 ##   COLD=          COLD=1 boots the disk image as a real machine does. Otherwise the
 ##                    machine has been through its firmware before, and goes on from
 ##                    a snapshot in build/warm/, one for each MEM, MACHINE, CPU, SMP
@@ -68,6 +72,8 @@ ACCEL   = tcg
 DISK    =
 COLD    =
 GUI     =
+BACK    =
+TYPE    =
 QFLAGS  =
 V       =
 
@@ -396,7 +402,7 @@ bench-speed bench-growth: $(KERNEL) snapshot
 # builds and the other waits.) For this machine an instruction takes four nanoseconds,
 # however long it does take, so who comes first in a session is who did in the book's.
 
-steady = $(if $(filter tcg%,$(ACCEL)),-icount shift=2)
+steady = $(if $(BACK),,$(if $(filter tcg%,$(ACCEL)),-icount shift=2))
 PLAY   =
 PORT   =
 BUG    =
@@ -421,11 +427,13 @@ gdb-machine: | tools
 gdb-kernel: $(KERNEL)
 	@[ $< -nt rustica.c ] || touch $B/BOOTX64.so $<
 
+session = $(or $(PREY:%=book/hunts/%$(if $(BACK),-back).gdb),book/gdb/$(chNN).gdb)
 gdb-tell gdb-wait: LOG = $B/gdb.log
 gdb-tell: gdb-kernel $(if $(warm),snapshot)
 	@printf 'machine: %s\n' 'symbols $B/BOOTX64.so' 'main $(chNN)_main' 'programs $B/user $R' \
-	    'log $(LOG)' 'session $(or $(PREY:%=book/hunts/%.gdb),book/gdb/$(chNN).gdb)' \
-	    'warm $(if $(warm),$(SNAPSHOT))' 'options $(OPT)' \
+	    'log $(LOG)' 'session $(session)' \
+	    'warm $(if $(warm),$(SNAPSHOT))' 'options $(OPT)' 'back $(BACK)' \
+	    'type $(abspath $(TYPE))' 'record $B/back' \
 	    'start $(QEMU) $(steady) $(boot.) -append "$$options"'
 
 gdb-wait:

@@ -8958,7 +8958,7 @@ s64 sys_handle_close(struct trap_frame *f)
 //     from sys_vmo_size
 //     into sys_handle handle_find handle_add handle_find_free bits_set
 //     into sys_vmo sys_vmo_transfer handle_close_entry
-//     draw table cpu_boot.context->program->handles->entry 6 object rights generation
+//     draw table user.boot.program->handles->entry 6 object rights
 //
 // A handle with fewer rights: it may not write, may not be duplicated, and
 // once it is closed its number is nobody's.

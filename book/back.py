@@ -39,6 +39,10 @@ def hunts(book):
             if title == "What was true":
                 yield from folded("How it is found", '::: {.transcript file="book/hunts/'
                                   f'{name}.txt"}}\n:::')
+                if (folder / f"{name}-back.txt").exists():
+                    yield from folded("How it is found backwards", "With `make gdb HUNT="
+                                      f"{name} BACK=1`:\n\n::: {{.transcript file=\"book/hunts/"
+                                      f'{name}-back.txt"}}\n:::')
             yield from folded(title, hint)
 
 

@@ -23,6 +23,7 @@ s/^[0-9]{4,}$/N/
 s/<([a-z_0-9]+)\+[0-9]+>/<\1+N>/g
 s/(entry|PDBR=|page) *[0-9]{2,}/\1 N/g
 s/entry +[0-9]+ of/entry N of/
+s/[0-9,]+ instructions ago/N instructions ago/
 s/[0-9]{5,}/N/g
 s/(file_size=)[0-9]+/\1N/g
 

@@ -8,6 +8,7 @@ import functools
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import time
@@ -406,6 +407,191 @@ def firmware(t):
         t.expect(r"^\$1 = 1$", text)
         t.expect(r"^#0  boot_start \(info=0x\w+\) at rustica\.c:\d+$", text)
         t.expect(r"boot_show_trap \(f=0x\w+\) at rustica\.c:\d+$", said[-1][1])
+
+
+# ---- Backwards -------------------------------------------------------------------
+
+BACK = r"""reverse-stepi
+info registers rip
+stepi
+info registers rip
+tbreak vmo_clone
+continue
+reverse-next
+reverse-next
+reverse-step
+reverse-step
+break vmo_put
+continue
+reverse-finish
+continue
+reverse-continue
+continue
+up
+watch -location v->committed
+reverse-continue
+reverse-continue
+rustica when v->committed
+delete
+rustica when zones.count
+next
+print zones.count
+reverse-nexti
+set variable zones.count = 99
+next
+print zones.count
+print pmm_memory(&pmm, 0)
+next
+print $_
+run
+reverse-stepi 3
+reverse-next
+reverse-step 1000
+reverse-stepi
+continue
+continue
+reverse-next
+reverse-step
+"""
+
+
+@test
+def backwards(t):
+    """Each reverse command leads to where GDB's manual says, `when` to the last change, and
+    what somebody changes is undone."""
+    said = tell(t, 5, BACK, BACK="1")
+    at = iter(said)
+
+    def came(command, *patterns):
+        typed, answer = next(at)
+        t.check(typed == command, f"{typed} instead of {command}\n{said}")
+        for pattern in patterns:
+            t.expect(pattern, answer)
+        return answer
+
+    came("reverse-stepi", r"^0x\w+ in ch05_main \(\)")
+    before = came("info registers rip")
+    came("stepi", r"ch05_init\(\);$")
+    t.check(before != came("info registers rip"), "a step has not led elsewhere")
+    came("tbreak vmo_clone")
+    came("continue", r"^zones: 14 MiB", r", vmo_clone \(")
+    came("reverse-next", r"^vmo_show_clone \(.*\n.* \*clone = vmo_clone\(")
+    came("reverse-next", r"^ch05_main \(.*\n.* vmo_show_clone\(v\);")
+    came("reverse-step", r"^vmo_show \(.*\n\d+\s+\}$")
+    came("reverse-step", r"^printf \(")
+    came("break vmo_put")
+    first = came("continue", r", vmo_put \(v=(0x\w+)\)")
+    came("reverse-finish", r"^Run back to call of #0 ",
+         r"in vmo_show_clone \(.*\n.* vmo_put\(slice")
+    t.same_text(first.split("\n\n")[-1], came("continue").split("\n\n")[-1])
+    came("reverse-continue", r"^No more reverse-execution history\.\nboot_start \(")
+    t.check(re.findall(r", vmo_put .*", first) == re.findall(r", vmo_put .*", came("continue")),
+            "forwards it is another call than before")
+    came("up")
+    came("watch -location v->committed")
+    for _ in range(2):
+        came("reverse-continue", r"^Hardware watchpoint \d+: v->committed$|"
+                                 r"No more reverse-execution history")
+    came("rustica when v->committed")
+    came("delete")
+    came("rustica when zones.count", r"^zones\.count has changed [\d,]+ instructions ago, here:",
+         r"^Old value = (\d+)\nNew value = \d+\n#0 .* zone_add_range \(", r"^#1 .*\n#2 ")
+    came("next")
+    count = t.expect(r" = (\d+)$", came("print zones.count"))[1]
+    came("reverse-nexti", "zone_add_range|zone_")
+    came("set variable zones.count = 99")
+    came("next", r"^What you have changed is not in the recording: it is undone\.$")
+    t.check(t.expect(r" = (\d+)$", came("print zones.count"))[1] == count, "it stays changed")
+    came("print pmm_memory(&pmm, 0)")
+    came("next", r"^What you have changed is not in the recording: it is undone\.$")
+    came("print $_")
+    came("run", r"^ch05_main \(|^#0  ch05_main \(")
+    came("reverse-stepi 3")
+    came("reverse-next", r"^boot_start \(.*\n.* kernel_main\(\);$")
+    came("reverse-step 1000", r"^No more reverse-execution history\.\nboot_start \(")
+    came("reverse-stepi", r"^No more reverse-execution history\.\nboot_start \(")
+    came("continue", r"^zones: 14 MiB", r"^#0  boot_exit \(status=0\)",
+         "^The recording ends here: the machine went off\\.")
+    came("continue", "\\AThe recording ends here: .*\n\\Z")
+    came("reverse-next", r"^boot_start \(.*\n.* boot_exit\(0\);$")
+    came("reverse-step", r"\n\d+\s+")
+
+
+@test
+def backwards_in_vain(t):
+    """What cannot be said of the past is told in a sentence; where nothing can be recorded,
+    the session goes forwards."""
+    said = dict(tell(t, 5, "rustica when\nrustica when nosuch\nrustica when 1 +\n"
+                     "rustica when $rip\nrustica when zones.count + 1\n"
+                     "rustica when *(int *)8\nrustica when pmm.free_bits[0]\nreverse-next 0\n"
+                     "reverse-step nosuch\nrustica type x\nrustica efi\nprint 6 * 7\n", BACK="1"))
+    for command, sentence in (
+            ("rustica when", "^When what"), ("rustica when nosuch", '^No symbol "nosuch"'),
+            ("rustica when 1 +", "^A syntax error"),
+            ("rustica when $rip", "^\\$rip is not in memory"),
+            ("rustica when zones.count + 1", "^zones.count \\+ 1 is not in memory"),
+            ("rustica when *(int *)8", "^(Cannot access memory|.* cannot be read here)"),
+            ("rustica when pmm.free_bits[0]", "^(Cannot access memory|.* cannot be read here)|"
+             "nobody has written anything else"),
+            ("reverse-next 0", "^How often"), ("reverse-step nosuch", '^No symbol "nosuch"'),
+            ("rustica type x", "TYPE=FILE"), ("rustica efi", "BACK=")):
+        t.expect(sentence, said[command])
+        t.check("Python" not in said[command], f"{command}: {said[command]}")
+    t.check(said["print 6 * 7"].endswith(" = 42\n"), str(said))
+    text = play(t, 1, commands(t, "reverse-step\nreverse-continue\nrustica when boot.panics\n"
+                                  "next\n"), BACK="1", QFLAGS="-vga none")
+    t.expect("^This run cannot be recorded: .*QFLAGS=. So this session goes forwards", text)
+    t.check(len(re.findall("^This session goes forwards only", text, re.M)) == 3, text)
+    t.expect(r"^\d+\s+boot_check_options", text)
+    status, text = t.run("make", "gdb", "CH=1", "BACK=1", "TYPE=no/such", "PLAY=/dev/null")
+    t.expect("^There is no file .*/no/such to type", text)
+
+
+def commands(t, text):
+    path = t.dir / "commands"
+    path.write_text(text)
+    return path.relative_to(ROOT)
+
+
+@test
+def recordings(t):
+    """A recording is made once for each kernel and what it is told; two at a time do not
+    disturb each other, and whoever is killed leaves nothing that runs."""
+    folder = ROOT / "build" / "gcc-O0" / "ch02" / "back"
+    shutil.rmtree(folder, ignore_errors=True)
+    for options, count in ("", 1), ("", 1), ("audit", 2):
+        tell(t, 2, "next\nreverse-next\n", BACK="1", OPT=options)
+        t.check(len(list(folder.iterdir())) == count, str(list(folder.iterdir())))
+    commands(t, "")
+    two = [start("CH=2", "BACK=1", f"TYPE={t.dir}/commands") for _ in range(2)]
+    try:
+        for each in two:
+            each.type("next\n", r"\n\d+\s+.*\n\(gdb\) ")
+        for each in two:
+            each.type("reverse-next\n", r"\n\d+\s+ch02_init\(\);\n\(gdb\) ")
+        os.kill(two[0].gdb, signal.SIGKILL)
+        await_end(t, two[0].qemu)
+        two[1].type("quit\n")
+        await_end(t, two[1].qemu)
+    finally:
+        for each in two:
+            each.close()
+    tell(t, 2, "next\n", BACK="1")
+    t.check(not list(folder.glob("session-*")), f"not swept: {list(folder.iterdir())}")
+
+
+@test
+def recorded_typing(t):
+    """What TYPE= names is typed, and is in the replay; across processes, `when` finds who it
+    was. A recording begins at a hang, and ends where it was cut."""
+    typed = t.dir / "typed"
+    typed.write_text("echo first\nhello | wc -c\n")
+    said = dict(tell(t, "", "tbreak pipe_close_reader\ncontinue\nnext\nrustica when p->written\n"
+                     "print sched.current->process->name\nrustica ps\n", BACK="1", TYPE=str(typed)))
+    t.expect("^first$", said["continue"])
+    t.expect(r"^#0 .* pipe_write \(", said["rustica when p->written"])
+    t.expect('"hello"', said["print sched.current->process->name"])
+    t.expect("hello +child of ", said["rustica ps"])
 
 
 # ---- Front ends ------------------------------------------------------------------

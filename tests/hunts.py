@@ -1,7 +1,7 @@
 """Tests of the bug hunts: each patch in book/hunts/ fits, the bug shows the symptom that its
 page tells of, the GDB session finds the cause, and some other test would have found the bug.
 
-Each hunt counts as four tests.
+Each hunt counts as four tests, and as five if there is a session that goes backwards, too.
 """
 
 import collections
@@ -50,27 +50,39 @@ PROOF = {
     "pointers": r'^\$\d+ = "MZ"$',
 }
 
+# Likewise the session NAME-back.gdb, if the cause lies before the symptom.
+PROOF_BACK = {
+    "one-page": r"^word = 0\n(?s:.*)^\$\d+ = 0xffffffffffffffff$",
+    "heap-hang": r"the list bites its tail at (0x\w+)$(?s:.*)heap_merge (?s:.*)before->size \+= ",
+    "vmo3": r"^New value = 16045690984833335023\n(?s:.*) vmo_take \(\)",
+    "vmo3-true": r"^New value = 0\n#0 .*heap_remove (?s:.*)^\d+ +f->next = NULL;$",
+    "pheader": r"^New value = 4194304\n(?s:.*)^elf_parse \(",
+    "dpl0": r"DPL 0, (?s:.*)^New value = 142 .*\n#0 .* cpu_init_traps \(",
+}
+
 
 def hunt(name, filtered, t):
-    """The four tests of one hunt."""
+    """The tests of one hunt."""
     results, text = [], ""
-    for what, step in ("applies", applies), ("symptom", symptom), ("session", session), \
-            ("caught", caught):
+    steps = [("applies", applies), ("symptom", symptom), ("session", session)]
+    if name in PROOF_BACK:
+        steps.append(("backwards", backwards))
+    for what, step in [*steps, ("caught", caught)]:
         complaint = ""
         try:
             text = step(name, filtered, t, text) or text
         except Exception as failure:        # the next step needs this one
             complaint = f"{failure}"
         results.append((f"{t.name}/{what}", complaint))
-        if complaint and what != "session":
+        if complaint and what not in ("session", "backwards"):
             break
     return results
 
 
 def applies(name, filtered, t, _):
     t.check(name in EXPECTED, f"tests/hunts.py does not know what {name} should do")
-    for kind in "md", "gdb", "txt":
-        t.check((HUNTS / f"{name}.{kind}").exists(), f"book/hunts/{name}.{kind} is missing")
+    for end in ".md", ".gdb", ".txt", *["-back.gdb", "-back.txt"] * (name in PROOF_BACK):
+        t.check((HUNTS / (name + end)).exists(), f"book/hunts/{name}{end} is missing")
     status, text = t.run("make", "hunt-tree", f"HUNT={name}")
     t.check(status == 0, f"the bug must be planted anew in the present source:\n{text}")
     t.check("so it stays" not in text, text)
@@ -112,24 +124,29 @@ def hanging(command, pattern, t):
     return said
 
 
-def play(name, t):
+def play(name, t, back=""):
     """The session's transcript, from its first line on."""
-    status, text = t.run("make", "gdb", f"HUNT={name}", f"PLAY=book/hunts/{name}.gdb")
+    status, text = t.run("make", "gdb", f"HUNT={name}", f"PLAY=book/hunts/{name}{back}.gdb",
+                         *["BACK=1"] * bool(back))
     t.check(status == 0 and "\n# " in text, f"make gdb: status {status}\n{text}")
     text = text[text.index("\n# ") + 1:].rstrip()
     return "".join(line.expandtabs().rstrip() + "\n" for line in text.splitlines())
 
 
-def session(name, filtered, t, _):
-    text, golden = play(name, t), HUNTS / f"{name}.txt"
+def session(name, filtered, t, _, back="", proof=PROOF):
+    text, golden = play(name, t, back), HUNTS / f"{name}{back}.txt"
     if comparable(golden.read_text(), filtered) != comparable(text, filtered):
-        text = play(name, t)        # as in gdb.py
-    (t.dir / "session.txt").write_text(text)
-    t.expect(PROOF[name], text)
+        text = play(name, t, back)  # as in gdb.py
+    (t.dir / f"session{back}.txt").write_text(text)
+    t.expect(proof[name], text)
     try:
         t.same_text(comparable(golden.read_text(), filtered), comparable(text, filtered))
     except Exception as difference:
         t.check(False, f"If this still finds the cause, `make golden T=hunts`:\n{difference}")
+
+
+def backwards(name, filtered, t, _):
+    session(name, filtered, t, _, "-back", PROOF_BACK)
 
 
 def comparable(text, filtered):

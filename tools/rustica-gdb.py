@@ -104,16 +104,24 @@ class Machine:
         say("The machine starts. Its firmware takes some seconds.")
         self.launch([])
 
-    def launch(self, options):
+    def launch(self, options, console=None, fifo=False):
+        """Starts QEMU; what the kernel prints is shown, or goes to a file. The serial line is
+        a socket, or a FIFO to type into."""
         self.stop()
         self.folder = tempfile.mkdtemp(prefix="rustica-gdb.")
         options = ["-S", "-no-shutdown", *options]
-        for name in "gdb", "serial", "monitor":
+        sockets = ["gdb", "monitor"] + ["serial"] * (not fifo)
+        for name in sockets:
             options += ["-" + name, f"unix:{self.path(name)},server=on,wait=off"]
+        if fifo:
+            os.mkfifo(self.path("serial.in"))
+            os.symlink("/dev/null", self.path("serial.out"))
+            options += ["-serial", "pipe:" + self.path("serial")]
         # What the kernel prints goes where GDB's words go. But a front end expects those
         # in a form of their own: for it, the text passes through GDB.
-        console = self.path("console") if front_end() else "/dev/stdout"
-        if console != "/dev/stdout":
+        if not console:
+            console = self.path("console") if front_end() else "/dev/stdout"
+        if console == self.path("console"):
             os.mkfifo(console)
             threading.Thread(target=self.pass_on, args=(console,), daemon=True).start()
         log = self.facts["log"]
@@ -127,7 +135,7 @@ class Machine:
         for _ in range(12000):
             if self.process.poll() is not None:
                 break
-            if all(os.path.exists(self.path(name)) for name in ("gdb", "serial", "monitor")):
+            if all(os.path.exists(self.path(name)) for name in sockets):
                 return
             time.sleep(0.05)
         self.stop()
@@ -176,10 +184,10 @@ class Machine:
             quietly("remove-symbol-file " + path)
         quietly(f"add-symbol-file {path} -o {base:#x}")
 
-    def ask(self, command):
+    def ask(self, command, seconds=60):
         """What QEMU's monitor answers; its prompt comes before and after."""
         with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.settimeout(60)
+            monitor.settimeout(seconds)
             monitor.connect(self.path("monitor"))
             monitor.sendall(command.encode() + b"\n")
             answer = b""
@@ -221,9 +229,13 @@ def die_with_parent():
 
 def leave(event=None):
     """To quit is to end the machine. (A mere detach would let it run on.)"""
+    leaving.set()
+    if follower.is_alive():
+        follower.join(2)
     if gdb.selected_inferior().pid:
         quietly("disconnect")
     machine.stop()
+    past.leave()
 
 
 def makes():
@@ -1286,6 +1298,7 @@ def boot(words):
 
     Builds the kernel, starts it and stops at the first line of its chapter's main
     function. The words are settings for make, as in `rustica boot 5 MEM=96M`."""
+    past.leave()
     machine.build([w if "=" in w else "CH=" + w for w in words])
     restart([])
 
@@ -1296,8 +1309,12 @@ def restart(words):
     Breakpoints stay. `run` does the same."""
     if not machine.facts:
         raise Sorry("There is no machine yet; `rustica boot` starts one.")
-    machine.connect()
-    go_to_main()
+    if past.on:
+        past.travel(lambda here: (past.main, ""))
+        return gdb.execute("frame")
+    if not go_back_and_forth():
+        machine.connect()
+        go_to_main()
 
 
 def join(words):
@@ -1307,6 +1324,7 @@ def join(words):
     are those it was started with."""
     if not words:
         raise Sorry("Where? `make gdb-server` says it.")
+    past.leave()
     machine.build([w if "=" in w else "CH=" + w for w in words[1:]])
     if gdb.selected_inferior().pid:
         quietly("disconnect")
@@ -1336,6 +1354,8 @@ def show_efi(words):
     the same again the second time, and now there is a breakpoint."""
     if not machine.facts:
         raise Sorry("There is no machine yet; `rustica boot` starts one.")
+    if past.on:
+        raise Sorry("A recording begins too late for that. Say `rustica boot BACK=` before.")
     machine.connect()
     say("The machine runs twice: first we learn where the firmware puts the image.")
     break_once("boot_start")
@@ -1363,6 +1383,9 @@ def move_symbols():
 def type_text(words):
     """rustica type TEXT: types a line at the machine's serial line."""
     check_power()
+    if past.on:
+        raise Sorry("What was typed is part of the recording: `make gdb BACK=1 TYPE=FILE` records "
+                    "it with the lines of a file typed.")
     if not machine.process:
         raise Sorry("There is no machine of ours; one that waited has a serial line of its own.")
     machine.type(" ".join(words) + "\n")
@@ -1394,7 +1417,8 @@ def play(words):
     path = words[0] if words else machine.facts.get("session", "")
     if not os.path.exists(path):
         raise Sorry("There is no session for this chapter.")
-    check_power()
+    if not past.on:
+        check_power()
     wait = sys.stdin.isatty() and not os.environ.get("PLAY")
     if wait:
         say("Press Enter for each command.")
@@ -1637,6 +1661,9 @@ class Ends:
 
 
 def explain(event):
+    past.stopped_by = list(event.breakpoints) if isinstance(event, gdb.BreakpointEvent) else []
+    if past.busy:
+        return
     if machine.arrival and register("rip") >= KERNEL_BASE:
         move_symbols()
     frame = gdb.selected_frame()
@@ -1647,6 +1674,8 @@ def explain(event):
             gdb.write(quietly("x/i $pc"))
         except gdb.error:
             pass                    # there is no instruction yet
+    if past.on:
+        return past.stopped(event)
     if isinstance(event, gdb.SignalEvent) and event.stop_signal == "SIGQUIT":
         machine.over = "A triple fault: the processor could not deliver an exception, and " \
             "gave up." if triple_fault() else "The machine is off."
@@ -1682,19 +1711,24 @@ class CheckPower(gdb.Command):
 
 
 def check_power():
+    if past.busy:
+        return
     if machine.over:
         raise Sorry(machine.over)
+    if past.on:
+        past.prepare()
 
 
 # ---- Here we go --------------------------------------------------------------
 
+gdb.execute("source " + os.path.join(os.path.dirname(__file__) or ".", "rustica-back.py"))
 COMMANDS = {
         "boot": boot, "restart": restart, "join": join, "efi": show_efi, "type": type_text,
         "user": load_user,
         "zones": show_zones, "pmm": show_pmm, "heap": show_heap, "vmo": show_vmo, "elf": show_elf,
         "as": show_as, "walk": show_walk, "trap": show_trap, "syscalls": show_syscalls,
         "handles": show_handles, "ps": show_ps, "timers": show_timers, "files": show_files,
-        "session": play, "hint": hint}
+        "session": play, "hint": hint, "when": when}
 Rustica()
 for name, function_of in COMMANDS.items():
     Command(name, function_of)
