@@ -48,7 +48,7 @@
 ##   SMP=1            number of processors,
 ##   ACCEL=tcg        and how it is emulated: tcg works everywhere, kvm is faster
 ##   BACK=          BACK=1 records what `make gdb` debugs, until the machine is off, has said
-##                    nothing for 100 million instructions (BACK=5: for 500), or Ctrl-C;
+##                    nothing for 400 million instructions (BACK=2: for 800), or Ctrl-C;
 ##   TYPE=            a file whose lines are typed then
 ##   COLD=          COLD=1 boots the disk image as a real machine does. Otherwise the
 ##                    machine has been through its firmware before, and goes on from

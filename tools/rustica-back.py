@@ -16,7 +16,7 @@ import hashlib
 import json
 import struct
 
-SILENCE = 100_000_000           # instructions without a word, after which a recording ends
+SILENCE = 400_000_000           # instructions without a word, after which a recording ends
 WAITING = 10                    # seconds without anything to do, likewise
 KEPT = 4                        # recordings
 STUCK = 20                      # seconds in which a replay does not get on
@@ -371,6 +371,7 @@ def unheard():
         yield
     finally:
         gdb.flush()
+        ctypes.CDLL(None).fflush(None)
         os.dup2(stdout, 1)
         os.close(stdout)
         os.close(nowhere)
@@ -911,8 +912,8 @@ def when(words):
     that one. EXPRESSION is something in memory, such as a variable, or a member.
 
     Such a session replays a recording. `make gdb BACK=1` runs the chapter first and records
-    what happens, until the machine is off or has said nothing for 100 million instructions
-    (BACK=5: for 500 million), or Ctrl-C. What is typed is part of it: TYPE=FILE types a file's
+    what happens, until the machine is off or has said nothing for 400 million instructions
+    (BACK=2: for 800 million), or Ctrl-C. What is typed is part of it: TYPE=FILE types a file's
     lines. If the kernel has given up or hangs, you begin at that end, else at the chapter's
     first line.
 
