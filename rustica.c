@@ -1757,10 +1757,10 @@ void ch01_main(void)
 // interrupted; only GDB's `up` and `frame`, which know such a thing from
 // another kind of program, call the place `<signal handler called>`. (With
 // tcc it ends there.) To look at a thing once more, say `run`: the machine
-// starts again, breakpoints stay. (QEMU can also record a run, and then GDB
-// can step backward in it. With version 7.2 single steps work, but to go
-// back to the last write of a variable did not, so we do without: where a
-// session needs to know who wrote, it starts again with a watchpoint.)
+// starts again, breakpoints stay. And to go back? `make gdb CH=1 BACK=1`
+// records the run and replays it; there `reverse-step` and its kin do what
+// they say, and `rustica when EXPRESSION` goes to the last write of that.
+// (A replay runs forwards only, so a step back is a replay to just before.)
 //
 // ### Exercises {#boot-exercises}
 //
