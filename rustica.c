@@ -18126,12 +18126,12 @@ s64 sys_uname(struct trap_frame *f)
 
 s64 sys_sysinfo(struct trap_frame *f)
 {
-    struct system_info info = {
-        .uptime = (s64)(time_now() / 1000000000),
+    struct system_info info = {.uptime = (s64)(time_now() / 1000000000), .unit = 1,
         .total = (pmm.states[FRAME_FREE] + pmm.states[FRAME_USED]) << FRAME_SHIFT,
         .free = pmm.states[FRAME_FREE] << FRAME_SHIFT,
-        .buffers = ((heap.frames + proc_spare_frames()) << FRAME_SHIFT) - heap.bytes,
-        .processes = (u16)process_type.live, .unit = 1};
+        .buffers = ((heap.frames + proc_spare_frames()) << FRAME_SHIFT) - heap.bytes +
+                   as.spare.spaces * sizeof(struct as),
+        .processes = (u16)process_type.live};
 
     return sys_copy_out(f->rdi, &info, sizeof info);
 }

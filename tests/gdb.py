@@ -170,8 +170,9 @@ def as_the_kernel_says(t):
 
 
 # What somebody has: the heap's frames count by what is in them.
-USED = ("pmm.states[FRAME_USED] - heap.frames - as.tables.count - as.roots.count"
-        " - stacks.tables, heap.blocks, heap.bytes")
+USED = ("pmm.states[FRAME_USED] - heap.frames - as.spare.tables - as.spare.spaces"
+        " - stacks.tables, heap.blocks - as.spare.spaces,"
+        " heap.bytes - as.spare.spaces * sizeof(struct as)")
 
 STARVE = """tbreak tty_read
 continue
@@ -587,10 +588,10 @@ def recorded_typing(t):
     typed = t.dir / "typed"
     typed.write_text("echo first\nhello | wc -c\n")
     said = dict(tell(t, "", "tbreak pipe_close_reader\ncontinue\nnext\nrustica when p->written\n"
-                     "print sched.current->process->name\nrustica ps\n", BACK="1", TYPE=str(typed)))
+                     "print $thread()->process->name\nrustica ps\n", BACK="1", TYPE=str(typed)))
     t.expect("^first$", said["continue"])
     t.expect(r"^#0 .* pipe_write \(", said["rustica when p->written"])
-    t.expect('"hello"', said["print sched.current->process->name"])
+    t.expect('"hello"', said["print $thread()->process->name"])
     t.expect("hello +child of ", said["rustica ps"])
 
 

@@ -831,7 +831,7 @@ REPORTS = {
     "heap-twice": r"panic at .* freed twice, by provoke_heap_twice\+\w+ and by provoke_heap_tw",
     "heap-overrun": r"panic at .* written past its 100 bytes \(allocated by provoke_heap_overrun",
     "parent": r"panic at rustica\.c:\d+: assertion failed: n->parent == directory",
-    "queue": r"panic at rustica\.c:\d+: assertion failed: ready == \(t != sched\.current",
+    "queue": r"panic at rustica\.c:\d+: assertion failed: ready == \(t != thread_current",
     "heap-wild": r"panic at .*: 0x\w+, passed by provoke_heap_wild\+\w+, is not from the heap",
 }
 
@@ -850,7 +850,7 @@ def provoked(name, cc, t):
     if cc == "gcc":     # tcc's line numbers do not survive the linker
         lines = t.make("where", O=2, LOG=(t.dir / "debug.log").relative_to(ROOT))
         for address, function in backtrace:
-            if function != "cpu":       # where provoke=data jumps to
+            if function != "cpu_boot":  # where provoke=data jumps to
                 t.expect(rf"^{address}  \w+ at rustica\.c:\d+$", lines)
                 name = function.replace("kernel_main", f"ch{LAST:02}_main")
                 t.expect(rf"\b{name} at rustica\.c:\d+$", lines)
