@@ -1192,15 +1192,15 @@ struct cpu_state cpu;
 // part is alive in 64-bit mode, a base, which is added to each address that
 // is written with `%gs:` before it. GS is ours. `%gs:0` is the first word
 // of this structure, and as C has no such prefix, that word is its address.
+// (What an address space is, chapter 7 will say; here it has an address.)
 
 struct context;
-struct as;
 
 struct cpu_local {
     struct cpu_local *self;      /* %gs:0 */
     u64 user_stack;              /* where a program's was, for a moment; chapter 7 */
     struct context *context;     /* what is being executed; chapter 7 */
-    struct as *space;            /* whose page tables are in use; chapter 7 */
+    void *space;                 /* whose page tables are in use; chapter 7 */
     struct tss tss;
     u64 gdt[7];
     u8 emergency_stack[3][8 * KIB] aligned_to(16);

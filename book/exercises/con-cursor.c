@@ -40,7 +40,7 @@ static void start(void)
     host_replace(cpu_rdtsc, fake_rdtsc);
     host_replace(cpu_outb, fake_outb);
     start_screen();
-    sched.current = &sched.boot;
+    cpu_boot.context = &sched.boot.context;
     sched.arm = nothing;
     sys.tsc_per_second = 1000000000;
     pic.present = true;

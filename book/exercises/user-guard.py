@@ -38,7 +38,7 @@ int main(int argc, char **argv)
 KERNEL = """
 s64 check_write(struct trap_frame *f)
 {
-    printf("check: %lu bytes mapped\\n", program_current()->space.size);
+    printf("check: %lu bytes mapped\\n", program_current()->space->size);
     return sys_write(f);
 }
 
