@@ -26,11 +26,11 @@ u64 check_owned(char owner)
 s64 sys_fork(struct trap_frame *f)
 {
     u64 stack = check_owned('S'), pages = check_owned('V');
-    u64 tables = check_owned('T') - as.roots.count - as.tables.count;
+    u64 tables = check_owned('T') - as.spare.spaces - as.spare.tables;
     s64 pid = proc_fork(f, 0);
 
     printf("fork: %lu %lu %lu\n", check_owned('S') - stack, check_owned('V') - pages,
-           check_owned('T') - as.roots.count - as.tables.count - tables);
+           check_owned('T') - as.spare.spaces - as.spare.tables - tables);
     return pid;
 }
 """

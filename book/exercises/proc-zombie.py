@@ -17,7 +17,7 @@ int check_end(void *program)
 
     (void)program;
     for (p = process_first(); p; p = process_next(p)) {
-        if (p->thread)
+        if (p->threads)
             continue;
         zombies++;
         asked += ((struct block *)p - 1)->asked;

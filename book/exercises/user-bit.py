@@ -21,7 +21,7 @@ def check(tree):
 
 def proof(tree):
     text = tree.read("rustica.c")
-    audit = "    as_audit(&p->space);\n"
+    audit = "    as_audit(p->space);\n"
     if audit not in text:               # the answer has taken it out
         text = text.replace("    status = user_enter(&frame);\n",
                             "    status = user_enter(&frame);\n" + audit)

@@ -400,7 +400,9 @@ __attribute__((constructor)) static void host_local(void)
     long result = 158;           /* arch_prctl, ARCH_SET_GS */
 
     cpu_boot.self = &cpu_boot;
+#ifdef MSR_LSTAR                 /* if chapter 7 is there */
     cpu_boot.context = &user.boot;
+#endif
     __asm__ volatile("syscall" : "+a"(result) : "D"(0x1001), "S"(&cpu_boot)
                      : "rcx", "r11", "memory");
     assert(!result);
