@@ -9472,7 +9472,7 @@ void timer_set(struct timer *t, u64 time)
 //
 // The registers that a C function may change have been saved by whoever
 // called us; six remain, and the stack pointer. The last instruction,
-// `ret`, returns to where the *other* thread once called this.
+// `ret`, returns to where the *other* thread called this *context switch*.
 //
 // ::: {#fig-switch .figure file="book/figures/switch.svg"}
 //     stack of A, which leaves            stack of B, which comes
@@ -14884,7 +14884,7 @@ void signal_send_info(struct process *p, const struct signal_info *info)
 //     times 6
 //     into signal_keep_note
 //     draw bits signal_send_info::s->pending
-//     draw bits signal_send_info::s->blocked
+//     draw bits signal_send_info::p->threads->blocked
 //     draw list signal_send_info::s->notes next info.signal
 //
 // `signals` sends itself SIGUSR1, which it has blocked, three times, and

@@ -220,7 +220,8 @@ def with_answers(book):
         if ends and hunt:
             kept.append(raw("latex", "\\answers{" + ", ".join(
                 f"\\hyperlink{{{id}}}{{{title}: \\pageref{{{id}}}}}" for title, id in [
-                    (title, f"{hunt}-{n}") for n, title in enumerate(folds)]) + "}\n"))
+                    (title, f"{hunt}-{n}") for n, (title, found) in enumerate(folds.items())
+                    if any(of == hunt for of, _ in found)]) + "}\n"))
         if ends:
             hunt = block and block["c"][1][0]
         elif block["t"] == "Div" and "folded" in attributes(block)[1]:

@@ -1,5 +1,4 @@
 # The recording ends in the endless search. Which block does the list lead back to?
-pipe frame function heap_find | grep -o 'heap_find (.*)'
 pipe rustica heap | grep tail
 print $block = (struct block *)heap.list[0]->next->next
 # It is on the list twice, so it was put there when it was there already. The second time it was
