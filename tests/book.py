@@ -583,7 +583,7 @@ def places(t):
 
 FOUND = {"bitmap frames": "pmm.html#", "COW": "#vmo-theory", "copy on write": "#vmo-theory",
          "copy-on-write": "#vmo-theory", "fork": "process.html#", "context switch": "#sched-switch",
-         "context switches": "#sched-switch", "swapgs": "#user-syscall", "zombies": "#sched-end",
+         "context switches": "#sched-switch", "swapgs": "boot.html#", "zombies": "#sched-end",
          "interupt": ".html#", "tripple fault": "#ch-boot", "pagetable": "#efi-tables",
          "vmo_comm": "vmo.html#", "struct vmo": "vmo.html#L", "boot_physical()": "boot.html#L",
          "lost wakeup": "#sched-theory"}
