@@ -587,7 +587,7 @@ FOUND = {"bitmap frames": "pmm.html#", "COW": "#vmo-theory", "copy on write": "#
          "interupt": ".html#", "tripple fault": "#ch-boot", "pagetable": "#efi-tables",
          "vmo_comm": "vmo.html#", "struct vmo": "vmo.html#L", "boot_physical()": "boot.html#L",
          "lost wakeup": "#sched-theory"}
-SAID = {"swapgs": "For \u201cswapgs\u201d see \u201csyscall\u201d.",
+SAID = {"kmalloc": "For \u201ckmalloc\u201d see \u201cheap_alloc\u201d.",
         "tripple": "\u201ctriple\u201d",
         "interupt": "\u201cinterrupt\u201d",
         "xyzzy42": "The word \u201cxyzzy42\u201d does not occur in the book."}
