@@ -539,6 +539,10 @@ def backwards_in_vain(t):
         t.expect(sentence, said[command])
         t.check("Python" not in said[command], f"{command}: {said[command]}")
     t.check(said["print 6 * 7"].endswith(" = 42\n"), str(said))
+    said = dict(tell(t, 5, "python past.hits = lambda *_: (machine.process.kill(), past.resume())\n"
+                     "reverse-next\nprint 6 * 7\n", BACK="1"))
+    t.expect("^QEMU does not get on: we are where we were", said["reverse-next"])
+    t.expect(" = 42$", said["print 6 * 7"])
     text = play(t, 1, commands(t, "reverse-step\nreverse-continue\nrustica when boot.panics\n"
                                   "next\n"), BACK="1", QFLAGS="-vga none")
     t.expect("^This run cannot be recorded: .*QFLAGS=. So this session goes forwards", text)

@@ -11,7 +11,6 @@ is the last place, before now, at which a forward run would have stopped.
 has executed before it since it began to be recorded.
 """
 
-import contextlib
 import hashlib
 import json
 import struct
@@ -30,6 +29,7 @@ class Past:
     def __init__(self):
         self.on = False
         self.folder = None      # files of ours alone
+        self.kept = None        # what they are a copy of
         self.story = {}         # what there is to know of the recording
         self.begin = self.main = self.place = 0
         self.saved = []         # instructions of which there is a snapshot
@@ -61,7 +61,7 @@ class Past:
                 yield
         finally:
             for b in theirs:
-                if b.is_valid():
+                with contextlib.suppress(gdb.error, RuntimeError):  # no machine; deleted
                     b.enabled = True
             self.busy = False
             self.shown = os.path.getsize(self.console)
@@ -70,7 +70,7 @@ class Past:
         """QEMU's processor, when QEMU and not a debugger has stopped it, stands where loadvm
         may wait for it forever. After a single step it does not."""
         if self.loose:
-            silently("stepi")
+            self.resume("stepi")
         self.loose = False
 
     def load(self, number):
@@ -93,18 +93,18 @@ class Past:
             if here < number - 1 and (self.interrupted() or here == before):
                 raise KeyboardInterrupt
         if here < number:
-            silently("stepi")
+            self.resume("stepi")
         self.loose = False
         if self.now() != number:
             raise Sorry(f"The replay has missed instruction {number}, it is at {self.now()}.")
 
-    def resume(self):
+    def resume(self, command="continue"):
         """Lets it run, to some stop; a QEMU that does not get on is ended."""
         self.stopped_by, done = [], threading.Event()
         watchdog = threading.Thread(target=self.watch, args=(done,), daemon=True)
         watchdog.start()
         try:
-            silently("continue")
+            silently(command)
         except gdb.error as why:
             raise Stuck(str(why)) from None
         finally:
@@ -188,23 +188,14 @@ class Past:
         that it does on the way is not seen. Interrupted, we are back where we were."""
         check_past()
         here, mine, over = self.place, watchpoints(), machine.over
-        try:
-            with self.alone():
+        with self.alone():
+            try:
                 if self.changed:
                     self.seek(here)
                 self.place, text = self.attempt(lambda: whereto(here))
                 self.attempt(lambda: self.seek(self.place))
-        except KeyboardInterrupt:
-            with self.alone():
-                self.loose = True
-                self.seek(here)
-            self.place, machine.over = here, over
-            raise Sorry("Interrupted: we are where we were.") from None
-        except Sorry:
-            with self.alone():
-                self.seek(here)
-            self.place, machine.over = here, over
-            raise
+            except (KeyboardInterrupt, Sorry, Stuck) as why:
+                self.return_to(here, over, why)
         if text:
             gdb.write(text + ("" if text.endswith(", ") else "\n"))
         for lost in mine - watchpoints():
@@ -216,10 +207,28 @@ class Past:
         try:
             return function()
         except Stuck:
-            self.loose = False
             self.launch(self.begin)
             self.seek(self.place)
             return function()
+
+    def return_to(self, here, over, why):
+        """Where we were, if we did not get to where we wanted to be."""
+        self.loose = self.loose or isinstance(why, KeyboardInterrupt)
+        try:
+            if isinstance(why, Stuck):
+                self.launch(self.begin)
+            self.seek(here)
+        except Stuck:
+            machine.stop()
+            self.on = False
+            shutil.rmtree(self.kept, ignore_errors=True)
+            raise Sorry("QEMU does not get on with this recording. `rustica boot` records "
+                        "the run anew.") from None
+        self.place, machine.over = here, over
+        if isinstance(why, Sorry):
+            raise why
+        raise Sorry(("QEMU does not get on" if isinstance(why, Stuck) else "Interrupted") +
+                    ": we are where we were.") from None
 
     # -- Beginning
 
@@ -229,8 +238,6 @@ class Past:
 
     def launch(self, number=0):
         """Starts the replay at a snapshot and connects to it."""
-        if gdb.selected_inferior().pid:
-            quietly("disconnect")
         with options(self.story["options"]):
             more = f",rrsnapshot={snapshot_name(number)}"
             machine.launch(by_log("replay", self.folder, more) +
@@ -468,12 +475,12 @@ def go_back_and_forth():
         sweep(folder)
         past.folder = str(folder / f"session-{os.getpid()}")
         os.mkdir(past.folder)
-        old = folder / f"run-{key_of(facts)}"
-        if not old.exists():
-            record(old)
+        past.kept = folder / f"run-{key_of(facts)}"
+        if not past.kept.exists():
+            record(past.kept)
         else:
-            shutil.copytree(old, past.folder, dirs_exist_ok=True)
-            os.utime(old)
+            shutil.copytree(past.kept, past.folder, dirs_exist_ok=True)
+            os.utime(past.kept)
         past.story = json.load(open(os.path.join(past.folder, "story")))
         say(f"Recorded: until {past.story['why']}.")
         past.replay()
@@ -499,8 +506,6 @@ def record(keep):
                            by_log("record", past.folder), past.console, fifo=True)
         story = {**watch_run(), "options": words}
     finally:
-        if gdb.selected_inferior().pid:
-            quietly("disconnect")
         machine.stop()
     with open(os.path.join(past.folder, "story"), "w") as file:
         json.dump(story, file)
@@ -542,7 +547,7 @@ def watch_run():
         except (ValueError, RuntimeError):      # tcc's kernel
             status = register("rdi")
         story.update(why="the kernel gave up" if status else OFF, badly=bool(status))
-        silently("stepi 3")
+        run_on()
     else:
         with contextlib.suppress(Sorry, OSError):
             story["end"] = past.now() - MARGIN
@@ -551,6 +556,19 @@ def watch_run():
     with contextlib.suppress(subprocess.TimeoutExpired):
         machine.process.wait(STUCK)
     return story
+
+
+def run_on():
+    """Up to the kernel's next branch, in one go. A replay may wait forever where the machine
+    stood while it was recorded: nobody is to get next to such a place. (And from an enabled
+    breakpoint GDB goes on by a single step first.)"""
+    code = gdb.selected_frame().architecture().disassemble(register("rip"), count=20)
+    branch = next(each["addr"] for each in code if each["asm"].startswith("j"))
+    point = gdb.Breakpoint(f"*{branch:#x}", gdb.BP_HARDWARE_BREAKPOINT, internal=True)
+    point.silent, machine.end.enabled = True, False
+    silently("continue")
+    point.delete()
+    machine.end.enabled = True
 
 
 def feed_and_watch(why, done):
@@ -753,7 +771,7 @@ def last_inner(begin, here, outer):
         if line and number > outer and pc != before and called(frame):
             found = number
         before = pc
-        silently("stepi")
+        past.resume("stepi")
     return found
 
 

@@ -11,6 +11,7 @@ the command with a sentence.
 """
 
 import bisect
+import contextlib
 import ctypes
 import difflib
 import os
@@ -147,7 +148,13 @@ class Machine:
                 text = text.decode("ascii", "backslashreplace")
                 gdb.post_event(lambda text=text: gdb.write(text))
 
+    def disconnect(self):
+        if gdb.selected_inferior().pid:
+            with contextlib.suppress(gdb.error):    # it may have gone
+                quietly("disconnect")
+
     def stop(self):
+        self.disconnect()
         if self.process:
             self.process.kill()
             self.process.wait()
@@ -157,8 +164,6 @@ class Machine:
 
     def connect(self, base=KERNEL_BASE):
         """Starts the machine and connects to it; the image's symbols are at `base`."""
-        if gdb.selected_inferior().pid:
-            quietly("disconnect")
         self.forget_arrival()
         self.start()
         self.attach(self.path("gdb"), base)
@@ -170,6 +175,7 @@ class Machine:
         if not self.end:        # no `delete` deletes this one
             self.end = gdb.Breakpoint("boot_exit", gdb.BP_HARDWARE_BREAKPOINT, internal=True)
             self.end.silent = True
+        self.end.enabled = True
 
     def forget_arrival(self):
         if self.arrival and self.arrival.is_valid():
@@ -232,8 +238,6 @@ def leave(event=None):
     leaving.set()
     if follower.is_alive():
         follower.join(2)
-    if gdb.selected_inferior().pid:
-        quietly("disconnect")
     machine.stop()
     past.leave()
 
@@ -1326,8 +1330,7 @@ def join(words):
         raise Sorry("Where? `make gdb-server` says it.")
     past.leave()
     machine.build([w if "=" in w else "CH=" + w for w in words[1:]])
-    if gdb.selected_inferior().pid:
-        quietly("disconnect")
+    machine.stop()
     machine.attach(words[0])
     go_to_main()
 
