@@ -26,6 +26,7 @@ sys.modules.setdefault("check", sys.modules[__name__])      # by this name check
 import patience
 
 EXERCISES = ROOT / "book" / "exercises"
+JUDGED = (EXERCISES / "judged.h").read_text()
 LIMIT = 30              # seconds for anything that should end
 
 # On this machine time passes with the instructions, 32 nanoseconds for each, however busy the
@@ -200,12 +201,14 @@ class Tree:
 
     def judge(self, chapter, name, source, **settings):
         """Lets a program take the place of user/NAME.c, which the chapter runs. It says what is
-        wrong, in a line that begins so, or in the end CONTENT. Returns what was to be seen."""
+        wrong, in a line that begins so (book/exercises/judged.h), or in the end CONTENT. Returns
+        what was to be seen."""
         if not self.folder(chapter).exists():
             self.build(chapter)             # what the program does not change is made once
         content = f"content {random.randrange(1 << 30)}"
         source = source.replace("CONTENT", f'"{content}\\n"')
-        text = self.variant(name, {f"user/{name}.c": source}).boots(chapter, **settings)
+        changed = self.variant(name, {"user/judged.h": JUDGED, f"user/{name}.c": source})
+        text = changed.boots(chapter, **settings)
         wrong = re.search(r"^wrong: (.*)$", text, re.M)
         need(not wrong, wrong and wrong[1])
         need(content in text, f"a program that tries it does not come to its end:\n{text[-1500:]}")

@@ -1,6 +1,6 @@
 import re
 
-from check import need
+from check import JUDGED, need
 
 # The machine that the tests boot has none.
 SCREEN = {"QFLAGS": "-vga std"}
@@ -47,7 +47,7 @@ void check_main(void)
 """
 
 PROGRAM = r"""
-#include "libc.h"
+#include "judged.h"
 
 #define SECOND "PATH"
 #define ALT 0x38
@@ -60,13 +60,6 @@ PROGRAM = r"""
 static long second, patient;
 static volatile long *shared;
 static volatile int interrupts;
-
-static void wrong(const char *what, long n)
-{
-    say("\nwrong: %s (%ld)\n", what, n);
-    done(0);
-    exit(1);
-}
 
 static void key(u8 code)
 {
@@ -272,6 +265,7 @@ def check(tree):
                        "first is the one that they begin with")
     need(re.fullmatch(r"[\w/.-]+", path), f"con-two.second is not a path: `{path}`")
     two = tree.variant("two", {"rustica.c": tree.prefix(13) + KERNEL,
+                               "user/judged.h": JUDGED,
                                "user/hello.c": PROGRAM.replace("PATH", path)})
     said = two.boots(13, chNN="check", **SCREEN)
     wrong = re.search(r"^wrong: (.*)$", said, re.M)

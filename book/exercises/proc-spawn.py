@@ -3,7 +3,7 @@ import re
 from check import STEADY, need
 
 PROGRAM = r"""
-#include "libc.h"
+#include "judged.h"
 
 #define SPAWN %d
 #define COUNTS %d         /* whether time passes with the instructions */
@@ -11,19 +11,6 @@ PROGRAM = r"""
 
 static u8 large[4 * MIB];
 static char *none[] = {NULL};
-
-static void wrong(const char *what, long n)
-{
-    say("wrong: %%s (%%ld)\n", what, n);
-    done(0);
-    exit(1);
-}
-
-static void expect(long got, long wanted, const char *what)
-{
-    if (got != wanted)
-        wrong(what, got);
-}
 
 static long spawn_it(const char *path, char **words, char **environment, const int *fds, long count)
 {

@@ -1,7 +1,7 @@
 from check import STEADY
 
 PROGRAM = r"""
-#include "libc.h"
+#include "judged.h"
 
 #define ROUNDS 8
 
@@ -13,13 +13,6 @@ __asm__(".globl vfork\nvfork:\n popq %rdx\n movl $58, %eax\n syscall\n jmp *%rdx
 
 static volatile long shared, taps;
 static u8 large[4 * MIB];
-
-static void wrong(const char *what, long n)
-{
-    say("wrong: %s (%ld)\n", what, n);
-    done(0);
-    exit(1);
-}
 
 static long wait_for(long pid)
 {

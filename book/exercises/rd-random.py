@@ -1,14 +1,7 @@
 PROGRAM = r"""
-#include "libc.h"
+#include "judged.h"
 
 static u8 bytes[2][1024];
-
-static void wrong(const char *what, long n)
-{
-    say("wrong: %s: %ld\n", what, n);
-    done(0);
-    exit(1);
-}
 
 /* How many of the 256 values occur, and how many bits are set? Of random bytes about 251, and
    half of the bits. */

@@ -3,16 +3,9 @@ import re
 from check import need
 
 PROGRAM = r"""
-#include "libc.h"
+#include "judged.h"
 
 static volatile u64 came[65], values[65];
-
-static void wrong(const char *what, long n)
-{
-    say("wrong: %s (%ld)\n", what, n);
-    done(0);
-    exit(1);
-}
 
 static void handler(int signal, const struct signal_info *info)
 {

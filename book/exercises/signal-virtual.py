@@ -1,26 +1,13 @@
 from check import STEADY
 
 COMMON = r"""
-#include "libc.h"
+#include "judged.h"
 
 #define VIRTUAL 1
 #define SIGNAL 26
 #define MILLISECOND 1000000UL
 
 static volatile long taps;
-
-static void wrong(const char *what, long n)
-{
-    say("wrong: %s (%ld)\n", what, n);
-    done(0);
-    exit(1);
-}
-
-static void expect(long got, long wanted, const char *what)
-{
-    if (got != wanted)
-        wrong(what, got);
-}
 
 static void handler(int signal)
 {

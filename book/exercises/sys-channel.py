@@ -3,24 +3,11 @@ import re
 from check import need
 
 PROGRAM = r"""
-#include "libc.h"
+#include "judged.h"
 
 #define CREATE %d
 #define SEND %d
 #define RECEIVE %d
-
-static void wrong(const char *what, long n)
-{
-    say("wrong: %%s (%%ld)\n", what, n);
-    done(0);
-    exit(1);
-}
-
-static void expect(long got, long wanted, const char *what)
-{
-    if (got != wanted)
-        wrong(what, got);
-}
 
 static long send(long end, const char *text, long handle)
 {

@@ -2,7 +2,7 @@ from check import need
 
 # RIGHT_READ and RIGHT_WRITE are 1 and 2.
 PROGRAM = r"""
-#include "libc.h"
+#include "judged.h"
 
 #define NARROW %d
 
@@ -16,15 +16,6 @@ static long vmo_read(long h)
     char byte;
 
     return syscall6(SYS_VMO_READ, h, 0, (long)&byte, 1, 0, 0);
-}
-
-static void expect(long got, long wanted, const char *what)
-{
-    if (got == wanted)
-        return;
-    say("wrong: %%s: expected %%ld, got %%ld\n", what, wanted, got);
-    done(0);
-    exit(1);
 }
 
 int main(void)
