@@ -6427,7 +6427,8 @@ void as_keep(struct as *space)
     as.spare.spaces++;
 }
 
-// A reference more,
+// A reference more, for who shares it. (Programs do not yet; with a
+// [true `vfork`](#ex-proc-vfork) two do.)
 
 struct as *as_get(struct as *space)
 {
@@ -6435,7 +6436,7 @@ struct as *as_get(struct as *space)
     return space;
 }
 
-// and one less. With the last one goes all that it consists of. It must not
+// And one less. With the last one goes all that it consists of. It must not
 // be the current one then.
 
 void as_put(struct as *space)
@@ -6455,11 +6456,20 @@ void as_put(struct as *space)
 
 void as_fill_spares(u32 room)
 {
+    struct as *space;
+    paddr table;
+
     as.spare.room = room;
-    while (as.spare.tables < room)
-        as_give_back(pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T'));
-    while (as.spare.spaces < room / 4)
-        as_keep(as_new());
+    while (as.spare.tables < room) {
+        table = pmm_alloc_zeroed(&pmm, ZONE_KERNEL, 'T');
+        assert(table);
+        as_give_back(table);
+    }
+    while (as.spare.spaces < room / 4) {
+        space = as_new();
+        assert(space);
+        as_keep(space);
+    }
 }
 
 // Makes the processor use the tables of an address space, or of none, which

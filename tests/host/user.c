@@ -561,6 +561,12 @@ static void test_audit(void **state)
     mapping_first(space)->as = NULL;
     expect_panic(as_audit(space), "assertion failed");
     one_page(PF_R);
+    pmm.fail_in = 1;
+    expect_panic(as_fill_spares(8), "assertion failed: table");
+    pmm.fail_in = 0;
+    heap.fail_in = 1;
+    expect_panic(as_fill_spares(8), "assertion failed: space");
+    heap.fail_in = 0;
     as_fill_spares(8);
     as_audit_kernel();
     *(u64 *)boot_physical(as.spare.table[1]) = PTE_PRESENT;
