@@ -839,6 +839,16 @@ static void overflow_the_other(void)
                      : : "r"(other_stack[1]) : "memory");
 }
 
+// A copy of the process has the same one, in its own memory.
+
+static void has_it(void)
+{
+    struct signal_stack now;
+
+    sigaltstack(NULL, &now);
+    exit(now.start == (u64)other_stack[0] && now.size == sizeof other_stack[0]);
+}
+
 // What may be set, what is told, and where the handler then runs.
 
 static void ask_stack(void)
@@ -866,6 +876,7 @@ static void ask_stack(void)
     kill(getpid(), SIGUSR2);
     kill(getpid(), SIGUSR1);
     say("its context does not change it: on stack %d\n", on_it);
+    say("in a copy: %x\n", asked(has_it));
     say("the usual one overflows: %x", asked(overflow));
     say(", the other one: %x\n", asked(overflow_the_other));
     mine = (struct signal_stack){0, SS_DISABLE, 0, 0};

@@ -519,6 +519,81 @@ static void test_two_spaces(void **state)
     expect_clean("after two address spaces");
 }
 
+/* A mapping of more pages than are told one by one. */
+static void test_long_range(void **state)
+{
+    struct vmo *v;
+    int error;
+    u64 i;
+
+    (void)state;
+    start();
+    window = 0x400000;
+    space = as_create();
+    as_switch(space);
+    v = vmo_create(PAGES * FRAME_SIZE);
+    as_map(space, window, PAGES * FRAME_SIZE, PF_R | PF_W, v, 0);
+    for (i = 0; i < PAGES; i++)
+        expect_true(access_byte(window + i * FRAME_SIZE, PF_W, &error), "writing page %lu", i);
+    as_protect(space, window, PAGES * FRAME_SIZE, PF_R);
+    for (i = 0; i < PAGES; i++)
+        expect_true(!access_byte(window + i * FRAME_SIZE, PF_W, &error),
+                    "page %lu may not be written any more", i);
+    as_switch(NULL);
+    as_put(space);
+    vmo_put(v);
+    expect_clean("after a long range");
+}
+
+static u64 tellings, free_then[8];       /* frames, at that moment */
+
+static void note_flush(struct as *s, vaddr from, vaddr to)
+{
+    expect_true(s == space && to > from && !walk(s, from), "it is gone from the tables by then");
+    free_then[tellings++ % 8] = pmm.states[FRAME_FREE];
+}
+
+/* The processor is told of a page, and of each table that leads to no page any more, before
+   that table is free. */
+static void test_tables(void **state)
+{
+    struct vmo *v;
+    u64 i, free;
+
+    (void)state;
+    start();
+    space = as_create();
+    v = vmo_create(FRAME_SIZE);
+    as_map(space, 0x400000, FRAME_SIZE, PF_R | PF_W, v, 0);
+    as_fault(space, 0x400000, PF_W);
+    free = pmm.states[FRAME_FREE];
+    tellings = 0;
+    as.flush = note_flush;
+    as_unmap(space, 0x400000, FRAME_SIZE);
+    expect_equal(tellings, 4, "a page and three tables");
+    for (i = 1; i < 4; i++)
+        expect_equal(free_then[i], free + i - 1, "frames free when the table of level %lu goes", i);
+    as_put(space);
+    vmo_put(v);
+    expect_clean("after tables");
+}
+
+/* An address space lives as long as somebody holds it, and a spare one remembers nothing. */
+static void test_spares(void **state)
+{
+    (void)state;
+    start();
+    as_fill_spares(4);
+    space = as_create();
+    space->limit = FRAME_SIZE;
+    as_put(as_get(space));
+    expect_true(!as.spare.spaces && space->references == 1, "it is still held");
+    as_put(space);
+    expect_equal(as.spare.spaces, 1, "spare address spaces");
+    expect_true(as_create() == space && !space->limit, "the spare one comes without a limit");
+    as_put(space);
+}
+
 /* ---- The audit notices -------------------------------------------------- */
 
 static u64 *leaf(vaddr address)
@@ -1140,7 +1215,9 @@ int main(void)
         cmocka_unit_test(test_audit), cmocka_unit_test(test_stack),
         cmocka_unit_test(test_stack_overflow), cmocka_unit_test(test_run),
         cmocka_unit_test(test_run_failures), cmocka_unit_test(test_crimes),
-        cmocka_unit_test(test_calls), cmocka_unit_test(test_tree), cmocka_unit_test(test_gaps)};
+        cmocka_unit_test(test_calls), cmocka_unit_test(test_tree), cmocka_unit_test(test_gaps),
+        cmocka_unit_test(test_long_range), cmocka_unit_test(test_tables),
+        cmocka_unit_test(test_spares)};
 
     return cmocka_run_group_tests(tests, setup, host_teardown);
 }
