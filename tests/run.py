@@ -498,8 +498,20 @@ def audited(cc, t):
     t.check(int(walked[1]) > 200, f"walked only {walked[1]} times")
 
 
+def stacks(cc, t):
+    """Half of each kernel stack is enough for all that programs ask for."""
+    typed = t.dir / "typed"
+    typed.write_text("cd /tmp; edges; files; family </dev/null; fuzz 1 3000\n"
+                     "for n in 1 2 3; do echo line $n; done | grep 2; sleep 0.1 & wait; ps\n")
+    text = t.boot(CC=cc, OPT="stacks", stdin=typed)
+    size, used = map(int, t.expect(r"^sched: of a kernel stack's (\d+) bytes, (\d+) were used at "
+                                   "most$", text).groups())
+    t.check(1000 < used <= size // 2, f"of {size} bytes {used} were used")
+
+
 for cc in COMPILERS:
     add(f"abuse/audit-{cc}", audited, cc)
+    add(f"abuse/stacks-{cc}", stacks, cc)
     add(f"abuse/fuzz-{cc}", fuzz, cc)
 add("abuse/hogs-gcc", hogs)
 add("abuse/hogs-96M-tcc", hogs, MEM="96M", CC="tcc")
@@ -832,6 +844,8 @@ REPORTS = {
     "heap-overrun": r"panic at .* written past its 100 bytes \(allocated by provoke_heap_overrun",
     "parent": r"panic at rustica\.c:\d+: assertion failed: n->parent == directory",
     "queue": r"panic at rustica\.c:\d+: assertion failed: ready == \(t != thread_current",
+    "interrupts": r"panic at rustica\.c:\d+: assertion failed: !cpu_interrupts_on\(\)",
+    "wrong-stack": r"panic at rustica\.c:\d+: assertion failed: old->stack_top - ",
     "heap-wild": r"panic at .*: 0x\w+, passed by provoke_heap_wild\+\w+, is not from the heap",
 }
 

@@ -589,6 +589,75 @@ static void ask_links_to_links(void)
     unlink("s"), unlink("t"), rmdir("d");
 }
 
+// Links in the middle of a path, at its end, with a slash behind it; from
+// the root, in a row, in a circle; and what cannot be gone through.
+
+static long through(const char *path, int flags)
+{
+    long fd = open(path, O_RDONLY | flags, 0);
+
+    return fd < 0 ? fd : close((int)fd);
+}
+
+static long leads_to_link(const char *path)
+{
+    struct file_status info;
+    long error = lstat(path, &info);
+
+    return error ? error : (info.mode & S_IFMT) == S_IFLNK;
+}
+
+// Forty may be followed on the way, not one more: `l00` leads to the
+// folder, each next one to the one before.
+
+static void ask_rows_of_links(void)
+{
+    char from[] = "l00", to[] = "l00";
+    int i;
+
+    syscall3(SYS_SYMLINK, (long)"d", (long)from, 0);
+    for (i = 1; i <= 40; i++, memcpy(to, from, sizeof to)) {
+        from[1] = (char)('0' + i / 10), from[2] = (char)('0' + i % 10);
+        syscall3(SYS_SYMLINK, (long)to, (long)from, 0);
+    }
+    tell(", forty:", through("l39/e/f", 0)), tell("", through("l40/e/f", 0));
+    tell("", through("l20/../l17/e/f", 0)), tell("", through("l20/../l19/e/f", 0));
+    for (i = 0; i <= 40; i++) {
+        from[1] = (char)('0' + i / 10), from[2] = (char)('0' + i % 10);
+        unlink(from);
+    }
+}
+
+// Numbers are of errors, or 0; for `links:`, whether it is one.
+
+static void ask_ways(void)
+{
+    mkdir("d", 0755), mkdir("d/e", 0755);
+    close(create("d/e/f"));
+    syscall3(SYS_SYMLINK, (long)"d/e", (long)"in", 0);
+    syscall3(SYS_SYMLINK, (long)"../in//", (long)"d/back", 0);
+    syscall3(SYS_SYMLINK, (long)"in/f", (long)"end", 0);
+    syscall3(SYS_SYMLINK, (long)"x", (long)"gone", 0);
+    syscall3(SYS_SYMLINK, (long)"/", (long)"root", 0);
+    syscall3(SYS_SYMLINK, (long)"two", (long)"one", 0);
+    syscall3(SYS_SYMLINK, (long)"one/", (long)"two", 0);
+    tell("through a link:", through("in/f", 0)), tell("", through("in/g", 0));
+    tell("", through("in/../e/f", 0)), tell("", through("d/back//f", 0));
+    tell(", at the end:", through("end", 0)), tell("", through("end", O_NOFOLLOW));
+    tell("", through("in/", O_NOFOLLOW)), tell("", through("end/", 0));
+    tell("", through("end/x", 0));
+    tell(", links:", leads_to_link("in")), tell("", leads_to_link("in/"));
+    tell("", leads_to_link("in/../../end")), tell("", leads_to_link("gone/"));
+    tell(", nothing:", through("gone", 0)), tell("", through("gone/x", 0));
+    tell(", the root:", through("root", 0)), tell("", through("root/tmp", 0));
+    tell("", through("root/d", 0));
+    tell(", a circle:", through("one", 0)), tell("", leads_to_link("one"));
+    ask_rows_of_links();
+    say("\n");
+    unlink("in"), unlink("d/back"), unlink("end"), unlink("gone"), unlink("root");
+    unlink("one"), unlink("two"), unlink("d/e/f"), rmdir("d/e"), rmdir("d");
+}
+
 // A directory is counted by its name, its `.`, and each `..` in it. (Some
 // file systems do not count, and say 1.)
 
@@ -1028,7 +1097,7 @@ int main(int count, char **words)
     say("\n");
     ask_nonblock(), ask_shared_flags(), ask_flags();
     ask_poll(), ask_waits(), ask_select(), ask_masks();
-    ask_links(), ask_links_to_links(), ask_folders();
+    ask_links(), ask_links_to_links(), ask_ways(), ask_folders();
     ask_set_times(), ask_times(), ask_folder_times();
     ask_sizes(), ask_numbers(), ask_places();
     ask_parts(), ask_lock_waits();

@@ -86,6 +86,7 @@ HOST_REPLACEABLE void boot_exit(int) __attribute__((noreturn));
 HOST_REPLACEABLE host_u64 boot_dynamic(host_u64);
 HOST_REPLACEABLE void cpu_cli(void);
 HOST_REPLACEABLE void cpu_hlt(void);
+HOST_REPLACEABLE _Bool cpu_interrupts_on(void);
 HOST_REPLACEABLE void cpu_int3(void);
 HOST_REPLACEABLE void cpu_invlpg(host_u64);
 HOST_REPLACEABLE host_u64 cpu_rdmsr(unsigned);

@@ -420,6 +420,32 @@ static void test_systems(void **state)
     node_put(numbers);
 }
 
+/* What a walk follows links by is given back, however it ends. */
+static void test_links(void **state)
+{
+    static const char *const paths[] = {"/in/one", "/one", "/in/x/y", "/in", "/two/in/two/in/one"};
+    struct node *n;
+    u64 blocks, live, i;
+    int error;
+
+    (void)state;
+    start_files();
+    expect_equal(rd_make(vfs.root, "in", S_IFLNK, "/", &n), 0, "a link to the root");
+    node_put(n);
+    expect_equal(rd_make(vfs.root, "circle", S_IFLNK, "in/circle", &n), 0, "a circle");
+    node_put(n);
+    blocks = heap.blocks, live = node_type.live;
+    for (i = 0; i < array_count(paths); i++) {
+        error = vfs_find(vfs.root, paths[i], true, &n);
+        if (!error)
+            node_put(n);
+        expect_equal(heap.blocks, blocks, paths[i]);
+        expect_equal(node_type.live, live, paths[i]);
+    }
+    expect_equal(vfs_find(vfs.root, "/circle/x", true, &n), -ELOOP, "in circles");
+    expect_equal(heap.blocks, blocks, "blocks after that");
+}
+
 static struct node *listed;
 static u64 gone;
 
@@ -671,6 +697,7 @@ int main(void)
         cmocka_unit_test(test_notes), cmocka_unit_test(test_lost_notes),
         cmocka_unit_test(test_processes), cmocka_unit_test(test_limits),
         cmocka_unit_test(test_pauses), cmocka_unit_test(test_systems),
+        cmocka_unit_test(test_links),
         cmocka_unit_test(test_listing), cmocka_unit_test(test_reserve),
         cmocka_unit_test(test_relief),
         cmocka_unit_test(test_traced),
