@@ -32,8 +32,15 @@
 // You need a Linux machine. `make setup` installs what is missing, `make
 // run CH=1` boots the first chapter in an emulated computer, `make gdb
 // CH=1` lets you step through it, and `make help` lists the rest. Read a
-// chapter, run it, break it: what you want back, git has. Each exercise
-// says when you are done. [Appendix D](#app-hunts) is for bug hunters.
+// chapter, run it, break it: what you want back, git has. Each chapter has
+// a *walk*: a recorded run, through which the pages step line by line,
+// forward and backward, and show what is in memory. It takes no more than a
+// browser. (On paper three of its steps stand there.) Each exercise says
+// when you are done. [Appendix D](#app-hunts) is for bug hunters. And each
+// chapter ends with what to read on. There, *OSTEP* is Remzi and Andrea
+// Arpaci-Dusseau's *Operating Systems: Three Easy Pieces*, *xv6* is the
+// teaching system of Russ Cox, Frans Kaashoek and Robert Morris, with its
+// book. Both are free.
 //
 // Facts that cross a boundary (between us and the firmware, a file, or a
 // program) live in [one header](#app-header).
@@ -1802,6 +1809,16 @@ void ch01_main(void)
 // provoked assertion in the backtrace is the line in its message.*
 // :::
 //
+// ### Further reading {#boot-reading}
+//
+// *OSTEP*, chapter 6, on running programs without losing the machine.
+// *xv6*, the chapter on traps. The SDM, Volume 3A, chapters 2, 3 and 6, and
+// the APM, Volume 2, chapters 2, 4 and 8, for what the registers in this
+// chapter do. In Linux `arch/x86/kernel/head_64.S` and `idt.c` stand where
+// we stood. Brian Kernighan and Rob Pike, *The Practice of Programming*,
+// chapter 5, on finding out what a program does; all of it holds for
+// kernels.
+//
 // ## What we have {#boot-have}
 //
 // A program that owns the machine, can speak, and does not die silently. It
@@ -2380,6 +2397,13 @@ void ch02_main(void)
 // when you have a range and a descriptor for which the naive version gives
 // a wrong answer; `test_overlaps` in `tests/host/zones.c` has others.*
 // :::
+//
+// ### Further reading {#zone-reading}
+//
+// Mel Gorman, *Understanding the Linux Virtual Memory Manager* (2004),
+// chapters 2 and 5, on zones of another kind and on memory before there is
+// an allocator; in Linux `mm/memblock.c` keeps such a list. What firmware
+// tells of memory is in the UEFI specification, under `GetMemoryMap()`.
 //
 // ## What we have {#zone-have}
 //
@@ -3150,6 +3174,15 @@ void ch03_main(void)
 // bitmap grants; show one other request for which it does not, and say
 // why.*
 // :::
+//
+// ### Further reading {#pmm-reading}
+//
+// Donald Knuth, *The Art of Computer Programming*, volume 1, section 2.5,
+// which has bitmaps, lists and buddies. Kenneth Knowlton, "A Fast Storage
+// Allocator", *Communications of the ACM* 8(10), 1965, where the buddies
+// come from; Gorman's book, chapter 6, and `mm/page_alloc.c` show what
+// Linux has made of them. *xv6* gets by with a list (`kalloc.c`): compare
+// what each can tell you about a frame.
 //
 // ## What we have {#pmm-have}
 //
@@ -4002,7 +4035,9 @@ void ch04_main(void)
 // what happens to those who misuse it. Note who is named in each report.
 //
 // The report comes when the damage is found. To see it being done, guard
-// the place with a watchpoint:
+// the place with a watchpoint. At the end of the session the run is
+// recorded, and we begin at the panic: that way is shorter if one does not
+// know yet whom to suspect.
 //
 // ::: {.transcript file="book/gdb/ch04.txt"}
 // :::
@@ -4028,6 +4063,15 @@ void ch04_main(void)
 // messages. What can `caller` be squeezed into? *All host tests of this
 // chapter pass.*
 // :::
+//
+// ### Further reading {#heap-reading}
+//
+// Paul Wilson, Mark Johnstone, Michael Neely and David Boles, "Dynamic
+// Storage Allocation: A Survey and Critical Review" (1995), for everything
+// that has been tried. *OSTEP*, chapter 17, for free lists. Jeff Bonwick,
+// "The Slab Allocator" (USENIX Summer 1994), for what kernels do instead.
+// Konstantin Serebryany and others, "AddressSanitizer" (USENIX ATC 2012),
+// for red zones that the compiler watches.
 //
 // ## What we have {#heap-have}
 //
@@ -4860,7 +4904,9 @@ void ch05_main(void)
 // boundary costs two. The clone costs none until somebody writes.
 //
 // The same, with the frames in view. `rustica vmo` finds all VMOs by going
-// through the heap.
+// through the heap. The last question is one about the past: who has
+// counted this frame? For that the run is recorded, and gone through
+// backwards.
 //
 // ::: {.transcript file="book/gdb/ch05.txt"}
 // :::
@@ -4894,6 +4940,16 @@ void ch05_main(void)
 // written; a clone of a thousand pages takes as many instructions as one of
 // a single page.*
 // :::
+//
+// ### Further reading {#vmo-reading}
+//
+// Richard Rashid and others, "Machine-Independent Virtual Memory Management
+// for Paged Uniprocessor and Multiprocessor Architectures" (ASPLOS 1987),
+// where memory became an object. Robert Gingell, Joseph Moran and William
+// Shannon, "Virtual Memory Architecture in SunOS" (USENIX Summer 1987), and
+// Charles Cranor and Gurudatta Parulkar, "The UVM Virtual Memory System"
+// (USENIX 1999), for two others, and what was wrong with chains of hidden
+// copies.
 //
 // ## What we have {#vmo-have}
 //
@@ -5514,6 +5570,13 @@ void ch06_main(void)
 // Let a program on your host change random bytes of `hello` and call
 // `elf_check()`. Which reasons are never given? *Find an input for each.*
 // :::
+//
+// ### Further reading {#elf-reading}
+//
+// John Levine, *Linkers and Loaders* (2000), chapters 3 and 8. The gABI,
+// chapters 4 and 5, is short and clear. In Linux, `fs/binfmt_elf.c` does
+// the work of this chapter; read it with the question which of our checks
+// are there, and where the others are.
 //
 // ## What we have {#elf-have}
 //
@@ -7549,6 +7612,15 @@ void ch07_main(void)
 // `host/user/test_tree` says which assertion of the audit has noticed.*
 // :::
 //
+// ### Further reading {#user-reading}
+//
+// *OSTEP*, chapters 18 to 20, on pages, the TLB and smaller tables. *xv6*,
+// the chapter on page tables, for another processor's. The SDM, Volume 3A,
+// chapter 4, and the APM, Volume 2, chapter 5. Moritz Lipp and others,
+// "Meltdown" (USENIX Security 2018), for the day on which the user bit was
+// not enough. What our faults lead to is in Linux in `arch/x86/mm/fault.c`
+// and `mm/memory.c`.
+//
 // ## What we have {#user-have}
 //
 // A kernel in the full sense of the word: it owns the machine, gives
@@ -9156,6 +9228,15 @@ void ch08_main(void)
 // of yours sends itself a VMO, and what is never received is not lost.*
 // :::
 //
+// ### Further reading {#sys-reading}
+//
+// Jack Dennis and Earl Van Horn, "Programming Semantics for Multiprogrammed
+// Computations", *Communications of the ACM* 9(3), 1966, for the idea; Norm
+// Hardy, "The Confused Deputy" (1988), for what goes wrong without it;
+// Robert Watson and others, "Capsicum" (USENIX Security 2010), for how it
+// comes back to Unix. In Linux `arch/x86/entry/entry_64.S` is the way in,
+// `lib/usercopy.c` and what it calls the way to a program's memory.
+//
 // ## What we have {#sys-have}
 //
 // Programs that own things by number, get memory when they ask, and know
@@ -10716,6 +10797,15 @@ void ch09_main(void)
 // explain both results.* (Run it with `QFLAGS="-icount shift=5,sleep=off"`.
 // Otherwise QEMU may have done the million before a slice is over.)
 // :::
+//
+// ### Further reading {#sched-reading}
+//
+// *OSTEP*, chapters 7 to 9, on whose turn it is. *xv6*, the chapter on
+// scheduling, for the same switch in another hand. Carl Waldspurger and
+// William Weihl, "Lottery Scheduling" (OSDI 1994). George Varghese and Tony
+// Lauck, "Hashed and Hierarchical Timing Wheels" (SOSP 1987), for timers by
+// the thousand. John Lions's *Commentary* on Unix, sixth edition, for the
+// line of code that you are not expected to understand.
 //
 // ## What we have {#sched-have}
 //
@@ -13505,6 +13595,15 @@ void ch10_main(void)
 // your section changed but the line that registers it.*
 // :::
 //
+// ### Further reading {#rd-reading}
+//
+// Dennis Ritchie and Ken Thompson, "The UNIX Time-Sharing System",
+// *Communications of the ACM* 17(7), 1974: it is still the best
+// description. Steve Kleiman, "Vnodes" (USENIX Summer 1986), for many file
+// systems behind one interface. Rob Pike, "Lexical File Names in Plan 9, or
+// Getting Dot-Dot Right" (USENIX 2000). *OSTEP*, chapters 39 and 40, for
+// files that stay.
+//
 // ## What we have {#rd-have}
 //
 // A tree of names, with programs in it that can be started and files that
@@ -14732,6 +14831,14 @@ void ch11_main(void)
 // for the other.*
 // :::
 //
+// ### Further reading {#con-reading}
+//
+// Richard Stevens and Stephen Rago, *Advanced Programming in the UNIX
+// Environment*, chapter 18, for terminals as programs see them;
+// `drivers/tty/n_tty.c` is what does it in Linux. ECMA-48 has the control
+// sequences, the SDM, Volume 3A, chapter 10, the interrupt controllers.
+// *OSTEP*, chapter 36, for devices in general.
+//
 // ## What we have {#con-have}
 //
 // A terminal, twice: on a line and on a screen. There is a program at its
@@ -15922,6 +16029,13 @@ void ch12_main(void)
 // second, and then computes for a tenth with such a timer of 20
 // milliseconds, is tapped four or five times.*
 // :::
+//
+// ### Further reading {#signal-reading}
+//
+// Stevens and Rago, chapter 10, and Michael Kerrisk, *The Linux Programming
+// Interface*, chapters 20 to 22, for what programs may rely on; the manual
+// page `signal(7)` has it in short. In Linux `kernel/signal.c` decides, and
+// `arch/x86/kernel/signal.c` builds the frame.
 //
 // ## What we have {#signal-have}
 //
@@ -17292,6 +17406,14 @@ void ch13_main(void)
 // is below that of fork and execve, and you can say where the difference
 // went.*
 // :::
+//
+// ### Further reading {#proc-reading}
+//
+// *OSTEP*, chapter 5. Dennis Ritchie, "The Evolution of the Unix
+// Time-Sharing System" (1979), tells how `fork` came about, in a couple of
+// days. Andrew Baumann, Jonathan Appavoo, Orran Krieger and Timothy Roscoe,
+// "A fork() in the Road" (HotOS 2019), would have us forget it. Read both,
+// and decide.
 //
 // ## What we have {#proc-have}
 //
@@ -18722,7 +18844,8 @@ void ch14_main(void)
 // :::
 //
 // In the debugger, two programs are put together, and one of them waits for
-// the other.
+// the other. When the reader closes its end, the writer is long gone: a
+// recording knows who that was.
 //
 // ::: {.transcript file="book/gdb/ch14.txt"}
 // :::
@@ -18796,6 +18919,15 @@ void ch14_main(void)
 // ten most frequent words in `/README`, each with how often it occurs. *The
 // same pipeline gives the same on Linux.*
 // :::
+//
+// ### Further reading {#shell-reading}
+//
+// Ritchie's "Evolution" again, for the night of the pipes. Stephen Bourne,
+// "The UNIX Shell", *Bell System Technical Journal* 57(6), 1978; POSIX,
+// *Shell Command Language*, for what became of it. Larry McVoy and Carl
+// Staelin, "lmbench" (USENIX 1996), for how to measure such a system. And
+// then another kernel: *xv6*, which is as short as this one, or Linux 0.11,
+// which one person could still know by heart.
 //
 // ## What we have {#shell-have}
 //

@@ -189,7 +189,8 @@ def prose_lines():
 
 @rule
 def headings():
-    """Two levels and `### Exercises`; below a title its rule; chapters count up."""
+    """Two levels, `### Exercises` and `### Further reading`; below a title its rule; chapters
+    count up."""
     bad, chapter = [], 0
     for path in literate_paths():
         for line, below in zip(lines(path), lines(path)[1:] + [Line(path, 0, "")]):
@@ -199,8 +200,9 @@ def headings():
             level, text = len(match[1]), match[2]
             if level == 1 and not re.fullmatch(r"//={60,}", below.text):
                 bad.append(f"{line}: a rule `//====` belongs below a title")
-            if level == 3 and not text.startswith("Exercises") or level > 3:
-                bad.append(f"{line}: the only heading of level 3 is `### Exercises`")
+            if level == 3 and not text.startswith(("Exercises", "Further reading")) or level > 3:
+                bad.append(f"{line}: headings of level 3 are `### Exercises` and `### Further "
+                           "reading`")
             if level < 3 and not re.search(r"\{#[a-z][a-z0-9-]*\}$", text):
                 bad.append(f"{line}: a heading ends with its {{#id}}")
             if number := re.match(r"Chapter (\d+)\. .* \{#ch-", text):

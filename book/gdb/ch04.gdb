@@ -20,3 +20,9 @@ delete
 tbreak boot_panic
 continue
 backtrace
+# For all that we had to suspect somebody first. If the run is recorded, we begin at its end.
+rustica boot 4 OPT=provoke=heap-overrun BACK=1
+frame function provoke_heap_overrun
+x/8xb p + 100
+# The red zone is broken. Who wrote to it last?
+rustica when p[100]

@@ -27,3 +27,17 @@ print pmm.frame[*slot >> 12]
 print pmm.frame[frame >> 12]
 finish
 rustica vmo
+# Who has shared that frame before? To stop at that moment, we should have known. But a run
+# that is recorded can be gone through backwards, too. We record it, and come here again.
+rustica boot 5 BACK=1
+tbreak pmm_put
+continue
+up
+print pmm.frame[*slot >> 12].references
+# And now back to when that number became what it is.
+rustica when pmm.frame[*slot >> 12].references
+# It was counted when vmo_clone() shared the page: by which line? Back to the call; and forwards
+# again.
+reverse-finish
+print node->slot[n]
+next

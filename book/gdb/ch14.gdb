@@ -30,3 +30,14 @@ continue
 next
 print p->written - p->read
 finish
+# Once the reader closes its end, all is over, and the writer has long gone. Who was it? In a
+# run that is recorded one can go back and see. What is typed is part of the recording:
+# in that file are the same words.
+rustica boot BACK=1 TYPE=book/gdb/ch14.typed
+tbreak pipe_close_reader
+continue
+next
+print $thread()->process->name
+print p->written
+rustica when p->written
+print $thread()->process->name
