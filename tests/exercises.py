@@ -35,7 +35,9 @@ def copy_tree(t, name, built):
 
 
 def apply(t, tree, patch):
-    status, text = t.run("patch", "-s", "-p1", "-F3", "--no-backup-if-mismatch", cwd=tree,
+    """A line that surrounds a change may have become another one; with more of them, it might be
+    put where it does not belong."""
+    status, text = t.run("patch", "-s", "-p1", "-F1", "--no-backup-if-mismatch", cwd=tree,
                          stdin=patch)
     t.check(status == 0, f"{patch.name} has to be made anew for the present source:\n{text}")
 

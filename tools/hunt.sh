@@ -39,7 +39,7 @@ plant()
     mkdir -p $tree
     ln -sfn "$PWD"/{Makefile,book,tests,tools} $tree
     cp -rp $sources $tree
-    patch -s -p1 -F3 --no-backup-if-mismatch -d $tree <$patch ||
+    patch -s -p1 -F1 --no-backup-if-mismatch -d $tree <$patch ||
         { echo "make: $patch does not fit this source any more."; exit 1; }
     for f in $(sed -n 's|^+++ b/||p' $patch); do
         newest=$patch
