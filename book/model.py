@@ -540,7 +540,8 @@ class Book:
                     if id not in self.where:
                         self.problem(f"{file}:{number}", f"the id {id} is not one for pandoc: it "
                                      "belongs to a heading, a div or []")
-                    elif id not in known and id not in linked and not id.endswith("-exercises"):
+                    elif id not in known and id not in linked and not id.endswith(
+                            ("-exercises", "-reading")):
                         self.problem(f"{file}:{number}", f"the id {id} is not used")
 
     def check_names(self):
