@@ -780,6 +780,44 @@ static void ask_red_zone(void)
     say("words of the red zone behind a handler: %ld\n", red_zone(getpid(), SIGUSR1));
 }
 
+// ## What another process has left {#family-selectors}
+//
+// Selectors mean nothing in 64-bit mode, but they are registers, in which
+// somebody might read what is another's.
+
+static u64 selectors(void)
+{
+    u16 ds, es, fs, gs;
+
+    __asm__ volatile("movw %%ds, %0\n movw %%es, %1\n movw %%fs, %2\n movw %%gs, %3\n"
+                     : "=r"(ds), "=r"(es), "=r"(fs), "=r"(gs));
+    return ds | (u64)es << 16 | (u64)fs << 32 | (u64)gs << 48;
+}
+
+static void leave_selectors(void)
+{
+    int i;
+
+    __asm__ volatile("movw %%ss, %%ax\n movw %%ax, %%ds\n movw %%ax, %%es\n"
+                     "movw %%ax, %%fs\n movw %%ax, %%gs\n" : : : "rax", "memory");
+    for (i = 0; i < 100; i++)
+        syscall3(SYS_SCHED_YIELD, 0, 0, 0);
+}
+
+static void ask_selectors(void)
+{
+    long pid = child_of(leave_selectors);
+    u64 seen = 0;
+    int i, status = 0;
+
+    for (i = 0; i < 100; i++) {
+        syscall3(SYS_SCHED_YIELD, 0, 0, 0);
+        seen |= selectors();
+    }
+    wait4(pid, &status, 0);
+    say("selectors of another process: %lx, it ended with %x\n", seen, status);
+}
+
 // ## The other stack {#family-stack}
 
 static u8 other_stack[2][16384];
@@ -1296,6 +1334,7 @@ int main(int argc, char **argv)
     ask_contexts();
     ask_forged();
     ask_red_zone();
+    ask_selectors();
     ask_stack();
     ask_clones();
     asked(leave_much_behind);
