@@ -55,8 +55,47 @@ def folded(title, text):
     yield f'\n:::: {{.folded title="{title}"}}\n{text}\n::::\n'
 
 
+def terms(book):
+    """book/terms.txt, with what the text says of each."""
+    yield "\n## Terms {#list-terms}\n"
+    text = (book.root / "book" / "terms.txt").read_text().replace("\n    ", " ")
+    for term, id, said in re.findall(r"^(\w[^:#\n]*?)(?: #([\w-]+))?(?:: (.+))?$", text, re.M):
+        section, sentence = (book.sections.get(id), "") if id else emphasized(book, term)
+        if not section:
+            book.problem("book/terms.txt", f"{term} is explained nowhere")
+            continue
+        yield f"**{term}**\n:   {said or sentence} ({link(section)})\n"
+
+
+def emphasized(book, term):
+    """The section and the sentence in which a term is emphasized for the first time."""
+    pattern = re.compile(rf"(?<![*\w])\*\*?{re.escape(term)}\*\*?(?![*\w])")
+    for file in book.files:
+        for number, text in paragraphs(book.names.text[file]):
+            if found := pattern.search(text):
+                before = max(text.rfind(end, 0, found.start()) for end in (". ", "? ", ".) "))
+                after = re.compile(r"[.?](?= |$)").search(text, found.end())
+                sentence = text[before + 2 if before >= 0 else 0:after.end() if after else None]
+                return book.section(file, number), sentence.strip(" )(")
+    return None, ""
+
+
+def paragraphs(lines):
+    """(number of the first line, text) of what is neither a heading, a fence nor a drawing."""
+    first, text = 0, ""
+    for number, line in enumerate([*lines, ""], 1):
+        plain = re.match(r"// (?!#|:::|    )(- )?(.*)", line)
+        if text and (not plain or plain[1]):
+            yield first, text
+            text = ""
+        if plain:
+            first = first if text else number
+            text += (" " if text else "") + plain[2].strip()
+
+
 def lines(book):
     yield "\n# Lists {#lists}\n"
+    yield from terms(book)
     if book.figures:
         yield "\n## Figures {#list-figures}\n"
         for f in book.figures:

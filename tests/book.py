@@ -186,6 +186,8 @@ def mistakes(t):
     source = tree / "rustica.c"
     lines = source.read_text().splitlines()
     at = next(n for n, line in enumerate(lines) if "{#boot-theory}" in line) + 2
+    with open(tree / "book/terms.txt", "a") as terms:
+        terms.write("zzz\n")
     (tree / "book/figures/broken.svg").write_text("<svg><title>a</title><desc>b</desc>\n<g></svg>")
     lines[at:at] = [("// " + line).rstrip() for line in MISTAKES.splitlines()]
     stale = lines.index("//     show clone->committed")
@@ -199,6 +201,7 @@ def mistakes(t):
         number = next(n for n, line in enumerate(lines, 1) if mark in line and n > at)
         t.expect(rf"^rustica\.c:{number}: .*{re.escape(why)}", text)
     t.expect(r"^book/figures/broken\.svg:2: not an SVG file", text)
+    t.expect(r"^book/terms\.txt: zzz is explained nowhere", text)
     t.expect(r"^rustica\.c:\d+: a walk has no `dance`, but after, from, ", text)
     t.check(len(re.findall(r"^rustica\.c:\d+: ", text, re.M)) == len(COMPLAINTS) + 2, text)
 
@@ -229,8 +232,8 @@ def unchanged(t):
 
 @test("lists")
 def lists(t):
-    """Figures and exercises are in the lists, each chapter has three to six of the latter, and
-    the colophon knows the kernel."""
+    """Terms, figures and exercises are in the lists, each chapter has three to six of the latter,
+    and the colophon knows the kernel."""
     every = pages(t)
     text = every["lists.html"]
     for kind in "figure", "exercise":
@@ -247,6 +250,10 @@ def lists(t):
         if 'class="label">Chapter' in page and name != "index.html":
             count = page.count("<h4>Exercise ")
             t.check(3 <= count <= 6, f"{name} has {count} exercises")
+    terms = re.findall(r"^(\w.*?)(?: #.*|:.*|)$", (ROOT / "book/terms.txt").read_text(), re.M)
+    t.check(terms == sorted(terms, key=str.lower), f"book/terms.txt is not in order: {terms}")
+    for term in terms:
+        t.expect(rf"<dt>\s*<strong>{term}</strong>\s*</dt>\s*<dd>(?s:.{{20,700}}?)<a href=", text)
     t.expect(r"<strong>UEFI</strong>", text)
     t.expect(r"<strong>SDM</strong>", text)
     digest = hashlib.sha256((ROOT / "build/BOOTX64.EFI").read_bytes()).hexdigest()
