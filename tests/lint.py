@@ -215,6 +215,16 @@ def headings():
 
 
 @rule
+def chapter_ends():
+    """The last sections of a chapter are exercises, further reading, and what we have."""
+    wanted = ["### Exercises", "### Further reading", "## What we have"]
+    parts = re.split(r"^// # (Chapter .*) \{", (ROOT / "rustica.c").read_text(), flags=re.M)[1:]
+    return [f"{title} ends with {found[-3:]}, and not with {wanted}"
+            for title, text in zip(parts[::2], parts[1::2])
+            if (found := re.findall(r"^// (##.*) \{", text, re.M))[-3:] != wanted], []
+
+
+@rule
 def ids():
     """Every id is unique, and every link in prose leads to one."""
     made = (ROOT / "book" / "back.py").read_text()
