@@ -448,6 +448,10 @@ def paper(t):
 
 # ---- In a browser ----------------------------------------------------------------
 
+class Leaving(RuntimeError):
+    """The page was left while it was asked something."""
+
+
 class Browser:
     """Chromium, spoken to through a pipe."""
 
@@ -497,7 +501,9 @@ class Browser:
             answer = self.message()
             if answer.get("id") == self.count:
                 if "error" in answer:
-                    raise RuntimeError(f"{method}: {answer['error']}")
+                    left = re.search("navigated|context was destroyed|find context",
+                                     answer["error"]["message"])
+                    raise (Leaving if left else RuntimeError)(f"{method}: {answer['error']}")
                 return answer["result"]
 
     def go(self, page, width=1400, height=900, dark=False):
@@ -519,10 +525,14 @@ class Browser:
         return result["result"].get("value")
 
     def wait(self, expression):
+        """A page that is just being left cannot be asked; the next one can."""
         patience = Patience(60)
         while not patience.over():
-            if self.js(expression):
-                return
+            try:
+                if self.js(expression):
+                    return
+            except Leaving:
+                pass
             time.sleep(0.1)
         raise RuntimeError(f"in the browser, this did not become true: {expression}")
 
