@@ -18,6 +18,9 @@
 ## make image     a disk image of it, build/rustica.img, which dd puts on a stick
 ## make test      run all tests; T=lint only those with "lint" in their names
 ## make test-long the tests that have no natural end (fuzzing, bombs), for a night
+## make proof     what is promised, how well it is kept, and how we know; what `make test` has
+##                  found counts until a file changes. ROW=3 one promise, FRESH=1 runs
+##                  all its tests anew, LONG=1 goes for the figures of the long run
 ## make test-distros  run the README's commands on fresh releases of Debian, each of which
 ##                  is bootstrapped once; slow, and root's, by sudo; RELEASES=trixie
 ## make mutants   do the tests notice small changes of the kernel? N=20 of them, SEED=1
@@ -494,6 +497,14 @@ test: | tools
 
 test-long:
 	@RUSTICA_LONG=$${RUSTICA_LONG:-500} $(MAKE) test T="abuse/ machine/processors"
+
+# The table of promises. Some are kept longer if one has a night for it.
+ROW  =
+LONG =
+.PHONY: proof
+proof: | tools
+	@$(call require,python3)
+	@python3 tests/proof.py $(if $(FRESH),--fresh) $(if $(LONG),--long) $(ROW)
 
 # An exercise is solved if its check says so (book/exercises/).
 EX =

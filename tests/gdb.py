@@ -19,6 +19,7 @@ from patience import Patience
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 SESSIONS = ROOT / "book" / "gdb"
 LIMIT = 120
+LONG = float(os.environ.get("RUSTICA_LONG", "1"))
 ALL = []
 
 
@@ -220,6 +221,7 @@ def starve(part, t):
     t.expect("^pmm: table, counters and bitmap agree$", said[-3][1])
     t.expect(r"^heap: sound, \d+ blocks in \d+ regions?$", said[-2][1])
     tries = int(t.expect(r"^\$\d+ = (\d+)$", said[-1][1])[1])
+    t.proof("tries", tries)
     complaints = len(re.findall("annot allocate|unavailable|no memory left", console))
     t.check(tries > 20 and tries - 10 < complaints <= tries,
             f"{complaints} complaints from {tries} tries\n{console}")
@@ -227,6 +229,33 @@ def starve(part, t):
 
 for part in "pmm", "heap":
     ALL.append((f"every-allocation-{part}", functools.partial(starve, part)))
+
+
+# What there is of everything that can leak. Each line is typed once before it is counted:
+# shell and heap grow once.
+TYPES = ["vmo", "console", "process", "node", "terminal", "file", "pipe_reader", "pipe_writer"]
+COUNTED = ", ".join([USED, "sched.threads", *(f"{name}_type.live" for name in TYPES)])
+SPAWNS = ("i=0; while [ $i -lt {count} ]; do case $((i%10)) in 0) crash kernel;; "
+          "1) sleep 99 & kill -9 $!; wait $!;; 2) hello | wc -c;; *) env true;; esac; "
+          "i=$((i+1)); done; uname")
+
+
+@test
+def spawns(t):
+    """Programs come and go, are killed, crash: every counter is what it was. (uname is where
+    GDB looks; the process that runs it is there each time.)"""
+    count = min(round(2000 * LONG), 100000)
+    formats = ", ".join(["%lu"] * (COUNTED.count(",") + 1))
+    look = f'printf "counted {formats}\\n", {COUNTED}\nprint sched.last_pid\n'
+    typed = "".join(f"rustica type {SPAWNS.format(count=n)}\n" for n in (20, count))
+    said = tell(t, "", f"tbreak tty_read\ncontinue\nbreak sys_uname\n{typed}continue\n{look}"
+                       f"continue\n{look}")
+    text = "".join(answer for _, answer in said)
+    first, last = re.findall(r"^counted (.*)$", text, re.M)
+    pids = [int(n) for n in re.findall(r"^\$\d+ = (\d+)$", text, re.M)]
+    t.proof("spawns", pids[1] - pids[0] - 1)
+    t.proof("differences", sum(a != b for a, b in zip(first.split(","), last.split(","))))
+    t.check(first == last, f"the counters were\n{first}\nand are, after {count} programs,\n{last}")
 
 
 SCREEN = """tbreak tty_read

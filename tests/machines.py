@@ -70,6 +70,7 @@ def processors(t):
         text = t.boot(CH=9, OPT="map", COLD=1, CPU=model)
         t.expect("registers disturbed: 0; fair: ", text)
         t.expect("^sched: frames lost: 0, processes left: 0, threads left: 0$", text)
+        t.proof("processors", 1)
 
 
 add("processors", processors)

@@ -16,6 +16,7 @@ three times as long.
 import concurrent.futures
 import difflib
 import functools
+import itertools
 import os
 import pathlib
 import re
@@ -35,6 +36,7 @@ import lint
 import machines
 import mutants
 import patience
+import proof
 import recordings
 import session
 import userland
@@ -98,6 +100,11 @@ class Test:
 
     def log(self):
         return (self.dir / "log").read_text()
+
+    def proof(self, what, figure):
+        """Enters a figure that `make proof` shows, counted from what has happened."""
+        with open(self.dir / "log", "a") as log:
+            log.write(f"proof: {what} {figure}\n")
 
     def check(self, truth, complaint):
         if not truth:
@@ -199,7 +206,8 @@ def host(source, t):
                          "-fsanitize=address,undefined", "-fno-sanitize-recover=all",
                          *" ".join(flags).split(), source, "-o", program, "-lcmocka")
     t.check(status == 0, text)
-    status, text = t.run(program, env={"CMOCKA_MESSAGE_OUTPUT": "STDOUT"})
+    status, text = t.run(program, env={"CMOCKA_MESSAGE_OUTPUT": "STDOUT",
+                                       "RUSTICA_TEST_SCALE": str(max(1, int(LONG)))})
     results = []
     for part in re.split(r"^(?=\[ RUN )", text, flags=re.M)[1:]:
         name = re.match(r"\[ RUN +\] (\w+)", part)[1]
@@ -227,6 +235,15 @@ def transcript(ch, cc, t):
     t.check(golden.exists(), f"{golden} is missing; after a look at this, `make golden`:\n{text}")
     t.same_text(filtered(golden.read_text()), filtered(text))
     t.same_text((t.dir / "debug.log").read_text(), text)
+    for pattern, what in FROM_TRANSCRIPTS.items():
+        if found := re.findall(pattern, text, re.M):
+            t.proof(what, sum(map(int, found)) if found[0].isdigit() else len(found))
+
+
+# What `make proof` takes from the chapters' transcripts.
+FROM_TRANSCRIPTS = {r"frames lost: (\d+)": "lost", r"registers disturbed: (\d+)": "disturbed",
+                    r"^pmm: (\d+) random steps in lock step": "steps",
+                    r"killed at 0x\w+ by (#\w+)": "probes"}
 
 
 def copy_tree(t, name):
@@ -257,6 +274,7 @@ def folders(cc, t):
         for file in "BOOTX64.EFI", "rustica.img":
             t.same_bytes(kernel("", cc, file),
                          tree / kernel("", cc, file).relative_to(ROOT))
+            t.proof("identical", 1)
 
 
 for ch, text in CHAPTERS:
@@ -276,6 +294,7 @@ def machine(t, **variables):
     accounting(t, text)
     t.expect("^Hello from userspace!$", text)
     t.expect("^awake$", text)
+    t.proof("machines", 1)
 
 
 def counters(t, **variables):
@@ -342,6 +361,21 @@ def disk(bus, t):
     typed.write_text("hello\npoweroff\n")
     text = t.boot(DISK=bus, stdin=typed)
     t.check(text.count("Hello from userspace!\n") == 2, f"from init and from us, not:\n{text}")
+    t.proof("machines", 1)
+
+
+def matrix(t):
+    """Every size of memory with either chipset, firmware and processor; in the short run each
+    size with either of them, though not in all combinations."""
+    folder = pathlib.Path("/usr/share/OVMF")
+    firmwares = [path for name in ("OVMF_CODE.fd", "OVMF_CODE_4M.fd")
+                 if (path := folder / name).exists()]
+    t.check(firmwares, f"no firmware in {folder}")
+    rows = itertools.product(["96M", "128M", "512M", "2G", "5G"], enumerate(["q35", "pc"]),
+                             enumerate(firmwares), enumerate(["max", "qemu64"]))
+    for n, (size, (m, board), (f, firmware), (c, processor)) in enumerate(rows):
+        if LONG > 1 or m != f % 2 and c == (m + n // 8) % 2:
+            machine(t, MEM=size, MACHINE=board, OVMF=firmware, CPU=processor)
 
 
 for name, variables in {
@@ -354,6 +388,7 @@ add("machine/screen", screen)
 add("machine/accelerated", accelerated)
 for size in "96M", "173M", "5G":
     add("machine/counters-" + size, counters, MEM=size)
+add("machine/matrix", matrix)
 for bus in "sata", "nvme", "virtio", "usb":
     add("machine/disk-" + bus, disk, bus)
 for name, test in image.ALL:
@@ -407,7 +442,25 @@ def shell(t):
     t.check(status == 0, f"the session should end with status 0, not {status}\n{text[-500:]}")
 
 
+def soak(t):
+    """The same conversation over and over, for minutes: nothing becomes more, nothing less."""
+    build("", "")
+    build("", "", "snapshot")
+    log = t.dir.relative_to(ROOT) / "debug.log"
+    seconds = min(180 * LONG, 1800)
+    try:
+        status, text, rounds, spent = session.soak(["make", "run", "O=2", f"LOG={log}"], LIMIT,
+                                                   seconds)
+    except AssertionError as complaint:
+        raise Failed(str(complaint) or repr(complaint))
+    (t.dir / "log").write_text(text)
+    t.check(status == 0, f"the session should end with status 0, not {status}\n{text[-500:]}")
+    t.proof("rounds", rounds)
+    t.proof("seconds", int(spent))
+
+
 add("session/shell", shell)
+add("session/soak", soak)
 
 
 def terminal(cc, t):
@@ -460,12 +513,16 @@ def fuzz(cc, t):
     left = "/tmp/* /a /b /link"         # by a link to `.`, some go up and leave files there
     abuse([f"fuzz {seed} 25000; rm -r {left}" for seed in rounds], t, CC=cc)
     for seed in rounds:
-        t.expect(f"^fuzz: 25000 calls from seed {seed},", (t.dir / "debug.log").read_text())
+        calls = t.expect(rf"^fuzz: (\d+) calls from seed {seed},",
+                         (t.dir / "debug.log").read_text())
+        t.check(calls[1] == "25000", f"25000 calls were wanted, not {calls[1]}")
+        t.proof("calls", calls[1])
 
 
 def bombs(t, **variables):
     """Programs that take all there is of something, on small and on larger machines."""
     abuse(["bomb"] * round(LONG), t, COLD=1, **variables)
+    t.proof("bombs", len(re.findall(r"^bomb: \w+ is over$", t.log(), re.M)))
 
 
 def hogs(t, **variables):
@@ -496,6 +553,7 @@ def audited(cc, t):
     walked = t.expect(r"^audit: walked (\d+) times: zones frames heap tables threads files "
                       r"signals processes groups$", text)
     t.check(int(walked[1]) > 200, f"walked only {walked[1]} times")
+    t.proof("audits", walked[1])
 
 
 def stacks(cc, t):
@@ -506,6 +564,7 @@ def stacks(cc, t):
     text = t.boot(CC=cc, OPT="stacks", stdin=typed)
     size, used = map(int, t.expect(r"^sched: of a kernel stack's (\d+) bytes, (\d+) were used at "
                                    "most$", text).groups())
+    t.proof("percent", -(-100 * used // size))
     t.check(1000 < used <= size // 2, f"of {size} bytes {used} were used")
 
 
@@ -855,6 +914,8 @@ def provoked(name, cc, t):
     text = t.boot(status=3, CC=cc, OPT="provoke=" + name)
     t.check(name in REPORTS, f"tests/run.py does not know what provoke={name} should report")
     t.expect(r"^\*\*\* " + REPORTS[name], text)
+    if REPORTS[name].startswith("exception"):
+        t.proof("probes", 1)
     backtrace = re.findall(r"^  (0x\w+)  (\w+)\+0x\w+$", text, re.M)
     t.check("boot_start" == backtrace[-1][1], f"the backtrace should end in boot_start:\n{text}")
     source = (ROOT / "rustica.c").read_text().splitlines()
@@ -910,13 +971,15 @@ for tool in "gcc", "ld", "qemu-system-x86_64", "mformat":
 
 def run_one(name, function):
     """Returns [(name, complaint or "")] and the seconds it took."""
-    started = time.monotonic()
+    started, source = time.monotonic(), proof.source()
     try:
         results = function(Test(name)) or [(name, "")]
     except Failed as failure:
         results = [(name, str(failure))]
     except Exception as failure:
         results = [(name, f"{type(failure).__name__}: {failure}")]
+    if source == proof.source():        # else nobody knows what was tested
+        proof.keep(OUT / name, source, LONG, not any(why for _, why in results))
     return results, time.monotonic() - started
 
 
@@ -978,6 +1041,90 @@ def mutants_differ(t):
 
 
 add("mutants/differ", mutants_differ)
+
+
+# ---- Proof -------------------------------------------------------------------
+
+def proof_shown(t):
+    """The table shows a figure only if its tests have passed, with the present source, for as
+    long as is wanted, and have counted it."""
+    figure = proof.Figure("things counted", "things", ["one", "two"], proof.least(5),
+                          proof.least(50), 10)
+    row = proof.Row(99, "All is well", "Somebody looks.", [figure])
+
+    def table(long=False, **logs):
+        """Of logs: one=(source, scale, passed, log)."""
+        for name, (of, scale, passed, text) in logs.items():
+            (t.dir / name).mkdir(exist_ok=True)
+            (t.dir / name / "log").write_text(text)
+            proof.keep(t.dir / name, of, scale, passed)
+        said, whole = proof.lines(row, "now", long, t.dir)
+        return " ".join(said[1].split()), whole
+
+    def expect(words, whole, **logs):
+        got = table(**logs)
+        t.check(got == (f"things counted {words}", whole),
+                f"expected: things counted {words}, {whole}\n     got: {got[0]}, {got[1]}")
+
+    good = "now", 1, True, "proof: things 2\nproof: thingsome 7\nproof: things 1\n"
+    expect("did not run at least 5 NO", False)
+    expect("did not run at least 5 NO", False, one=good)
+    expect("6 at least 5 yes", True, one=good, two=good)
+    expect("3 at least 5 NO", False, two=("now", 1, True, "proof: things 0\n"))
+    expect("no figure at least 5 NO", False, two=("now", 1, True, "proof: nothings 4\n"))
+    expect("FAILED at least 5 NO", False, two=("now", 1, False, "proof: things 9\n"))
+    expect("did not run at least 5 NO", False, two=("before", 1, True, "proof: things 9\n"))
+    expect("did not run at least 50 NO", False, two=good, long=True)
+    ten = "now", 10, True, "proof: things 9\n"
+    expect("18 at least 50 less", True, one=ten, two=ten, long=True)
+    expect("36 at least 50 less", True, one=(*ten[:3], ten[3] * 3), long=True)
+    expect("54 at least 50 yes", True, two=(*ten[:3], ten[3] * 3), long=True)
+    row = row._replace(figures=[figure._replace(tests=proof.MISSING)])
+    expect("not measured at least 5 NO", False)
+    row = row._replace(figures=[figure._replace(goal=proof.NONE)])
+    expect("54 at most 0 NO", False)
+    expect("0 at most 0 yes", True, one=(*good[:3], "proof: things 0\n"),
+           two=(*good[:3], "proof: things 0\n"))
+
+
+def proof_source(t):
+    """Whatever changes in a tree, but for what is built, makes it another source."""
+    tree = t.dir / "tree"
+    (tree / "build").mkdir(parents=True)
+    (tree / "a").write_text("one")
+    seen = [proof.source(tree)]
+    for change in (lambda: (tree / "a").write_text("two"), lambda: (tree / "b").write_text(""),
+                   lambda: (tree / "b").rename(tree / "c"),
+                   lambda: (tree / "d").symlink_to("a")):
+        change()
+        t.check(proof.source(tree) not in seen, f"{len(seen)} changes, and one is not seen")
+        seen.append(proof.source(tree))
+    (tree / "build" / "log").write_text("what a test says")
+    t.check(proof.source(tree) == seen[-1], "what is in build/ counts as source")
+    (tree / "a").write_text("one")
+    (tree / "d").unlink()
+    (tree / "c").unlink()
+    t.check(proof.source(tree) == seen[0], "all is as it was, and it counts as another source")
+
+
+def proof_table(t):
+    """Each figure is of tests that there are, its command runs these, and rows are wanted by
+    numbers."""
+    there = {*(job[0] for job in ALL), *WITHOUT_TCC}
+    for row in proof.TABLE:
+        gone = [name for name in proof.tests_of(row) if name not in there]
+        t.check(not gone, f"row {row.number} is of tests that there are not: {gone}")
+        t.check(f"ROW={row.number}" in proof.command(row), proof.command(row))
+    numbers = [row.number for row in proof.TABLE]
+    t.check(numbers == list(range(1, 16)), f"the rows are {numbers}, not 1 to 15")
+    status, text = t.run(sys.executable, "tests/proof.py", "16", "--fresh")
+    t.check(status == 2, f"the status for a row that there is not is {status}, not 2")
+    t.expect(r"^make proof: ROW= is some of 1 2 .* 15, not 16$", text)
+
+
+add("proof/shown", proof_shown)
+add("proof/source", proof_source)
+add("proof/table", proof_table)
 
 
 # ---- The book ----------------------------------------------------------------

@@ -4,6 +4,7 @@ import pty
 import re
 import select
 import signal
+import time
 
 from patience import Patience
 
@@ -133,6 +134,26 @@ def conversation(command, patience):
         assert before == after, f"{before} KiB were in use at first, {after} at the end"
         t.type("poweroff\r")
         return t.status(), t.text
+    finally:
+        t.close()
+
+
+def soak(command, patience, seconds):
+    """One machine, and the conversation again and again until so many seconds have passed.
+    Returns the status, what was on the screen, the rounds, and the seconds."""
+    t = Terminal(command, patience)
+    try:
+        t.expect(PROMPT)
+        before, started, rounds = None, time.monotonic(), 0
+        while not rounds or time.monotonic() - started < seconds:
+            for part in (editing, interrupting, ending, crowding):
+                part(t)
+            now = memory(t)
+            before, rounds = before or now, rounds + 1
+            assert now == before, f"{before} KiB in use at first, {now} after {rounds} rounds"
+        spent = time.monotonic() - started
+        t.type("poweroff\r")
+        return t.status(), t.text, rounds, spent
     finally:
         t.close()
 

@@ -415,6 +415,7 @@ static void test_options_random(void **state)
     (void)state;
     for (round = 0; round < host_rounds(50000); round++)
         random_options(round);
+    host_proof("executions", round);
 }
 
 static int provoked;
@@ -843,6 +844,7 @@ static void test_acpi_random(void **state)
     power.control = 1;
     for (round = 0; round < host_rounds(3000); round++)
         random_tables(round);
+    host_proof("executions", round);
 }
 
 static void power_tables(const char *aml, u64 aml_length, u32 fadt_length)

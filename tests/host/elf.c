@@ -445,6 +445,7 @@ static void test_cases(void **state)
         apply(change);
         expect_reason(cases[i].reason, cases[i].name);
     }
+    host_proof("cases", i);
 }
 
 /* Each reason but the first is given by a case here or below. */
@@ -683,6 +684,8 @@ static void test_host_programs(void **state)
     }
 }
 
+static u64 files_checked;
+
 static void check_folder(const char *folder, u64 limit)
 {
     DIR *d = opendir(folder);
@@ -693,6 +696,7 @@ static void check_folder(const char *folder, u64 limit)
         libc_snprintf(path, sizeof path, "%s/%s", folder, e->d_name);
         if ((e->d_type == DT_REG) && read_whole(path)) {
             compare_verdicts(path);
+            files_checked++;
             limit--;
         }
     }
@@ -708,6 +712,7 @@ static void test_host_files(void **state)
     check_folder("/usr/lib/x86_64-linux-gnu", host_rounds(100));
     check_folder("/usr/sbin", host_rounds(100));
     check_folder("/etc", host_rounds(20));
+    host_proof("files", files_checked);
 }
 
 /* ---- Chance ------------------------------------------------------------- */
@@ -776,6 +781,7 @@ static void test_mutations(void **state)
         libc_snprintf(name, sizeof name, "mutation %lu", round);
         accepted += compare_verdicts(name) == ELF_OK;
     }
+    host_proof("executions", round);
     expect_true(accepted > rounds / 50 && accepted < rounds / 2, "%lu of %lu accepted", accepted,
                 rounds);
     heap_audit(&heap);

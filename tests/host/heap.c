@@ -183,10 +183,13 @@ static void shadow_realloc(u64 i, u64 *seed, u64 step)
     shadow_fill(i, size, seed);
 }
 
+static u64 shadow_steps;
+
 static void shadow_step(u64 *seed, u64 step, u64 slots, bool failing)
 {
     u64 i = host_below(seed, slots);
 
+    shadow_steps++;
     if (failing && host_below(seed, 10) == 0)
         heap.fail_in = 1 + host_below(seed, 2);
     if (failing && host_below(seed, 10) == 0)
@@ -235,6 +238,7 @@ static void test_shadow_small(void **state)
     (void)state;
     for (round = 0; round < host_rounds(100); round++)
         shadow_round(1000 + round, 1000, true);
+    host_proof("steps", shadow_steps);
 }
 
 /* ---- Sizes at the edges ------------------------------------------------- */

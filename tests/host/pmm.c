@@ -318,6 +318,8 @@ static void model_compare(u64 step)
     pmm_audit(&p);
 }
 
+static u64 locked_steps;
+
 static void lock_step(u64 round, u64 steps)
 {
     u64 seed = round, count = 1 + host_below(&seed, MOST), step, i, pressure;
@@ -333,7 +335,7 @@ static void lock_step(u64 round, u64 steps)
             model.state[i] = 'x';
         }
     }
-    for (step = 0; step < steps; step++) {
+    for (step = 0; step < steps; step++, locked_steps++) {
         pressure = step / 500 % 2 ? 2 : 5;
         if (host_below(&seed, 8) < pressure)
             model_alloc(&seed, step);
@@ -351,6 +353,7 @@ static void test_lock_step(void **state)
     (void)state;
     for (round = 0; round < host_rounds(1000); round++)
         lock_step(round, 10000);
+    host_proof("steps", locked_steps);
 }
 
 /* The audit after every step, on a smaller number of steps. */

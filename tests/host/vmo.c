@@ -474,6 +474,8 @@ static void expect_clean(const char *when)
     pmm_audit(&pmm);
 }
 
+static u64 random_steps;
+
 static void random_round(u64 round, u64 steps)
 {
     struct model *m;
@@ -482,6 +484,7 @@ static void random_round(u64 round, u64 steps)
     seed = round;
     for (step_number = round * 100000; steps--; step_number++) {
         random_step();
+        random_steps++;
         if (failed || step_number % 16 == 0)
             check_all();
     }
@@ -498,8 +501,9 @@ static void test_random(void **state)
     u64 round;
 
     (void)state;
-    for (round = 0; round < host_rounds(300); round++)
+    for (round = 0; round < host_rounds(1000); round++)
         random_round(round, 1000);
+    host_proof("operations", random_steps);
 }
 
 /* ---- By hand ------------------------------------------------------------ */
@@ -695,6 +699,7 @@ static void test_closing_orders(void **state)
         }
         close_in_order(order);
     }
+    host_proof("orders", n);
 }
 
 /* ---- No memory ---------------------------------------------------------- */
