@@ -1,9 +1,11 @@
-"""What stands behind the last page of the sources: bug hunts, lists, the index, the colophon.
+"""What stands behind the last page of the sources: bug hunts, what is promised, lists, the
+index, the colophon.
 
 It is written as Markdown and read by pandoc like everything else.
 """
 
 import hashlib
+import importlib.util
 import re
 import subprocess
 
@@ -53,6 +55,45 @@ def planted_in(folder, name):
 
 def folded(title, text):
     yield f'\n:::: {{.folded title="{title}"}}\n{text}\n::::\n'
+
+
+def promises(book):
+    """The table of tests/proof.py, which `make proof` prints with what was reached."""
+    spec = importlib.util.spec_from_file_location("proof", book.root / "tests" / "proof.py")
+    proof = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(proof)
+    return proof.TABLE, proof.OUTSIDE
+
+
+def proof(book):
+    """Appendix E, of the same table as `make proof`."""
+    rows, outside = promises(book)
+    yield "\n# Appendix E. How do we know? {#app-proof}\n"
+    yield "That a kernel boots says little: most mistakes wait for the full memory, the wrong " \
+          "pointer, the interrupt between two lines. So here is what we promise, what is " \
+          "counted to see whether it is kept, and the command that counts it on your machine. " \
+          "`make proof` prints the same table with what was reached; a figure counts only if " \
+          "its tests have passed with just the source that you have. `make proof LONG=1` goes " \
+          "for the figures of the long run, and takes a night.\n"
+    for row in rows:
+        yield f"## {row.promise} {{#proof-{row.number}}}\n"
+        yield f"{row.how}\n"
+        for figure in row.figures:
+            yield f"- {escaped(figure.what)}: {goals(figure)}"
+        yield f"\nIt is counted by `make proof ROW={row.number}`.\n"
+    yield "## What is not promised {#proof-outside}\n"
+    yield f"{outside}\n"
+
+
+def goals(figure):
+    """What has to be reached, and who counts it."""
+    said = " ".join(figure.goal[:1]) + f" {figure.goal[1]:,}"
+    if figure.long and figure.long != figure.goal:
+        said += f", in the long run {figure.long[1]:,}"
+    if not figure.tests:
+        return said + ". *Nobody measures this yet.*"
+    tests = ["mutants"] if figure.tests == "mutants" else figure.tests
+    return f"{said} ({', '.join(f'`{test}`' for test in tests)})"
 
 
 def terms(book):

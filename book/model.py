@@ -226,6 +226,7 @@ class Book:
         self.split(self.blocks)
         self.find_lines()
         self.add(back.hunts(self))
+        self.add(back.proof(self))
         self.place()
         self.read_walks()
         self.check_headings()
@@ -553,7 +554,7 @@ class Book:
 
     def meaning(self, part, text):
         """The Name a backquoted text means, None for no name, False for a mistake."""
-        if part.id in ("app-make", "lists", "names", "colophon"):
+        if part.id in ("app-make", "app-proof", "lists", "names", "colophon"):
             return None
         if part.id == "app-hunts":          # there are names in them that only the bug has
             return self.names.in_prose(text, "rustica.c") or None

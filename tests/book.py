@@ -19,6 +19,7 @@ import time
 import urllib.parse
 import zipfile
 
+import proof
 from patience import Patience
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -264,6 +265,30 @@ def lists(t):
     t.check(digest in every["colophon.html"], f"the colophon does not name {digest}")
 
 
+@test("proof")
+def proof_in_book(t):
+    """The appendix "How do we know?" has each promise of the table with its figures, its command
+    and what is not promised, in the pages and in the EPUB; of the PDF, book/pdf sees to it."""
+    texts = {"HTML": pages(t)["app-proof.html"]}
+    made("epub", t)
+    with zipfile.ZipFile(PAGES / "rustica.epub") as book:
+        texts["EPUB"], = [text for name in book.namelist() if name.endswith(".xhtml")
+                          if 'id="proof-outside"' in (text := book.read(name).decode())]
+    for kind, text in texts.items():
+        text = html.unescape(re.sub(r"<[^>]+>", "", text)).replace("\u2019", "'")
+        text = " ".join(text.split())
+        for row in proof.TABLE:
+            at = text.find(f" {row.promise} {row.how} ")
+            t.check(at >= 0, f"{kind}: {row.promise} {row.how}\nis not in\n{text}")
+            part = text[at:text.find(f"make proof ROW={row.number}.", at)]
+            t.check(len(part) < 1500, f"{kind}: make proof ROW={row.number} is not below it")
+            for figure in row.figures:
+                words = f"{figure.what}: {figure.goal[0]} {figure.goal[1]:,}"
+                t.check(words in part, f"{kind}: {words}\nis not in\n{part}")
+        for word in ("compiler", "firmware", "emulator", "Timing", "Spectre", "Devices"):
+            t.check(word in text[text.rfind("What is not promised"):], f"{kind}: {word}")
+
+
 @test("drawings")
 def drawings(t):
     """The drawing in a figure is for those who read the source: the book shows the figure in
@@ -410,6 +435,9 @@ def pdf(t):
     t.check("undefined" not in log.lower().replace("undefined on input line", ""), "references")
     status, text = t.run("pdftotext", "-layout", PAGES / "rustica.pdf", "-")
     t.check("(p. ??)" not in text, "a page number is missing")
+    for words in ["How do we know?", "What is not promised",
+                  *(f"make proof ROW={row.number}" for row in proof.TABLE)]:
+        t.check(words in text, f"expected: {words}\nIt is nowhere in the PDF.")
     for title in re.findall(r"^// # (?:Chapter \d+\. )?(.*?) \{", (ROOT / "rustica.c").read_text(),
                             re.M):
         t.check(title.replace("'", "\u2019") in text or title in text

@@ -141,6 +141,15 @@ TABLE = [
                ["build/folders-gcc", "build/folders-tcc"], least(6))]),
 ]
 
+# What no row is about; the book says it as well.
+OUTSIDE = """\
+Faults of the compiler, of the firmware and of the emulator: we test with those that there
+are, and trust them for the rest. Timing channels: how long a call takes may tell one program
+what another has done. Leaks like Spectre, by what a processor does ahead of time and takes
+back. Devices that mean harm: one that may write to memory may write to all of it, for we have
+no IOMMU between them. And what nobody has thought of: a test shows a mistake, never that
+there is none."""
+
 
 # ---- What a result is of ---------------------------------------------------------
 
