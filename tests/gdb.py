@@ -416,7 +416,11 @@ def unknown_commands(t):
 
 @test
 def typing(t):
-    """What is typed is done, and somebody takes what comes back."""
+    """What is typed is done, and somebody takes what comes back. To a kernel that does not
+    read, one would type in vain, and is told."""
+    said = tell(t, 5, "rustica type x\nstart\n")
+    t.expect("^This kernel does not read what is typed", said[0][1])
+    t.expect(r"^Temporary breakpoint \d+, ch05_main", said[1][1])
     said = tell(t, "", "tbreak tty_read\ncontinue\nrustica type ls -l /bin; ls -l /bin; poweroff\n"
                        "continue\nprint boot.serial_stuck\n")
     t.check(said[-2][1].count("poweroff") > 2, said[-2][1])
@@ -690,7 +694,8 @@ def terminal(t):
         two.type("continue\n", r"The machine is off(.|\n)*\(gdb\) ")
         two.type("step\n", r"The machine is off(.|\n)*\(gdb\) ")
         t.check("Python" not in two.text and "Traceback" not in two.text, two.text[-800:])
-        two.type("run\n", r"Temporary breakpoint \d+, ch01_main", r"\(gdb\) ")
+        for again in "run\n", "start\n":
+            two.type(again, r"Temporary breakpoint \d+, ch01_main", r"\(gdb\) ")
         two.type("quit\n")
         await_end(t, two.qemu)
         os.kill(three.gdb, signal.SIGKILL)

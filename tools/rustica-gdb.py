@@ -1391,6 +1391,8 @@ def type_text(words):
                     "it with the lines of a file typed.")
     if not machine.process:
         raise Sorry("There is no machine of ours; one that waited has a serial line of its own.")
+    if not gdb.lookup_global_symbol("tty_input"):
+        raise Sorry("This kernel does not read what is typed; from chapter 11 on it does.")
     machine.type(" ".join(words) + "\n")
 
 
@@ -1521,10 +1523,12 @@ class Command(gdb.Command):
 
 
 class Run(gdb.Command):
-    """Starts the machine again: short for `rustica restart`."""
+    """Starts the machine again, to the chapter's first line: short for `rustica restart`.
 
-    def __init__(self):
-        super().__init__("run", gdb.COMMAND_RUNNING)
+    Breakpoints stay. If you have changed the source, `rustica boot` builds it anew."""
+
+    def __init__(self, name):
+        super().__init__(name, gdb.COMMAND_RUNNING)
 
     def invoke(self, text, from_tty):
         gdb.execute("rustica restart")
@@ -1735,7 +1739,8 @@ COMMANDS = {
 Rustica()
 for name, function_of in COMMANDS.items():
     Command(name, function_of)
-Run()
+for name in "run", "start":
+    Run(name)
 Process()
 Thread()
 CheckPower()
