@@ -415,6 +415,18 @@ def unknown_commands(t):
 
 
 @test
+def log(t):
+    """`rustica log` is what the kernel has said up to now, though nobody has listened."""
+    said = tell(t, 1, "rustica log\ntbreak boot_exit\ncontinue\nrustica log 100\nrustica log 2\n"
+                      "rustica log nosuch\n")
+    t.expect("^The kernel has not said anything yet", said[0][1])
+    console = said[2][1][said[2][1].index("Rustica\n"):].split("\n\nTemporary")[0].rstrip()
+    t.same_text(console + "\n", said[3][1])
+    t.same_text("\n".join(console.splitlines()[-2:]) + "\n", said[4][1])
+    t.expect('^No symbol "nosuch"', said[5][1])
+
+
+@test
 def typing(t):
     """What is typed is done, and somebody takes what comes back. To a kernel that does not
     read, one would type in vain, and is told."""

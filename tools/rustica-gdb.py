@@ -1396,6 +1396,28 @@ def type_text(words):
     machine.type(" ".join(words) + "\n")
 
 
+def kernel_log():
+    """What the kernel has said: the end of it, which it keeps in memory, as text."""
+    boot = variable("boot")
+    end, size = boot.log_end, len(boot.log)
+    text = memory.read(boot._address + fields(boot._kind)["log"][1], size)
+    text = text[:end] if end < size else text[end % size:] + text[:end % size]
+    return text.decode("utf-8", "backslashreplace").rstrip("\n")
+
+
+def show_log(words):
+    """rustica log [LINES]: what the kernel has said, the last 20 lines of it or LINES.
+
+    It is what the kernel has in memory at this moment, also where one has gone back in time,
+    or has not seen its console."""
+    most = number(" ".join(words)) if words else 20
+    lines = kernel_log().splitlines()
+    for line in lines[max(0, len(lines) - most):]:
+        say(line)
+    if not lines:
+        say("The kernel has not said anything yet.")
+
+
 # ---- Sessions and hunts ------------------------------------------------------
 
 def commands_of(path):
@@ -1731,7 +1753,7 @@ def check_power():
 gdb.execute("source " + os.path.join(os.path.dirname(__file__) or ".", "rustica-back.py"))
 COMMANDS = {
         "boot": boot, "restart": restart, "join": join, "efi": show_efi, "type": type_text,
-        "user": load_user,
+        "user": load_user, "log": show_log,
         "zones": show_zones, "pmm": show_pmm, "heap": show_heap, "vmo": show_vmo, "elf": show_elf,
         "as": show_as, "walk": show_walk, "trap": show_trap, "syscalls": show_syscalls,
         "handles": show_handles, "ps": show_ps, "timers": show_timers, "files": show_files,
