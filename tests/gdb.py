@@ -597,6 +597,26 @@ def backwards_in_vain(t):
     t.expect("^There is no file .*/no/such to type", text)
 
 
+@test
+def backwards_from_a_fault(t):
+    """A recording that ends with a panic shows what it said, and one that ends with a triple
+    fault begins at the instruction; both go backwards from there."""
+    text = play(t, 4, commands(t, "reverse-next\n"), BACK="1", OPT="provoke=heap-overrun")
+    t.expect(r"^\*\*\* panic at .* written past its 100 bytes(.*\n)*#0  boot_exit \(status=1\)", text)
+    tree = t.dir / "tree"
+    shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("build", ".git", "golden"))
+    source = (tree / "rustica.c").read_text()
+    changed = source.replace("\n    cpu_init_traps();\n", "\n    (void)cpu_init_traps;\n")
+    t.check(changed != source, "there is no cpu_init_traps() to leave out")
+    (tree / "rustica.c").write_text(changed)
+    (tree / "session").write_text("x/i $pc\nreverse-next\ncontinue\nreverse-stepi\nbacktrace\n")
+    _, text = t.run("make", "gdb", "CH=1", "BACK=1", "PLAY=session",
+                    f"WARM={ROOT}/build/warm", cwd=tree)
+    t.expect(r"^Recorded: until a triple fault: (.*\n)*The recording ends here: a triple fault: "
+             r"(.*\n)*=> 0x\w+ <cpu_int3\+\d+>:\s+int3\n(.*\n)*ch01_main \(.*\n.*\n"
+             r"(.*\n)*The recording ends here: (.*\n)*#0 .* cpu_int3 \(.*\n#1 .* ch01_main", text)
+
+
 def commands(t, text):
     path = t.dir / "commands"
     path.write_text(text)

@@ -21,6 +21,7 @@ KEPT = 4                        # recordings
 STUCK = 20                      # seconds in which a replay does not get on
 MARGIN = 1000                   # instructions: nobody comes so near to a recording's end
 OFF, WAITED = "the machine went off", "it waited for something that did not come"
+TRIPLE = "a triple fault: the processor could not deliver an exception"
 
 
 class Past:
@@ -137,7 +138,7 @@ class Past:
         """To an instruction. On long ways, snapshots are left behind for the next time."""
         base = max(n for n in self.saved if n <= number)
         self.load(base)
-        step = max(10_000_000, self.story.get("end", 0) // 8)
+        step = max(10_000_000, self.story["end"] // 8)
         while number - base > 3 * step // 2 and len(self.saved) < 12:
             base += step
             self.run_to(base)
@@ -172,7 +173,8 @@ class Past:
     def last(self, places, now):
         """The last hit before now, or None. There may be many where much is executed, and each
         takes time; but usually the last is not long ago: so we look at short pieces first."""
-        end, size = now + 1, 20_000 if all(place.lag for place in places) else 500
+        end = min(now + 1, self.story["end"] or now + 1)
+        size = 20_000 if all(place.lag for place in places) else 500
         while places:
             begin = max(self.begin, end - size)
             found = [hit for hit in self.hits(places, begin, end) if hit[0] < now]
@@ -288,6 +290,9 @@ class Past:
             self.loose = machine.end not in self.stopped_by
             self.settle()
             self.place = self.now()
+        report = kernel_log().rpartition("\n*** ")
+        if report[1]:                   # of a panic, which nobody has seen yet
+            say("*** " + report[2])
         gdb.execute("frame")
         self.at_end()
 
@@ -295,13 +300,13 @@ class Past:
         """After a stop of somebody's who went forwards."""
         self.loose = not self.stopped_by and isinstance(event, gdb.SignalEvent) and \
             event.stop_signal != "SIGTRAP"
-        end, self.place = self.story.get("end"), self.now()
+        end, self.place = self.story["end"], self.now()
         if machine.end in self.stopped_by or end and self.place >= end:
             self.at_end()
 
     def arm(self):
         """What runs forwards is to stop at the recording's end, and not beyond it."""
-        if self.story.get("end"):
+        if self.story["end"]:
             machine.ask(f"replay_break {self.story['end']}")
 
     def prepare(self):
@@ -310,13 +315,18 @@ class Past:
             with self.alone():
                 self.seek(self.place)
             say("What you have changed is not in the recording: it is undone.")
+        if self.place >= (self.story["end"] or self.place + 1):
+            raise Sorry(self.sentence())
         self.arm()
 
     def at_end(self):
-        machine.over = f"The recording ends here: {self.story['why']}. To go on backwards: " \
+        machine.over = self.sentence()
+        say(machine.over)
+
+    def sentence(self):
+        return f"The recording ends here: {self.story['why']}. To go on backwards: " \
             "reverse-continue, reverse-step, `rustica when EXPRESSION`; `run` goes to the " \
             "chapter's first line."
-        say(machine.over)
 
     def leave(self):
         self.on = self.busy = False
@@ -550,7 +560,11 @@ def watch_run():
         run_on()
     else:
         with contextlib.suppress(Sorry, OSError):
-            story["end"] = past.now() - MARGIN
+            # A triple fault is as exact as a breakpoint; a replay stands before its instruction
+            # if it stops there and makes one step, see settle().
+            story["end"] = past.now() - (2 if triple_fault() else MARGIN)
+        if triple_fault():
+            story.update(why=TRIPLE, badly=True)
     with contextlib.suppress(Sorry, OSError):
         machine.ask("quit")
     with contextlib.suppress(subprocess.TimeoutExpired):
