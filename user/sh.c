@@ -2262,7 +2262,8 @@ void terminal_give(long group)
 // A child that nobody will wait for, and that has no group of its own, must
 // not read what is typed, nor end by a ^C meant for another. (From the
 // moment when the terminal is ours, a ^C is meant for us: by then it must
-// not be the shell's handler any more that gets it.)
+// not be the shell's handler any more that gets it. If it has got one
+// before that, it was meant for us as well.)
 
 void become_child(long group, bool background)
 {
@@ -2272,6 +2273,8 @@ void become_child(long group, bool background)
         signal_set(SIGINT, SIG_DFL);
         signal_set(SIGQUIT, SIG_DFL);
         signal_set(SIGTERM, SIG_DFL);
+        if (shell.interrupted)
+            kill(getpid(), SIGINT);
     }
     if (shell.interactive && group >= 0) {
         syscall3(SYS_SETPGID, 0, group, 0);
@@ -2394,7 +2397,8 @@ long start(long *group, bool background)
 
 // The status in which a process ends; that of one ended by a signal is 128
 // and the signal's number. Ends by ^C and by a closed pipe are part of
-// everyday life, others are mentioned.
+// everyday life, others are mentioned. If ^C comes to us, because the group
+// that we wait for has not taken the terminal yet, we pass it on.
 
 int wait_for(long pid, long group)
 {
@@ -2403,7 +2407,7 @@ int wait_for(long pid, long group)
 
     do
         result = wait4(pid, &status, shell.interactive ? WUNTRACED : 0);
-    while (result == -EINTR && !shell.interrupted);
+    while (result == -EINTR && (!shell.interrupted || (group > 0 && !kill(-group, SIGINT))));
     if (result < 0)
         return 127;
     signal = status & 0x7f;
