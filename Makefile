@@ -566,7 +566,7 @@ setup-book: setup
 # package; we can do without the second compiler.
 
 SECOND := tcc:tcc
-NEEDS += gcc:gcc ld:binutils qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
+NEEDS += gcc:gcc musl-gcc:musl-tools ld:binutils qemu-system-x86_64:qemu-system-x86 sgdisk:gdisk \
          mformat:mtools python3:python3 gdb:gdb patch:patch
 FILES  = /usr/bin/kill:procps /usr/include/stdio.h:libc6-dev /usr/include/cmocka.h:libcmocka-dev \
          /usr/include/efi/efi.h:gnu-efi \

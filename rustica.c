@@ -9319,22 +9319,38 @@ struct timer {
     void (*ring)(struct timer *t); /* then; it cancels it, or sets it anew */
 };
 
+struct signal_note;
+
+struct signal_queue {            /* what was sent and not yet taken; chapter 12 */
+    u64 pending;                 /* bit n - 1: signal n */
+    struct signal_note *notes;   /* the oldest first */
+    u32 count;                   /* of notes */
+};
+
+// A thread: what it does for a program, where it was when it left the
+// processor, what it waits for, and what is its own and not its process's.
+
 struct thread {
     struct context context;      /* its program, NULL for the kernel's own */
     u64 stack_pointer;           /* while it is not running */
     vaddr stack_top;
     struct process *process;     /* NULL: the kernel's own */
     struct thread *sibling;      /* the next one of its process */
+    u32 number;                  /* the first one's is that of its process */
     struct thread *next;         /* in the queue it stands in */
     struct wait_queue *queue;    /* which that is, if it sleeps */
     struct timer timer;          /* when to give up waiting */
     int wake_reason;             /* what sched_sleep() returns */
     u64 fs_base;
+    struct signal_queue sent;    /* to it, not to its process; chapter 12 */
     u64 blocked;                 /* signals that have to wait; chapter 12 */
     u64 waited;                  /* those that wake it all the same: sigtimedwait */
     u64 saved;                   /* to be blocked again after sigsuspend, */
     bool suspended;              /* if this says so */
     struct signal_stack handlers_stack;
+    bool ending;                 /* it shall end when it comes by; chapter 15 */
+    struct tree_node by_number;  /* of those that are not the first; likewise */
+    vaddr cleared, robust;       /* what it wants to be done at its end; likewise */
     struct fpu_state fpu;
 };
 
@@ -10154,11 +10170,12 @@ void sched_init_timer(void)
 // ## Processes {#sched-process}
 //
 // A process begins with nothing but a number, a thread and a kernel stack.
-// First the thread, with its stack; NULL if there is no room for it.
+// First the thread, with its stack; NULL if there is no room for it. (The
+// first of a process stays the first in its list, whoever joins it.)
 
 struct thread *thread_create(struct process *p)
 {
-    struct thread *t = heap_alloc_zeroed(&heap, sizeof *t);
+    struct thread *t = heap_alloc_zeroed(&heap, sizeof *t), **place;
 
     if (!t)
         return NULL;
@@ -10170,8 +10187,9 @@ struct thread *thread_create(struct process *p)
     t->process = p;
     t->context.program = &p->program;
     t->fpu = fpu_fresh;
-    t->sibling = p->threads;
-    p->threads = t;
+    place = p->threads ? &p->threads->sibling : &p->threads;
+    t->sibling = *place;
+    *place = t;
     sched.threads++;
     return t;
 }
@@ -10213,7 +10231,7 @@ struct process *process_create(struct process *parent, const char *name)
     object_init(&p->object, &process_type);
     snprintf(p->name, sizeof p->name, "%s", name);
     p->program.name = p->name;
-    p->pid = ++sched.last_pid;
+    p->pid = p->threads->number = ++sched.last_pid;
     tree_insert(&sched.processes, tree_end(sched.processes, 1), 1, &p->by_pid, 0);
     process_set_parent(p, parent);
     return p;
@@ -10560,6 +10578,12 @@ s64 sys_getpid(struct trap_frame *f)
     return process_current()->pid;
 }
 
+s64 sys_gettid(struct trap_frame *f)
+{
+    (void)f;
+    return thread_current()->number;
+}
+
 s64 sys_getppid(struct trap_frame *f)
 {
     struct process *parent = process_current()->parent;
@@ -10631,7 +10655,7 @@ const struct system_call sched_calls[] = {
     {SYS_NANOSLEEP, "nanosleep address address", sys_nanosleep},
     {SYS_GETPID, "getpid", sys_getpid}, {SYS_GETPPID, "getppid", sys_getppid},
     {SYS_ARCH_PRCTL, "arch_prctl number address", sched_arch_prctl},
-    {SYS_GETTID, "gettid", sys_getpid},
+    {SYS_GETTID, "gettid", sys_gettid},
     {SYS_CLOCK_NANOSLEEP, "clock_nanosleep number number address address", sched_clock_nanosleep}};
 
 // ## Setting up {#sched-init}
@@ -14911,7 +14935,8 @@ void ch11_main(void)
 // handler. A signal that was sent and not yet looked at is *pending*; one
 // that is *blocked* stays so until it is not. Both are sets, one bit for
 // each signal, so sending twice is the same as sending once; for most of
-// them, at least.
+// them, at least. What is sent to a process, any of its threads may take;
+// what is sent to one of them, only that one.
 //
 // Processes form *groups*, known by a number, that of a process which was
 // its first. A shell makes a group of each pipeline, and the terminal sends
@@ -14951,9 +14976,7 @@ struct signal_note {
 
 struct signal_state {
     struct signal_action action[SIGNALS];
-    u64 pending;                 /* bit n - 1: signal n */
-    struct signal_note *notes;   /* the oldest first */
-    u32 note_count;
+    struct signal_queue sent;    /* to the process */
     struct timer alarm;          /* when SIGALRM is due, */
     u64 alarm_interval;          /* and then again, if not 0 */
     struct process *process;     /* whose state this is */
@@ -14985,14 +15008,29 @@ bool signal_matters(const struct process *p, int signal)
     return handler != SIG_DFL || (p->pid != 1 && !signal_ignored_by_default(signal));
 }
 
-// What is blocked, each thread of a process has decided for itself.
+// What a thread has to expect, blocked or not.
+
+u64 signal_pending(const struct thread *t)
+{
+    return t->process->signals->sent.pending | t->sent.pending;
+}
+
+// After each change of these sets, or of a thread's mark: whose attention
+// is wanted?
 
 void signal_update(struct process *p)
 {
     struct thread *t;
 
     for (t = p->threads; t; t = t->sibling)
-        t->context.attention = p->signals->pending & ~t->blocked;
+        t->context.attention = t->ending || signal_pending(t) & ~t->blocked;
+}
+
+// What is blocked, each thread of a process has decided for itself.
+
+bool signal_keeps(const struct thread *t, u64 bit)
+{
+    return (t->blocked | t->waited) & bit;
 }
 
 bool signal_is_kept(const struct process *p, u64 bit)
@@ -15000,7 +15038,7 @@ bool signal_is_kept(const struct process *p, u64 bit)
     const struct thread *t;
 
     for (t = p->threads; t; t = t->sibling)
-        if ((t->blocked | t->waited) & bit)
+        if (signal_keeps(t, bit))
             return true;
     return false;
 }
@@ -15009,37 +15047,49 @@ bool signal_is_kept(const struct process *p, u64 bit)
 //
 // To note a reason, and to forget some signals with all their notes.
 
-void signal_keep_note(struct signal_state *s, const struct signal_info *info)
+void signal_keep_note(struct signal_queue *q, const struct signal_info *info)
 {
     bool queues = info->signal >= SIGRTMIN;
-    struct signal_note **place = &s->notes, *n;
+    struct signal_note **place = &q->notes, *n;
 
-    if (s->pending & signal_bit(info->signal) && !queues)
+    if (q->pending & signal_bit(info->signal) && !queues)
         return;
-    n = s->note_count < NOTES_MAX ? heap_alloc(&heap, sizeof *n) : NULL;
+    n = q->count < NOTES_MAX ? heap_alloc(&heap, sizeof *n) : NULL;
     if (!n)
         return;
     while (*place)
         place = &(*place)->next;
     *n = (struct signal_note){.info = *info};
     *place = n;
-    s->note_count++;
+    q->count++;
 }
 
-void signal_forget(struct signal_state *s, u64 which)
-{
-    struct signal_note **place = &s->notes, *n;
+// Forgets some signals that were sent to one queue; and to all that a
+// process and its threads have.
 
-    s->pending &= ~which;
+void signal_forget(struct signal_queue *q, u64 which)
+{
+    struct signal_note **place = &q->notes, *n;
+
+    q->pending &= ~which;
     while ((n = *place)) {
         if (!(which & signal_bit(n->info.signal))) {
             place = &n->next;
             continue;
         }
         *place = n->next;
-        s->note_count--;
+        q->count--;
         heap_free(&heap, n);
     }
+}
+
+void signal_forget_everywhere(struct process *p, u64 which)
+{
+    struct thread *t;
+
+    signal_forget(&p->signals->sent, which);
+    for (t = p->threads; t; t = t->sibling)
+        signal_forget(&t->sent, which);
 }
 
 // Sends a signal to a process. Of its threads, the first that can take it
@@ -15055,8 +15105,8 @@ void signal_send_info(struct process *p, const struct signal_info *info)
 
     if (!t || !s || (!signal_matters(p, info->signal) && !signal_is_kept(p, bit)))
         return;
-    signal_keep_note(s, info);
-    s->pending |= bit;
+    signal_keep_note(&s->sent, info);
+    s->sent.pending |= bit;
     signal_update(p);
     while (t && t->blocked & ~t->waited & bit)
         t = t->sibling;
@@ -15068,14 +15118,29 @@ void signal_send_info(struct process *p, const struct signal_info *info)
 //     from signal_send_info if info->signal == 10 || info->signal == 40
 //     times 6
 //     into signal_keep_note
-//     draw bits signal_send_info::s->pending
+//     draw bits signal_send_info::s->sent.pending
 //     draw bits signal_send_info::p->threads->blocked
-//     draw list signal_send_info::s->notes next info.signal
+//     draw list signal_send_info::s->sent.notes next info.signal
 //
 // `signals` sends itself SIGUSR1, which it has blocked, three times, and
 // then signal 40. A bit can be set only once; notes can stand in a queue.
 // :::
 //
+// And to one thread, if it has not ended.
+
+void signal_send_thread(struct thread *t, const struct signal_info *info)
+{
+    u64 bit = signal_bit(info->signal);
+
+    if (!signal_matters(t->process, info->signal) && !signal_keeps(t, bit))
+        return;
+    signal_keep_note(&t->sent, info);
+    t->sent.pending |= bit;
+    signal_update(t->process);
+    if (!(t->blocked & ~t->waited & bit))
+        sched_wake_thread(t, -EINTR);
+}
+
 // The kernel's own have no other reason than that.
 
 void signal_send(struct process *p, int signal)
@@ -15117,12 +15182,12 @@ void signal_from_tty(u32 group, int signal)
 // The oldest note of a signal is taken; if there is another one, the signal
 // stays pending.
 
-void signal_take_note(struct signal_state *s, int signal, struct signal_info *info)
+void signal_take_note(struct signal_queue *q, int signal, struct signal_info *info)
 {
-    struct signal_note **place = &s->notes, *n, *more;
+    struct signal_note **place = &q->notes, *n, *more;
 
     *info = (struct signal_info){.signal = signal};
-    s->pending &= ~signal_bit(signal);
+    q->pending &= ~signal_bit(signal);
     while (*place && (*place)->info.signal != signal)
         place = &(*place)->next;
     n = *place;
@@ -15132,9 +15197,18 @@ void signal_take_note(struct signal_state *s, int signal, struct signal_info *in
     *place = n->next;
     for (more = n->next; more; more = more->next)
         if (more->info.signal == signal)
-            s->pending |= signal_bit(signal);
-    s->note_count--;
+            q->pending |= signal_bit(signal);
+    q->count--;
     heap_free(&heap, n);
+}
+
+// What was sent to the thread alone is taken before what was sent to all.
+
+void signal_take_one(struct thread *t, int signal, struct signal_info *info)
+{
+    bool own = t->sent.pending & signal_bit(signal);
+
+    signal_take_note(own ? &t->sent : &t->process->signals->sent, signal, info);
 }
 
 // The signal whose turn it is, of some; 0 if there is none that does
@@ -15146,20 +15220,19 @@ void signal_take_note(struct signal_state *s, int signal, struct signal_info *in
 #define SIGNALS_OF_FAULTS (1UL << (SIGILL - 1) | 1UL << (SIGTRAP - 1) | 1UL << (SIGBUS - 1) | \
                            1UL << (SIGFPE - 1) | 1UL << (SIGSEGV - 1) | 1UL << (SIGSYS - 1))
 
-int signal_take(struct process *p, u64 of, struct signal_info *info)
+int signal_take(struct thread *t, u64 of, struct signal_info *info)
 {
-    struct signal_state *s = p->signals;
     u64 ready;
     int signal;
 
-    while ((ready = s->pending & of)) {
+    while ((ready = signal_pending(t) & of)) {
         if (ready & signal_bit(SIGKILL))
             ready = signal_bit(SIGKILL);
         else if (ready & SIGNALS_OF_FAULTS)
             ready &= SIGNALS_OF_FAULTS;
         signal = (int)cpu_bsf(ready) + 1;
-        signal_take_note(s, signal, info);
-        if (signal_matters(p, signal))
+        signal_take_one(t, signal, info);
+        if (signal_matters(t->process, signal))
             return signal;
     }
     return 0;
@@ -15295,16 +15368,19 @@ int signal_push(struct process *p, struct trap_frame *f, const struct signal_inf
 // bytes of `syscall`. That is right for those that wait for data or for a
 // child, and wrong for those that wait for the signal.
 
-bool signal_can_restart(u64 call)
+bool signal_can_restart(const struct trap_frame *f)
 {
+    u64 call = f->error;
+
     return call <= SYS_WRITE || call == SYS_READV || call == SYS_WRITEV || call == SYS_WAIT4 ||
-           call == SYS_WAITID || call == SYS_FCNTL; /* which waits for locks only */
+           call == SYS_WAITID || call == SYS_FCNTL ||  /* which waits for locks only */
+           (call == SYS_FUTEX && !f->r10);             /* and this, if not until some time */
 }
 
 void signal_restart(struct trap_frame *f, u64 flags)
 {
     if (f->vector == VECTOR_SYSCALL && (s64)f->rax == -EINTR && flags & SA_RESTART &&
-        signal_can_restart(f->error)) {
+        signal_can_restart(f)) {
         f->rax = f->error;
         f->rip -= 2;
     }
@@ -15332,11 +15408,11 @@ void signal_deliver(struct process *p, struct trap_frame *f, const struct signal
     u64 mask = a->mask | (a->flags & SA_NODEFER ? 0 : signal_bit(info->signal));
 
     if (a->handler == SIG_DFL || info->signal == SIGKILL)
-        process_end(0, info->signal);
+        user.end(0, info->signal);
     signal_restart(f, a->flags);
     if (signal_push(p, f, info)) {
         if (info->signal == SIGSEGV)
-            process_end(0, SIGSEGV);
+            user.end(0, SIGSEGV);
         signal_force(p, f, &no_place);
         return;
     }
@@ -15359,7 +15435,7 @@ bool signal_is_caught(const struct process *p, int signal)
 void signal_force(struct process *p, struct trap_frame *f, const struct signal_info *info)
 {
     if (!signal_is_caught(p, info->signal))
-        process_end(0, info->signal);
+        user.end(0, info->signal);
     signal_deliver(p, f, info);
 }
 
@@ -15368,10 +15444,13 @@ void signal_force(struct process *p, struct trap_frame *f, const struct signal_i
 
 bool signal_dooms(void)
 {
-    const struct process *p = process_current();
-    u64 ready = p->signals->pending & ~thread_current()->blocked;
+    const struct thread *t = thread_current();
+    const struct process *p = t->process;
+    u64 ready = signal_pending(t) & ~t->blocked;
     int signal;
 
+    if (t->ending)
+        return true;
     for (; ready; ready &= ready - 1) {
         signal = (int)cpu_bsf(ready) + 1;
         if (signal_matters(p, signal) &&
@@ -15393,7 +15472,7 @@ int signal_leave(void *frame)
     struct thread *t = thread_current();
     struct signal_info info;
 
-    while (signal_take(t->process, ~t->blocked, &info))
+    while (signal_take(t, ~t->blocked, &info))
         signal_deliver(t->process, f, &info);
     if (t->suspended)
         t->blocked = t->saved;
@@ -15477,7 +15556,7 @@ s64 sys_sigaction(struct trap_frame *f)
         new.mask &= ~(signal_bit(SIGKILL) | signal_bit(SIGSTOP));
         s->action[signal] = new;
         if (!signal_matters(p, (int)signal))
-            signal_forget(s, signal_bit((int)signal));
+            signal_forget_everywhere(p, signal_bit((int)signal));
     }
     return f->rdx ? sys_copy_out(f->rdx, &old, sizeof old) : 0;
 }
@@ -15505,7 +15584,7 @@ s64 sys_sigprocmask(struct trap_frame *f)
 
 s64 sys_sigpending(struct trap_frame *f)
 {
-    u64 set = process_current()->signals->pending & thread_current()->blocked;
+    u64 set = signal_pending(thread_current()) & thread_current()->blocked;
 
     return f->rsi > sizeof set ? -EINVAL : sys_copy_out(f->rdi, &set, f->rsi);
 }
@@ -15579,14 +15658,13 @@ s64 sys_sigreturn(struct trap_frame *f)
 
 bool signal_is_ready(const struct thread *t)
 {
-    struct signal_state *s = t->process->signals;
     u64 left;
     int signal;
 
-    for (left = s->pending & ~t->blocked; left; left &= left - 1) {
+    for (left = signal_pending(t) & ~t->blocked; left; left &= left - 1) {
         signal = (int)cpu_bsf(left) + 1;
         if (!signal_matters(t->process, signal))
-            signal_forget(s, signal_bit(signal));
+            signal_forget_everywhere(t->process, signal_bit(signal));
     }
     signal_update(t->process);
     return t->context.attention;
@@ -15632,23 +15710,22 @@ s64 sys_sigsuspend(struct trap_frame *f)
 // calls no handler: it returns their numbers. -EAGAIN if none has come in a
 // time, -EINTR if another one did.
 
-s64 signal_wait_for(struct process *p, u64 set, u64 until, struct signal_info *info)
+s64 signal_wait_for(struct thread *t, u64 set, u64 until, struct signal_info *info)
 {
     struct wait_queue nobody = {0};
-    struct signal_state *s = p->signals;
     int woken = 0;
 
     for (;;) {
-        if (s->pending & set) {
-            signal_take_note(s, (int)cpu_bsf(s->pending & set) + 1, info);
-            signal_update(p);
+        if (signal_pending(t) & set) {
+            signal_take_one(t, (int)cpu_bsf(signal_pending(t) & set) + 1, info);
+            signal_update(t->process);
             return info->signal;
         }
         if (woken)
             return woken == -ETIMEDOUT ? -EAGAIN : woken;
-        thread_current()->waited = set;
+        t->waited = set;
         woken = sched_sleep(&nobody, until);
-        thread_current()->waited = 0;
+        t->waited = 0;
     }
 }
 
@@ -15676,7 +15753,7 @@ s64 sys_sigtimedwait(struct trap_frame *f)
     if (result)
         return result;
     set &= ~(signal_bit(SIGKILL) | signal_bit(SIGSTOP));
-    result = signal_wait_for(process_current(), set, f->rdx ? time_now() + until : 0, &info);
+    result = signal_wait_for(thread_current(), set, f->rdx ? time_now() + until : 0, &info);
     return result > 0 && f->rsi && signal_copy_info(f->rsi, &info) ? -EFAULT : result;
 }
 
@@ -15825,21 +15902,40 @@ s64 sys_kill(struct trap_frame *f)
     return signal_from_process((s32)f->rdi, (u32)f->rsi, SI_USER);
 }
 
-// To a thread, of which each process has one, by its number. The newer call
-// also names the process, lest the number has found another owner.
+// To a thread, NULL if it has ended. Errors as above.
+
+s64 signal_to_thread(struct thread *t, u64 signal)
+{
+    struct signal_info info = {.signal = (s32)signal, .code = SI_TKILL,
+                               .pid = process_current()->pid};
+
+    if (signal >= SIGNALS)
+        return -EINVAL;
+    if (t && signal)
+        signal_send_thread(t, &info);
+    return 0;
+}
+
+// By its number, which is so far that of its process, as each has one. The
+// newer call also names the process, lest the number has found another
+// owner.
 
 s64 sys_tkill(struct trap_frame *f)
 {
-    return (s32)f->rdi <= 0 ? -EINVAL
-                            : signal_from_process((s32)f->rdi, (u32)f->rsi, SI_TKILL);
+    struct process *p = process_find((u32)f->rdi);
+
+    if ((s32)f->rdi <= 0)
+        return -EINVAL;
+    return p ? signal_to_thread(p->threads, (u32)f->rsi) : -ESRCH;
 }
 
 s64 sys_tgkill(struct trap_frame *f)
 {
+    struct process *p = process_find((u32)f->rdi);
+
     if ((s32)f->rdi <= 0 || (s32)f->rsi <= 0)
         return -EINVAL;
-    return (u32)f->rdi != (u32)f->rsi
-               ? -ESRCH : signal_from_process((s32)f->rsi, (u32)f->rdx, SI_TKILL);
+    return p && p->pid == (u32)f->rsi ? signal_to_thread(p->threads, (u32)f->rdx) : -ESRCH;
 }
 
 // A program may also send itself, or another, a reason of its own making.
@@ -15859,7 +15955,7 @@ s64 sys_sigqueueinfo(struct trap_frame *f)
     if ((u32)f->rsi >= SIGNALS)
         return -EINVAL;
     info.signal = (s32)f->rsi;
-    if (p->signals && p->signals->note_count == NOTES_MAX && info.signal >= SIGRTMIN)
+    if (p->signals && p->signals->sent.count == NOTES_MAX && info.signal >= SIGRTMIN)
         return -EAGAIN;
     if (info.signal)
         signal_send_info(p, &info);
@@ -15898,7 +15994,7 @@ int signal_end(void *program)
     if (!p->signals)
         return 0;
     timer_cancel(&p->signals->alarm);
-    signal_forget(p->signals, ~0UL);
+    signal_forget_everywhere(p, ~0UL);
     heap_free(&heap, p->signals);
     p->signals = NULL;
     return 0;
@@ -15910,23 +16006,30 @@ struct hook signal_begins = {signal_begin, NULL}, signal_ends = {signal_end, NUL
 //
 // What this chapter has added to processes.
 
+void signal_audit_queue(const struct signal_queue *q)
+{
+    const struct signal_note *n;
+    u32 count = 0;
+
+    for (n = q->notes; n; n = n->next) {
+        assert(count++ < NOTES_MAX);
+        assert(q->pending & signal_bit(n->info.signal));
+    }
+    assert(count == q->count);
+}
+
 void signal_audit_process(const struct process *p)
 {
     const struct signal_state *s = p->signals;
-    const struct signal_note *n;
     const struct thread *t;
-    u32 count = 0;
 
     assert(s && s->process == p && s->alarm.ring == alarm_ring);
+    signal_audit_queue(&s->sent);
     for (t = p->threads; t; t = t->sibling) {
         assert(!(t->blocked & (signal_bit(SIGKILL) | signal_bit(SIGSTOP))));
-        assert(t->context.attention == !!(s->pending & ~t->blocked));
+        assert(t->context.attention == (t->ending || signal_pending(t) & ~t->blocked));
+        signal_audit_queue(&t->sent);
     }
-    for (n = s->notes; n; n = n->next) {
-        assert(count++ < NOTES_MAX);
-        assert(s->pending & signal_bit(n->info.signal));
-    }
-    assert(count == s->note_count);
 }
 
 void signal_audit(void)
@@ -16756,6 +16859,11 @@ void proc_note_memory(struct process *p)
     p->memory = memory > p->memory ? memory : p->memory;
 }
 
+// Something may have to be done before the old program goes. Who wants that
+// hangs a hook here; it gets the program, and may still refuse.
+
+struct hook *exec_replacing;
+
 // No way back from here: the old memory goes, the new takes its place.
 
 void exec_replace(struct process *p, struct program *new)
@@ -16804,7 +16912,29 @@ void exec_reset(struct process *p, const char *path)
     cpu_fxrstor(&fpu_fresh);
 }
 
-// In order: find, check, build, and only then replace.
+// In order: find, check, build, and only then replace. What was found is
+// held, so that nobody writes to it.
+
+int exec_prepare(char *path, struct arguments *a, struct elf_image *image, struct program *new,
+                 struct node **n, vaddr *sp)
+{
+    int error = exec_find(path, a, n);
+
+    if (error)
+        return error;
+    error = exec_hold(*n);
+    object_put(&(*n)->object);
+    if (error)
+        return error;
+    error = elf_check((*n)->data, image) ? -ENOEXEC : 0;
+    if (!error)
+        error = exec_build(new, (*n)->data, image, a, path, sp);
+    if (error)
+        exec_let_go(*n);
+    return error;
+}
+
+// 0, or an error, and then the old program is still there.
 
 int exec_load(char *path, struct arguments *a, struct elf_image *image)
 {
@@ -16812,18 +16942,13 @@ int exec_load(char *path, struct arguments *a, struct elf_image *image)
     struct process *p = process_current();
     struct node *n;
     vaddr sp = 0;
-    int error = exec_find(path, a, &n);
+    int error = exec_prepare(path, a, image, &new, &n, &sp);
 
     if (error)
         return error;
-    error = exec_hold(n);
-    object_put(&n->object);
-    if (error)
-        return error;
-    error = elf_check(n->data, image) ? -ENOEXEC : 0;
-    if (!error)
-        error = exec_build(&new, n->data, image, a, path, &sp);
+    error = hook_call(exec_replacing, &p->program);
     if (error) {
+        as_put(new.space);
         exec_let_go(n);
         return error;
     }
@@ -16986,7 +17111,7 @@ bool proc_relieve(void)
     if (!p || (p == me && !me->children[0]))
         return false;
     weight = p->weight;
-    known = p->signals->pending & signal_bit(SIGKILL);
+    known = p->signals->sent.pending & signal_bit(SIGKILL);
     count = relief_end(p);
     if (!known)
         printf("memory: none is left; the family of process %u, %s, is ended: %u process%s, "
@@ -17561,6 +17686,7 @@ s64 pipe_read(struct file *file, vaddr to, u64 size, u64 *offset)
 
 int pipe_wait(struct file *file, u64 size)
 {
+    static const struct signal_info broken = {.signal = SIGPIPE, .code = SI_KERNEL};
     struct pipe *p = container_of(file, struct pipe, writer);
     u64 need = size <= PIPE_SIZE ? size : 1;
 
@@ -17574,7 +17700,7 @@ int pipe_wait(struct file *file, u64 size)
     }
     if (!need)
         return 0;
-    signal_send(process_current(), SIGPIPE);
+    signal_send_thread(thread_current(), &broken);
     return -EPIPE;
 }
 
@@ -18336,6 +18462,18 @@ s64 sys_sysinfo(struct trap_frame *f)
     return sys_copy_out(f->rdi, &info, sizeof info);
 }
 
+// It runs, or would like to, if one of its threads does; or it sleeps, or
+// has ended.
+
+char process_state(const struct process *p)
+{
+    const struct thread *t = p->threads;
+
+    while (t && t->queue)
+        t = t->sibling;
+    return t ? 'R' : p->threads ? 'S' : 'Z';
+}
+
 // Rustica's own: the process with the lowest number above a given one. A
 // program that wants all of them begins with 0.
 
@@ -18348,7 +18486,7 @@ s64 sys_process_info(struct trap_frame *f)
         return 0;
     info.pid = best->pid;
     info.parent = best->parent ? best->parent->pid : 0;
-    info.state = !best->threads ? 'Z' : best->threads->queue ? 'S' : 'R';
+    info.state = process_state(best);
     info.cpu_time = best->cpu_time;
     info.memory = best->threads ? proc_memory(best) : 0;
     memcpy(info.name, best->name, sizeof info.name);
@@ -18646,7 +18784,7 @@ void trace_call(struct trace_line *l, struct traced_call *c)
     const char *form = trace_next_word(c, c->call->form);
     u64 i;
 
-    trace_add(l, "[%u] %s(", process_current()->pid, c->word);
+    trace_add(l, "[%u] %s(", thread_current()->number, c->word);
     for (i = 0; (form = trace_next_word(c, form)); i++) {
         trace_add(l, i ? ", " : "");
         trace_argument(l, c, i);
@@ -18717,7 +18855,7 @@ void trace_watch(struct trap_frame *f, const struct system_call *call)
 
     if (!trace_is_late(&c))
         trace_call(&l, &c);
-    if (call->function == sys_exit)
+    if (call->number == SYS_EXIT || call->number == SYS_EXIT_GROUP)
         printf("%s\n", l.text);
     user_syscall(f);
     c.result = (s64)f->rax;
@@ -18818,13 +18956,12 @@ void ch14_init(void)
     sys_add_calls(shell_calls, array_count(shell_calls));
 }
 
-void ch14_main(void)
+void system_run(void)
 {
     static const char *const arguments[] = {"/sbin/init", NULL};
     struct process *init;
     int error;
 
-    ch14_init();
     boot_option("strace");
     boot_check_options();
     init = vfs_spawn(arguments, &error);
@@ -18833,6 +18970,12 @@ void ch14_main(void)
     init->program.traced = boot_option("strace") != NULL;
     trace_switch(init->program.traced);
     printf("init ended with status %d\n", process_wait(init));
+}
+
+void ch14_main(void)
+{
+    ch14_init();
+    system_run();
 }
 
 // ## Try it {#shell-try}
@@ -18934,3 +19077,866 @@ void ch14_main(void)
 // A system. It starts on a bare machine, finds out what there is, gives
 // each program a world of its own, lets them come and go, and forgets
 // nobody's memory. You have read every line of it.
+
+// # Chapter 15. Several hands {#ch-thread}
+//===========================================================================
+//
+// A process was one program with one thread. Nothing in [Chapter
+// 9](#sched-state) demands that: a thread is a stack and some registers,
+// and a process has a *list* of them. If two threads run in one address
+// space they share every variable, without asking anybody and at no cost. A
+// browser draws while it loads, a server answers a hundred people, a
+// program that computes can use as many processors as there are.
+//
+// And with the second thread comes a kind of mistake that a program with
+// one cannot make. It shows up once in a thousand runs, never on the
+// machine of who looks for it, and goes away when you print something. This
+// chapter makes one on purpose, looks at it in the debugger, and then
+// builds what prevents it: first in the program, without the kernel's help,
+// and then with the one thing that the kernel has to add, which is called
+// *futex*.
+//
+// ## Theory of operation {#thread-theory}
+//
+// Two threads each add one to a counter. In C that is one statement; the
+// processor loads, adds and stores. The timer may come between any two
+// instructions:
+//
+// ::: {#fig-race .figure file="book/figures/race.svg"}
+//     A: load 5      .       .      add   store 6
+//     B:   .       load 5   add   store 6    .        6, not 7
+//
+// Two additions, and one of them is lost. Time goes to the right; the line
+// of the thread that does not run has dots.
+// :::
+//
+// That is a **race**: what comes out depends on who is faster. The part of
+// a program in which nobody else may see or change what it works on is a
+// **critical section**; here it is the three instructions. There are three
+// ways to protect one.
+//
+// - *One instruction.* On x86, `lock xadd` loads, adds and stores, and
+//   nobody comes in between, neither an interrupt nor another processor.
+//   That is **atomic**, and enough if the critical section is one word.
+// - *A lock.* Whoever enters sets a word, whoever finds it set has to wait,
+//   and whoever leaves clears it. To look whether it is clear and to set it
+//   must be one instruction again: `xchg`, or `lock cmpxchg`, which stores
+//   only if the word still is what we think it is.
+// - *Nobody else.* The kernel itself has protected everything so far by not
+//   letting itself be interrupted. A program must not have that power.
+//
+// How does one wait for a lock? To look again and again is called
+// *spinning*. With one processor that is absurd: whoever has the lock
+// cannot let go of it while we use up our time slice to look. So who waits
+// should sleep, and only the kernel can put to sleep. But if each lock were
+// a system call, those would pay who never wait, and these are nearly all.
+//
+// The way out is the *fast userspace mutex* (Franke, Russell and Kirkwood,
+// 2002). The lock is a word in the program's memory, and the kernel knows
+// nothing of it as long as nobody waits. There are two calls: "put me to
+// sleep, if this word *still* is 2", and "wake up some of those who sleep
+// at this word". The "still" is all there is to it. Between our look at the
+// word and the call somebody may have cleared it, and rung the bell, when
+// nobody slept yet: the *lost wakeup*. The kernel looks at the word once
+// more, and from that look to the sleep it is not interrupted.
+//
+// With that, forty lines make [a mutex, a condition and a
+// semaphore](#user-lock). The mutex has three states, and the third is what
+// the fast way is bought with: 0, free; 1, taken; 2, taken, and somebody
+// may be asleep. Only who turns a 2 into a 0 has to call the kernel. Why
+// must the one who has slept take the lock with a 2, and not with a 1? It
+// does not know whether it was the only one. With a 1 it would let go
+// without a call, and who still sleeps would sleep for ever. (A test tries
+// the orders in which the instructions of two and of three threads can
+// follow one another, with up to eight and four switches where nobody had
+// to: ninety thousand of the mutex alone. And it has six wrong versions, of
+// mutex, condition and semaphore. In each it finds an order that goes
+// wrong.)
+//
+// Locks have a disease of their own. A has one and wants another; B has
+// that one and wants the first. Each waits for the other: a **deadlock**.
+// It takes four things: what is wanted cannot be shared, nobody can take it
+// away, one may have something and wait for more, and the waiting goes in a
+// circle (Coffman, 1971). The cheapest to do without is the circle: number
+// the locks, and take them in the order of their numbers.
+//
+// The invariants: *a thread that is marked as ending does nothing more in
+// ring 3; a word's waiters are woken in the order in which they came; who
+// has been told to wake up does not stand among them any more*. As threads
+// can also end at any point, in the kernel, in the middle of a call, all
+// that a call has must hang on something that the thread itself gives back:
+// *nobody ends another thread; one tells it, wakes it, and it ends itself*.
+//
+// **Shortcomings.** Threads share all that they have or are no threads:
+// Linux can share memory and not descriptors. A futex does not lend the
+// priority of who waits to who has it, as there are no priorities. What a
+// process has used, nobody knows of its threads one by one; and a lock on a
+// file belongs to all of them.
+//
+// ## State {#thread-state}
+//
+// Threads have numbers, out of the same sequence as processes; the first
+// has that of its process. The others stand in a tree. Who waits at a word
+// stands in a tree, too.
+
+struct thread_state {
+    struct tree_node *others;    /* threads that are not their process's first */
+    struct tree_node *waiters;   /* at words, by these; who came first, first */
+};
+
+struct thread_state threads;
+
+struct thread *thread_of(struct tree_node *n)
+{
+    return n ? container_of(n, struct thread, by_number) : NULL;
+}
+
+// The numbers only grow, so a new one is the last.
+
+void thread_enter(struct thread *t)
+{
+    t->number = ++sched.last_pid;
+    tree_insert(&threads.others, tree_end(threads.others, 1), 1, &t->by_number, 0);
+}
+
+bool thread_is_first(const struct thread *t)
+{
+    return t->number == t->process->pid;
+}
+
+// The thread with a number, NULL if there is none. A first one stands first
+// in the list of its process, as long as it is there.
+
+struct thread *thread_find(u32 number)
+{
+    struct process *p = process_find(number);
+    struct tree_node *n = threads.others;
+
+    if (p)
+        return p->threads && thread_is_first(p->threads) ? p->threads : NULL;
+    while (n && thread_of(n)->number != number)
+        n = n->child[thread_of(n)->number < number];
+    return thread_of(n);
+}
+
+// ## A second thread {#thread-clone}
+//
+// For Linux, a thread is what `clone` makes if the copy shares everything.
+// The call that so far has made [copies](#proc-fork) gets flags for memory,
+// directory, descriptors and handlers. We take all of them or none. A
+// thread shares its parent's registers, too, at that moment; but it must
+// have a stack of its own, and wants a place of its own for [what FS points
+// to](#sys-arch).
+//
+// What the C library has to know is told in words of its memory: the number
+// of the new thread, for parent and child. A third word is cleared when the
+// thread *ends*, and who sleeps at it is woken. This is how joining a
+// thread works.
+
+#define THREAD_SHARES (CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND)
+
+void thread_tell(struct thread *t, const struct trap_frame *f)
+{
+    if (f->rdi & CLONE_SETTLS)
+        t->fs_base = f->r8;
+    if (f->rdi & CLONE_PARENT_SETTID)
+        sys_copy_out(f->rdx, &t->number, sizeof t->number);
+    if (f->rdi & CLONE_CHILD_SETTID)
+        sys_copy_out(f->r10, &t->number, sizeof t->number);
+    if (f->rdi & CLONE_CHILD_CLEARTID)
+        t->cleared = f->r10;
+}
+
+s64 thread_clone(struct trap_frame *f)
+{
+    u64 flags = f->rdi;
+    struct thread *t;
+
+    if (!(flags & CLONE_SIGHAND) || !(flags & CLONE_VM))
+        return -EINVAL;
+    if ((flags & THREAD_SHARES) != THREAD_SHARES)
+        return -ENOSYS;
+    if (flags & CLONE_SETTLS && f->r8 >= USER_END)
+        return -EPERM;
+    t = thread_create(process_current());
+    if (!t)
+        return -EAGAIN;
+    proc_copy_thread(t, thread_current(), f);
+    t->handlers_stack = (struct signal_stack){0};
+    if (f->rsi)
+        thread_frame(t)->rsp = f->rsi;
+    thread_enter(t);
+    thread_tell(t, f);
+    signal_update(t->process);
+    thread_start(t);
+    audit_now();
+    return t->number;
+}
+
+// Both kinds, and [patience](#proc-relief) for both. The first thread of a
+// copy may have such a word, too, for threads that the copy will have; it
+// has not run yet.
+
+s64 thread_clone_either(struct trap_frame *f)
+{
+    s64 pid;
+
+    if (f->rdi & CLONE_THREAD)
+        return thread_clone(f);
+    pid = sys_clone(f);
+    if (pid > 0 && f->rdi & CLONE_CHILD_CLEARTID)
+        process_find((u32)pid)->threads->cleared = f->r10;
+    return pid;
+}
+
+s64 thread_clone_patiently(struct trap_frame *f)
+{
+    return relief_repeat(f, thread_clone_either);
+}
+
+// The first thread of a process can ask for such a word only later. The
+// answer is its number.
+
+s64 sys_set_tid_address(struct trap_frame *f)
+{
+    thread_current()->cleared = f->rdi;
+    return thread_current()->number;
+}
+
+// ## Words to sleep at {#thread-futex}
+//
+// Which word is meant? In memory that [processes share](#proc-fork) one
+// word has many addresses, one in each; so there it is the VMO and the
+// place in it that count. In all other memory it is the address space and
+// the address. A program that knows that nobody else has the word says so,
+// and saves us the look.
+
+struct futex_word {
+    const void *memory;          /* an address space, or a VMO */
+    u64 place;                   /* an address in the one, an offset in the other */
+};
+
+int futex_find_word(struct futex_word *w, vaddr at, bool private)
+{
+    struct as *space = program_current()->space;
+    struct mapping *m;
+    u64 offset;
+
+    if (at % sizeof(u32))
+        return -EINVAL;
+    if (at >= USER_END)
+        return -EFAULT;
+    *w = (struct futex_word){space, at};
+    if (private)
+        return 0;
+    m = as_find(space, at);
+    if (!m)
+        return -EFAULT;
+    if (m->rights & MAPPING_SHARED) {
+        offset = (m->first << FRAME_SHIFT) + (at - m->start);
+        w->memory = vmo_resolve(m->vmo, &offset);
+        w->place = offset;
+    }
+    return 0;
+}
+
+// Who waits has this on its stack. It sleeps alone, in a queue of its own,
+// as in one queue for all of a word it could not be chosen.
+
+struct futex_waiter {
+    struct tree_node node;
+    struct futex_word word;
+    u32 bits;                    /* who wakes must name one of them */
+    bool waits;                  /* it has not been woken yet */
+    struct wait_queue queue;
+};
+
+struct futex_waiter *futex_of(struct tree_node *n)
+{
+    return n ? container_of(n, struct futex_waiter, node) : NULL;
+}
+
+// Which of two words comes first: below 0 if it is `a`, 0 if they are one.
+
+int futex_compare(const struct futex_word *a, const struct futex_word *b)
+{
+    if (a->memory != b->memory)
+        return a->memory < b->memory ? -1 : 1;
+    return a->place == b->place ? 0 : a->place < b->place ? -1 : 1;
+}
+
+// Into the tree, behind all who wait at the same word already; and out of
+// it.
+
+void futex_add(struct futex_waiter *w)
+{
+    struct tree_node *n, *parent = NULL;
+    int side = 0;
+
+    for (n = threads.waiters; n; n = n->child[side]) {
+        parent = n;
+        side = futex_compare(&w->word, &futex_of(n)->word) >= 0;
+    }
+    tree_insert(&threads.waiters, parent, side, &w->node, 0);
+    w->waits = true;
+}
+
+void futex_remove(struct futex_waiter *w)
+{
+    tree_remove(&threads.waiters, &w->node);
+    w->waits = false;
+}
+
+// The first who waits at a word, and the one behind another one there.
+
+struct futex_waiter *futex_first(const struct futex_word *word)
+{
+    struct tree_node *n = threads.waiters;
+    struct futex_waiter *found = NULL;
+    int order;
+
+    while (n) {
+        order = futex_compare(&futex_of(n)->word, word);
+        if (order == 0)
+            found = futex_of(n);
+        n = n->child[order < 0];
+    }
+    return found;
+}
+
+struct futex_waiter *futex_next(const struct futex_waiter *w)
+{
+    struct futex_waiter *next = futex_of(tree_step(&w->node, 1));
+
+    return next && futex_compare(&next->word, &w->word) == 0 ? next : NULL;
+}
+
+// To wait: if the word is what is expected, until somebody wakes us, or a
+// time (of `time_now()`, 0 for none) has come. Between reading the word and
+// sleeping nothing can happen. That is the whole point, and there is no
+// line of code to be seen for it. 0, -EAGAIN if the word is another,
+// -EFAULT, -ETIMEDOUT, -EINTR.
+
+s64 futex_wait(const struct futex_word *word, vaddr at, u32 expected, u32 bits, u64 until)
+{
+    struct futex_waiter w = {.word = *word, .bits = bits};
+    int reason;
+    u32 value;
+
+    if (sys_copy_in(&value, at, sizeof value))
+        return -EFAULT;
+    if (value != expected)
+        return -EAGAIN;
+    futex_add(&w);
+    reason = sched_sleep(&w.queue, until);
+    if (!w.waits)
+        return 0;
+    futex_remove(&w);
+    return reason;
+}
+
+// ::: {#walk-futex .walk}
+//     from futex_wait if expected == 2
+//     into futex_add sched_sleep queue_append sched_schedule queue_remove
+//     to   sched_switch
+//     show threads.waiters
+//     draw list sched.ready.first next number
+//     draw list sched_sleep::q->first next number
+//     type threads
+//
+// The mutex still has the 2 in it that the program has seen; so the thread
+// goes to sleep at it, and the next one has its turn.
+// :::
+//
+// To wake: at most so many of those who wait at a word, in the order in
+// which they came. Returns how many.
+
+u64 futex_wake(const struct futex_word *word, u64 most, u32 bits)
+{
+    struct futex_waiter *w = futex_first(word), *next;
+    u64 woken = 0;
+
+    for (; w && woken < most; w = next) {
+        next = futex_next(w);
+        if (!(w->bits & bits))
+            continue;
+        futex_remove(w);
+        sched_wake(&w->queue);
+        woken++;
+    }
+    return woken;
+}
+
+// Who wakes a hundred threads that all want one lock has ninety-nine of
+// them wake up to fall asleep again. Better to wake one and *requeue* the
+// others: they go on sleeping, at the lock's word. Returns how many.
+
+u64 futex_move(const struct futex_word *from, const struct futex_word *to, u64 most)
+{
+    struct futex_waiter *w = futex_first(from), *next;
+    u64 moved = 0;
+
+    if (futex_compare(from, to) == 0)
+        return 0;
+    for (; w && moved < most; w = next) {
+        next = futex_next(w);
+        futex_remove(w);
+        w->word = *to;
+        futex_add(w);
+        moved++;
+    }
+    return moved;
+}
+
+// One call does all this. Until when is said in three ways: for some time
+// from now, until a time of the clock that nobody sets, or until a date.
+
+int futex_until(const struct trap_frame *f, u64 *until)
+{
+    u64 time, date = (u64)sys.boot_seconds * 1000000000;
+    int error;
+
+    *until = 0;
+    if (!f->r10)
+        return 0;
+    error = (int)sys_read_time(f->r10, &time);
+    if (error)
+        return error;
+    if ((f->rsi & FUTEX_COMMANDS) == FUTEX_WAIT)
+        time += time_now();
+    else if (f->rsi & FUTEX_CLOCK_REALTIME)
+        time = time > date ? time - date : 0;
+    *until = max(time, 1);
+    return 0;
+}
+
+s64 futex_sleep(const struct trap_frame *f, const struct futex_word *word, u32 bits)
+{
+    u64 until;
+    int error = bits ? futex_until(f, &until) : -EINVAL;
+
+    return error ? error : futex_wait(word, f->rdi, (u32)f->rdx, bits, until);
+}
+
+// If the first word must be what is expected, that is looked up here.
+// Negative numbers mean: none.
+
+s64 futex_requeue(const struct trap_frame *f, const struct futex_word *from, bool compare)
+{
+    struct futex_word to;
+    u32 value;
+    s64 error = futex_find_word(&to, f->r8, f->rsi & FUTEX_PRIVATE_FLAG);
+    s64 woken;
+
+    if (error)
+        return error;
+    if ((s32)f->rdx < 0 || (s32)f->r10 < 0)
+        return -EINVAL;
+    if (compare && sys_copy_in(&value, f->rdi, sizeof value))
+        return -EFAULT;
+    if (compare && value != (u32)f->r9)
+        return -EAGAIN;
+    woken = (s64)futex_wake(from, (u32)f->rdx, FUTEX_ALL);
+    return woken + (s64)futex_move(from, &to, (u32)f->r10);
+}
+
+s64 sys_futex(struct trap_frame *f)
+{
+    u64 command = f->rsi & FUTEX_COMMANDS;
+    struct futex_word word;
+    int error = futex_find_word(&word, f->rdi, f->rsi & FUTEX_PRIVATE_FLAG);
+
+    if (f->rsi & FUTEX_CLOCK_REALTIME && command != FUTEX_WAIT_BITSET)
+        return -ENOSYS;
+    if (error)
+        return error;
+    switch (command) {
+    case FUTEX_WAIT: return futex_sleep(f, &word, FUTEX_ALL);
+    case FUTEX_WAIT_BITSET: return futex_sleep(f, &word, (u32)f->r9);
+    case FUTEX_WAKE: return (s64)futex_wake(&word, (u32)f->rdx, FUTEX_ALL);
+    case FUTEX_WAKE_BITSET:
+        return (u32)f->r9 ? (s64)futex_wake(&word, (u32)f->rdx, (u32)f->r9) : -EINVAL;
+    case FUTEX_REQUEUE: return futex_requeue(f, &word, false);
+    case FUTEX_CMP_REQUEUE: return futex_requeue(f, &word, true);
+    default: return -ENOSYS;
+    }
+}
+
+// ## Locks that outlive their owner {#thread-robust}
+//
+// A process may end while it has a lock in memory that others share, and
+// then they wait for ever. So the C library keeps a list of the locks that
+// a thread has, in the thread's own memory, with the owner's number in
+// each, and tells the kernel where the list begins. When the thread ends we
+// go through it: each lock that is still his gets a mark, and one who waits
+// for it is woken. What is to become of the half-changed data, the mark
+// asks *him*.
+//
+// The list may be garbage, or a circle; we follow it for so many steps, and
+// believe nothing but that a word is a word.
+
+#define ROBUST_MOST 2048
+
+void robust_mark(const struct thread *t, vaddr at)
+{
+    struct futex_word word;
+    u32 value;
+
+    if (futex_find_word(&word, at, false) || sys_copy_in(&value, at, sizeof value) ||
+        (value & FUTEX_TID_MASK) != t->number)
+        return;
+    value = (value & FUTEX_WAITERS) | FUTEX_OWNER_DIED;
+    if (!sys_copy_out(at, &value, sizeof value) && value & FUTEX_WAITERS)
+        futex_wake(&word, 1, FUTEX_ALL);
+}
+
+// One more may be on its way into the list, or out of it. Bit 0 of an entry
+// is of no interest to us.
+
+void robust_walk(struct thread *t)
+{
+    struct robust_list_head head;
+    vaddr entry;
+    u64 steps;
+
+    if (!t->robust || sys_copy_in(&head, t->robust, sizeof head))
+        return;
+    entry = head.first;
+    for (steps = 0; (entry & ~1UL) != t->robust && steps < ROBUST_MOST; steps++) {
+        if (entry != head.pending)
+            robust_mark(t, (entry & ~1UL) + (u64)head.offset);
+        if (sys_copy_in(&entry, entry & ~1UL, sizeof entry))
+            break;
+    }
+    if (head.pending)
+        robust_mark(t, (head.pending & ~1UL) + (u64)head.offset);
+}
+
+s64 sys_set_robust_list(struct trap_frame *f)
+{
+    if (f->rsi != sizeof(struct robust_list_head))
+        return -EINVAL;
+    thread_current()->robust = f->rdi;
+    return 0;
+}
+
+s64 sys_get_robust_list(struct trap_frame *f)
+{
+    struct thread *t = (u32)f->rdi ? thread_find((u32)f->rdi) : thread_current();
+    u64 size = sizeof(struct robust_list_head);
+
+    if (!t)
+        return -ESRCH;
+    if (sys_copy_out(f->rdx, &size, sizeof size) ||
+        sys_copy_out(f->rsi, &t->robust, sizeof t->robust))
+        return -EFAULT;
+    return 0;
+}
+
+// ## The end {#thread-end}
+//
+// A thread ends, or all of a process do. In either case each ends itself,
+// in these lines. The word that shall be cleared is of interest only to
+// other threads. A signal that was sent to the process, and that this
+// thread was woken for, may be left over for another; so those who have
+// something to expect are woken.
+
+void thread_wake_others(struct process *p)
+{
+    struct thread *t;
+
+    signal_update(p);
+    for (t = p->threads; t; t = t->sibling)
+        if (t->context.attention)
+            sched_wake_thread(t, -EINTR);
+}
+
+void thread_say_goodbye(struct thread *t)
+{
+    struct futex_word word;
+    u32 zero = 0;
+
+    robust_walk(t);
+    if (!t->cleared || t->process->threads->sibling == NULL)
+        return;
+    if (!futex_find_word(&word, t->cleared, false) &&
+        !sys_copy_out(t->cleared, &zero, sizeof zero))
+        futex_wake(&word, 1, FUTEX_ALL);
+}
+
+void noreturn thread_leave(void)
+{
+    struct thread *t = thread_current();
+
+    thread_say_goodbye(t);
+    signal_forget(&t->sent, ~0UL);
+    thread_wake_others(t->process);
+    if (!thread_is_first(t))
+        tree_remove(&threads.others, &t->by_number);
+    thread_end();
+}
+
+// One thread ends by `exit`. What it says is heard if it is the first, and
+// is how the process has ended if nobody says anything else.
+
+s64 sys_exit_thread(struct trap_frame *f)
+{
+    if (thread_is_first(thread_current()))
+        process_current()->exit_code = (int)(f->rdi & 0xff);
+    thread_leave();
+}
+
+// All end by `exit_group`, by a signal, by a fault: whatever ends a
+// program. The others may be anywhere: about to run, asleep in
+// the middle of a call, or in a pause. All of them are marked and woken. A
+// call that sleeps returns with -EINTR, as for a signal, gives back what it
+// has, and on the way to ring 3 the thread comes by at `thread_leaving`.
+
+void thread_end_others(void)
+{
+    struct thread *me = thread_current(), *t;
+
+    for (t = me->process->threads; t; t = t->sibling)
+        if (t != me)
+            t->ending = true;
+    thread_wake_others(me->process);
+}
+
+// Who has been told to end has no say in how the process does.
+
+void thread_end_process(int code, int signal)
+{
+    struct thread *me = thread_current();
+
+    if (!me->ending) {
+        me->process->exit_code = code;
+        me->process->exit_signal = signal;
+        thread_end_others();
+    }
+    thread_leave();
+}
+
+int thread_come_by(void *frame)
+{
+    (void)frame;
+    if (thread_current()->ending)
+        thread_leave();
+    return 0;
+}
+
+struct hook thread_leaving = {thread_come_by, NULL};
+
+// Another program begins with one thread: the one that has asked for it,
+// whichever that was. It gets the number of the process, and waits until it
+// is alone. (Two may ask at the same time. The second finds itself marked.)
+
+int thread_remain(void *program)
+{
+    struct process *p = container_of(program, struct process, program);
+    struct thread *me = thread_current();
+
+    if (me->ending)
+        return -EINTR;
+    thread_end_others();
+    while (p->threads != me || me->sibling) {
+        if (me->ending)
+            return -EINTR;
+        sched_yield();
+    }
+    robust_walk(me);
+    me->robust = me->cleared = 0;
+    if (!thread_is_first(me))
+        tree_remove(&threads.others, &me->by_number);
+    me->number = p->pid;
+    return 0;
+}
+
+struct hook thread_replacing = {thread_remain, NULL};
+
+// ## To one of them {#thread-kill}
+//
+// Signals can be [sent to a thread](#signal-kill); now there are some to
+// choose from.
+
+s64 thread_kill(u32 process, u32 number, u64 signal)
+{
+    struct thread *t = thread_find(number);
+    struct process *p = t ? t->process : process_find(number);
+
+    if ((s32)number <= 0)
+        return -EINVAL;
+    if (!p || (process && p->pid != process))
+        return -ESRCH;
+    return signal_to_thread(t, signal);
+}
+
+s64 sys_tkill_thread(struct trap_frame *f)
+{
+    return thread_kill(0, (u32)f->rdi, (u32)f->rsi);
+}
+
+s64 sys_tgkill_thread(struct trap_frame *f)
+{
+    return (s32)f->rdi <= 0 ? -EINVAL : thread_kill((u32)f->rdi, (u32)f->rsi, (u32)f->rdx);
+}
+
+// ## The audit {#thread-audit}
+//
+// Each thread is the first of its process or stands in the tree; all who
+// wait at a word are asleep, alone, and in order.
+
+void thread_audit_numbers(void)
+{
+    const struct process *p;
+    const struct thread *t;
+    struct tree_node *n;
+    u64 others = 0, found = 0;
+
+    tree_audit(threads.others, NULL);
+    for (p = process_first(); p; p = process_next(p))
+        for (t = p->threads; t; t = t->sibling) {
+            others += !thread_is_first(t);
+            assert(thread_find(t->number) == t);
+        }
+    for (n = tree_end(threads.others, 0); n; n = tree_step(n, 1))
+        found++;
+    assert(found == others);
+}
+
+void thread_audit_waiters(void)
+{
+    struct futex_waiter *w, *next;
+
+    tree_audit(threads.waiters, NULL);
+    for (w = futex_of(tree_end(threads.waiters, 0)); w; w = next) {
+        next = futex_of(tree_step(&w->node, 1));
+        assert(w->waits && (!w->queue.first || w->queue.first == w->queue.last));
+        assert(!next || futex_compare(&w->word, &next->word) <= 0);
+    }
+}
+
+void thread_audit(void)
+{
+    thread_audit_numbers();
+    thread_audit_waiters();
+}
+
+struct audit thread_audits = {"futexes", thread_audit, NULL};
+
+// ## Setting up {#thread-init}
+//
+// (`madvise`, by which C libraries give back what was the stack of a
+// thread, is advice. We do not take it, and nobody minds.)
+
+const struct system_call thread_calls[] = {
+    {SYS_CLONE, "clone flags address address address address", thread_clone_patiently},
+    {SYS_EXIT, "exit number", sys_exit_thread},
+    {SYS_TKILL, "tkill pid signal", sys_tkill_thread},
+    {SYS_TGKILL, "tgkill pid pid signal", sys_tgkill_thread},
+    {SYS_MADVISE, "madvise address size number", sys_decline},
+    {SYS_FUTEX, "futex address number number address address number", sys_futex},
+    {SYS_SET_TID_ADDRESS, "set_tid_address address", sys_set_tid_address},
+    {SYS_SET_ROBUST_LIST, "set_robust_list address size", sys_set_robust_list},
+    {SYS_GET_ROBUST_LIST, "get_robust_list pid address address", sys_get_robust_list}};
+
+void ch15_init(void)
+{
+    ch14_init();
+    user.end = thread_end_process;
+    hook_add_first(&sys.leaving, &thread_leaving);
+    hook_add_last(&exec_replacing, &thread_replacing);
+    audit_add(&thread_audits);
+    sys_add_calls(thread_calls, array_count(thread_calls));
+}
+
+// The system as before, in which programs may now have many threads.
+
+void ch15_main(void)
+{
+    ch15_init();
+    system_run();
+}
+
+// ## Try it {#thread-try}
+//
+// `make run`, and at the prompt [`threads`](#user-threads):
+//
+// ::: {.transcript file="tests/golden/ch15.txt"}
+// :::
+//
+// `strace threads` shows how few calls that takes. And in the debugger one
+// can watch a number get lost.
+//
+// ::: {.transcript file="book/gdb/ch15.txt"}
+// :::
+//
+// ### Exercises {#thread-exercises}
+//
+// ::: {#ex-thread-states .exercise level=1}
+// Is the third state worth it? Write the mutex with two, 0 and 1, in which
+// whoever lets go calls the kernel. How many calls of `futex` are a
+// thousand times `mutex_lock()` and `mutex_unlock()`, by a thread that is
+// alone, with two states, and how many with three? Then four threads sleep
+// at a mutex with three states, which a fifth one has, and each of the five
+// lets go once: how many calls wake, or try to? And how many of the four
+// sleep for ever if who has slept takes the lock with a 1? *You have four
+// numbers, and the reason for each; `strace` finds the same.*
+// :::
+//
+// ::: {#ex-thread-barrier .exercise level=2}
+// Computing in parallel often goes in rounds: nobody may begin the next one
+// before all are through with this one. Add a structure `barrier` to
+// [lock.h](#user-lock), made of what is there, and all zeros to begin with.
+// `barrier_wait(&b, n)` returns to nobody before n threads have called it,
+// and sleeps until then; and the same barrier serves the next round, and
+// the next. *Whatever the order in which two or three threads come by, and
+// wherever they are interrupted, each comes out of each round, and none
+// before all are in.*
+// :::
+//
+// ::: {#ex-thread-times .exercise level=2}
+// Let `getrusage` with `RUSAGE_THREAD` tell what the calling thread has
+// used by itself, up to this moment, while `RUSAGE_SELF` tells of all
+// threads, also of those that have ended. `clock_gettime`, which declines
+// two clocks, should say the same in nanoseconds: clock 2 of the process,
+// clock 3 of the thread. *Of three threads one computes, one computes three
+// times as much, one sleeps. Each learns its own, and together with the
+// first thread's it is what the process has used, within a twentieth.*
+// :::
+//
+// ::: {#ex-thread-circle .exercise level=3}
+// Five at dinner wait in a circle, and the kernel could see it if it knew
+// who has which fork. Linux has such locks. In the word stands the owner's
+// number (`FUTEX_TID_MASK`), or 0. A program takes a free one by itself,
+// and lets go of it by itself if nothing but its number is in it. Otherwise
+// it calls `futex`: command 6, `FUTEX_LOCK_PI`, takes the lock if it is
+// free, or sets `FUTEX_WAITERS` in the word and sleeps; command 7,
+// `FUTEX_UNLOCK_PI`, is for the owner alone (-EPERM), and *hands* the lock
+// to who came first, with his number in the word, and `FUTEX_WAITERS` if
+// there are more. Implement both, for threads of one and of many processes,
+// without the time limit and the lending of priorities. Who would wait for
+// himself, or for somebody who waits, by way of others perhaps, for him,
+// gets -EDEADLK. *Of the five, each with a fork in hand, one is refused and
+// puts it down, and all eat; and nobody is refused who waits in no circle.*
+// :::
+//
+// ### Further reading {#thread-reading}
+//
+// *OSTEP*, chapters 26 to 34, the best there is about all this for a
+// beginner. Edsger Dijkstra, "Solution of a Problem in Concurrent
+// Programming Control" (*CACM* 8(9), 1965), one page, with which it began.
+// Hubertus Franke, Rusty Russell and Matthew Kirkwood, "Fuss, Futexes and
+// Furwocks" (Ottawa Linux Symposium 2002); Ulrich Drepper, "Futexes Are
+// Tricky" (2011), who derives the three states, and shows what goes wrong
+// with two. Hans-J. Boehm, "Threads Cannot Be Implemented as a Library"
+// (PLDI 2005), on what compilers make of it. Edward Coffman, Melanie
+// Elphick and Arie Shoshani, "System Deadlocks" (*Computing Surveys* 3(2),
+// 1971).
+//
+// ## What we have {#thread-have}
+//
+// Programs with many threads, those of others included: what was built with
+// a C library for Linux runs here as it is. Who waits costs nothing, who
+// does not wait does not even ask us. But only one of them runs at a time,
+// as there is one processor, and all the care that the kernel has to take
+// is not to be interrupted. That will not do when there are two.

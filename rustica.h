@@ -334,8 +334,9 @@ enum system_call_number {
     SYS_MUNMAP = 11, SYS_BRK = 12, SYS_RT_SIGACTION = 13, SYS_RT_SIGPROCMASK = 14,
     SYS_RT_SIGRETURN = 15, SYS_IOCTL = 16, SYS_PREAD64 = 17, SYS_PWRITE64 = 18,
     SYS_READV = 19, SYS_WRITEV = 20, SYS_ACCESS = 21, SYS_PIPE = 22, SYS_SELECT = 23,
-    SYS_SCHED_YIELD = 24, SYS_DUP = 32, SYS_DUP2 = 33, SYS_PAUSE = 34, SYS_NANOSLEEP = 35,
-    SYS_GETITIMER = 36, SYS_ALARM = 37, SYS_SETITIMER = 38, SYS_GETPID = 39, SYS_CLONE = 56,
+    SYS_SCHED_YIELD = 24, SYS_MADVISE = 28, SYS_DUP = 32, SYS_DUP2 = 33, SYS_PAUSE = 34,
+    SYS_NANOSLEEP = 35, SYS_GETITIMER = 36, SYS_ALARM = 37, SYS_SETITIMER = 38,
+    SYS_GETPID = 39, SYS_CLONE = 56,
     SYS_FORK = 57, SYS_VFORK = 58, SYS_EXECVE = 59, SYS_EXIT = 60, SYS_WAIT4 = 61,
     SYS_KILL = 62, SYS_UNAME = 63, SYS_FCNTL = 72, SYS_FSYNC = 74, SYS_FDATASYNC = 75,
     SYS_TRUNCATE = 76, SYS_FTRUNCATE = 77, SYS_GETCWD = 79, SYS_CHDIR = 80, SYS_FCHDIR = 81,
@@ -348,12 +349,14 @@ enum system_call_number {
     SYS_RT_SIGPENDING = 127, SYS_RT_SIGTIMEDWAIT = 128, SYS_RT_SIGQUEUEINFO = 129,
     SYS_RT_SIGSUSPEND = 130, SYS_SIGALTSTACK = 131, SYS_STATFS = 137, SYS_FSTATFS = 138,
     SYS_ARCH_PRCTL = 158, SYS_SETRLIMIT = 160, SYS_SYNC = 162, SYS_REBOOT = 169,
-    SYS_GETTID = 186, SYS_TKILL = 200, SYS_GETDENTS64 = 217, SYS_SET_TID_ADDRESS = 218,
+    SYS_GETTID = 186, SYS_TKILL = 200, SYS_FUTEX = 202, SYS_GETDENTS64 = 217,
+    SYS_SET_TID_ADDRESS = 218,
     SYS_CLOCK_GETTIME = 228, SYS_CLOCK_NANOSLEEP = 230, SYS_EXIT_GROUP = 231,
     SYS_TGKILL = 234, SYS_WAITID = 247, SYS_OPENAT = 257, SYS_MKDIRAT = 258,
     SYS_NEWFSTATAT = 262, SYS_UNLINKAT = 263, SYS_RENAMEAT = 264, SYS_LINKAT = 265,
     SYS_READLINKAT = 267, SYS_FCHMODAT = 268, SYS_FACCESSAT = 269, SYS_PSELECT6 = 270,
-    SYS_PPOLL = 271, SYS_SET_ROBUST_LIST = 273, SYS_UTIMENSAT = 280, SYS_DUP3 = 292,
+    SYS_PPOLL = 271, SYS_SET_ROBUST_LIST = 273, SYS_GET_ROBUST_LIST = 274,
+    SYS_UTIMENSAT = 280, SYS_DUP3 = 292,
     SYS_PIPE2 = 293, SYS_PREADV = 295, SYS_PWRITEV = 296, SYS_PRLIMIT64 = 302,
     SYS_GETRANDOM = 318, SYS_RSEQ = 334, SYS_CLONE3 = 435, SYS_FACCESSAT2 = 439,
 
@@ -680,10 +683,15 @@ struct signal_context {          /* ucontext_t */
 // What a child shares with its parent, and how it is waited for.
 
 #define CLONE_VM 0x100
+#define CLONE_FS 0x200
+#define CLONE_FILES 0x400
+#define CLONE_SIGHAND 0x800
 #define CLONE_VFORK 0x4000
 #define CLONE_THREAD 0x10000
+#define CLONE_SYSVSEM 0x40000
 #define CLONE_SETTLS 0x80000
 #define CLONE_PARENT_SETTID 0x100000
+#define CLONE_CHILD_CLEARTID 0x200000
 #define CLONE_CHILD_SETTID 0x1000000
 
 #define WNOHANG 1
@@ -727,6 +735,31 @@ struct alarm_times {             /* struct itimerval */
 
 struct limit {                   /* struct rlimit */
     u64 now, most;
+};
+
+// **Threads** ([Chapter 15](#ch-thread)): what can be done with a word that
+// somebody sleeps at, and what stands in it if it is a lock that outlives
+// its owner. The names of two are ours.
+
+#define FUTEX_WAIT 0
+#define FUTEX_WAKE 1
+#define FUTEX_REQUEUE 3
+#define FUTEX_CMP_REQUEUE 4
+#define FUTEX_WAIT_BITSET 9
+#define FUTEX_WAKE_BITSET 10
+#define FUTEX_COMMANDS 127       /* of these; the other bits are flags */
+#define FUTEX_PRIVATE_FLAG 128
+#define FUTEX_CLOCK_REALTIME 256
+#define FUTEX_ALL 0xffffffffU    /* bits: FUTEX_BITSET_MATCH_ANY */
+
+#define FUTEX_TID_MASK 0x3fffffffU
+#define FUTEX_OWNER_DIED 0x40000000U
+#define FUTEX_WAITERS 0x80000000U
+
+struct robust_list_head {
+    vaddr first;                 /* of a circle that comes back to here */
+    s64 offset;                  /* from an entry to its lock */
+    vaddr pending;               /* an entry that is on its way; or 0 */
 };
 
 // What the whole system says of itself. (The second of the magic numbers

@@ -423,6 +423,28 @@ for name, test in userland.ALL:
         add(f"programs/{name}-{cc}", user_program, test, cc)
 
 
+def pthreads(library, t):
+    """A program with threads, linked with a C library of others, gets from us what Linux gives
+    it."""
+    tree = copy_tree(t, "tree")
+    program = tree / "user" / "root" / "pthreads"
+    status, text = t.run(library, "-O1", "-static", "-pthread", TESTS / "pthreads.c",
+                         "-o", program)
+    t.check(status == 0, text)
+    status, wanted, complaints = userland.run(t, [program], "", t.dir)
+    t.check(status == 0 and not complaints, f"on the host:\n{wanted}{complaints}")
+    (t.dir / "input").write_text("/pthreads; echo status $?\npoweroff\n")
+    status, text = t.run("make", "run", "O=2", f"CC={FASTER}", "OPT=audit", cwd=tree,
+                         stdin=t.dir / "input")
+    t.check(status == 0, text)
+    got = re.sub("^user: pthreads killed .*\n", "", text, flags=re.M)   # by its own crash
+    t.same_text(wanted + "status 0\n", got[got.index("counted "):got.index("audit: walked")])
+
+
+for library in "gcc", "musl-gcc":
+    add(f"programs/pthreads-{library}", pthreads, library)
+
+
 # ---- The shell ---------------------------------------------------------------
 
 def shell(t):
@@ -547,7 +569,7 @@ def audited(cc, t):
                      "for n in 1 2 3; do echo line $n; done | grep 2; sleep 0.1 & wait; ps\n")
     text = t.boot(CC=cc, OPT="audit", stdin=typed)
     walked = t.expect(r"^audit: walked (\d+) times: zones frames heap tables threads files "
-                      r"signals processes groups$", text)
+                      r"signals processes groups futexes$", text)
     t.check(int(walked[1]) > 200, f"walked only {walked[1]} times")
     t.proof("audits", walked[1])
 

@@ -340,6 +340,16 @@ def family(t, root, cc):
 
 
 @test
+def threads(t, root, cc):
+    """Races, locks and a dinner: Linux is the oracle, each of several times."""
+    _, wanted, _ = run(t, [root / "bin/threads"], "", playground(t))
+    (t.dir / "input").write_text("for i in 1 2 3 4 5; do threads; done; echo the end\n")
+    text = t.boot(CC=cc, OPT="audit", stdin=t.dir / "input")
+    t.check("with a mutex: 2000" in wanted and wanted.count("\n") == 6, wanted)
+    t.same_text(5 * wanted, text[text.index("without care"):text.index("the end")])
+
+
+@test
 def files(t, root, cc):
     """Files, pipes, and who has to wait for them: Linux is the oracle, except that on a busy
     host it may not give everybody his turn, and on some disks does not note who reads."""

@@ -6,6 +6,7 @@
 // off, one after the other.
 
 #include "libc.h"
+#include "lock.h"
 
 #define MOMENT 500000000        /* nanoseconds that a bomb has */
 #define HUGE (1UL << 40)        /* bytes: more than there are */
@@ -43,6 +44,26 @@ void bomb_pipes(void)
     do
         while (pipe(ends) == 0)
             write(ends[1], ends, sizeof ends);
+    while (fork() >= 0);
+}
+
+// Threads, each asleep at a word of its own.
+
+void sleep_for_ever(void *about)
+{
+    struct worker *me = about;
+
+    for (;;)
+        sleep_at(&me->running, me->running);
+}
+
+void bomb_threads(void)
+{
+    struct worker *w;
+
+    do
+        while ((w = (void *)map(sizeof *w)) && worker_start(w, sleep_for_ever, w) > 0)
+            ;
     while (fork() >= 0);
 }
 
@@ -145,7 +166,7 @@ static const struct {
     {"fork", bomb_fork}, {"zombies", bomb_zombies}, {"pipes", bomb_pipes},
     {"memory", bomb_memory}, {"huge", bomb_huge}, {"heap", bomb_heap},
     {"mappings", bomb_mappings}, {"stack", bomb_stack}, {"files", bomb_files},
-    {"signals", bomb_signals},
+    {"signals", bomb_signals}, {"threads", bomb_threads},
 };
 
 // What a bomb has made of the file system.

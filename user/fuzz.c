@@ -7,9 +7,11 @@
 // finds again.
 
 #include "libc.h"
+#include "lock.h"
 
 #define CROWD 4                 /* workers at a time */
-#define CALLS 500               /* that each makes, if it lives so long */
+#define HANDS 3                 /* threads of each */
+#define CALLS 500               /* that each worker makes, if it lives so long */
 #define PATIENCE 20000000       /* nanoseconds; then it is taken for asleep */
 
 // Each call with what it takes: a descriptor, a place in memory, a length,
@@ -51,6 +53,8 @@ static const struct {
     {SYS_GETRANDOM, "ml"}, {SYS_VMO_CREATE, "l"}, {SYS_VMO_READ, "dlml"},
     {SYS_VMO_WRITE, "dlml"}, {SYS_VMO_CLONE, "dll"}, {SYS_VMO_SIZE, "d"}, {SYS_VMO_MAP, "dllb"},
     {SYS_HANDLE_DUPLICATE, "db"}, {SYS_HANDLE_CLOSE, "d"}, {SYS_PROCESS_INFO, "nm"},
+    {SYS_FUTEX, "mbnmmn"}, {SYS_FUTEX, "mbnmmn"}, {SYS_SET_TID_ADDRESS, "m"},
+    {SYS_SET_ROBUST_LIST, "ml"}, {SYS_GET_ROBUST_LIST, "pmm"}, {SYS_GETTID, ""},
 };
 
 // Places: nowhere, ours, not ours, the kernel's, none at all. Some lie so
@@ -210,17 +214,18 @@ void prepare(void)
 }
 
 // A worker. How many calls there were in all is counted in memory that all
-// of them share, while they have it.
+// of them share, while they have it. Its threads do the same, all at one
+// address space and one table of descriptors; the first ends them all.
 
-void work(u64 seed, volatile u64 *count)
+static volatile u64 *count;
+static struct worker hands[HANDS];
+
+void make_calls(void *about)
 {
-    int i;
+    u64 i;
 
-    chance = seed * 0x9e3779b97f4a7c15UL | 1;
-    for (i = 0; i < 20; i++)
-        random();
-    prepare();
-    for (i = 0; i < CALLS; i++) {
+    (void)about;
+    for (i = 0; i < CALLS / HANDS; i++) {
         *count += 1;
         if (random() % 200 == 0)
             kill(getpid(), SIGUSR1);
@@ -228,12 +233,25 @@ void work(u64 seed, volatile u64 *count)
             forge_frame();
         make_call();
     }
+}
+
+void work(u64 seed)
+{
+    int i;
+
+    chance = seed * 0x9e3779b97f4a7c15UL | 1;
+    for (i = 0; i < 20; i++)
+        random();
+    prepare();
+    for (i = 1; i < HANDS; i++)
+        worker_start(&hands[i], make_calls, NULL);
+    make_calls(NULL);
     exit(0);
 }
 
 // Starts some workers, and ends those that have fallen asleep.
 
-void one_round(u64 seed, volatile u64 *count)
+void one_round(u64 seed)
 {
     long pid[CROWD], i, left = CROWD, waited;
     struct timespec moment = {0, 2000000};
@@ -241,7 +259,7 @@ void one_round(u64 seed, volatile u64 *count)
     for (i = 0; i < CROWD; i++) {
         pid[i] = fork();
         if (!pid[i])
-            work(seed * CROWD + (u64)i, count);
+            work(seed * CROWD + (u64)i);
     }
     for (waited = 0; left && waited < PATIENCE; waited += moment.nanoseconds) {
         while (left && wait4(-1, NULL, 1) > 0)
@@ -258,14 +276,14 @@ int main(int argc, char **argv)
 {
     u64 seed = argc > 1 ? (u64)number_from(argv[1], 1 << 30) : 1, round = 0;
     u64 wanted = argc > 2 ? (u64)number_from(argv[2], 1 << 30) : 10000;
-    volatile u64 *count = (void *)map_memory(4096, MAP_SHARED);
 
+    count = (void *)map_memory(4096, MAP_SHARED);
     mkdir("/tmp/fuzz", 0755);
     if (chdir("/tmp/fuzz"))
         return complain("fuzz: no place to work at");
     syscall3(511, 0, 0, 0);     /* the kernel's complaint about the unknown, once */
     while (*count < wanted)
-        one_round(seed << 32 | round++, count);
+        one_round(seed << 32 | round++);
     say("fuzz: %lu calls from seed %lu, in %lu rounds\n", wanted, seed, round);
     return done(0);
 }

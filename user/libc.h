@@ -185,7 +185,7 @@ static inline void exit(int status) noreturn;
 static inline void exit(int status)
 {
     for (;;)
-        syscall3(SYS_EXIT, status, 0, 0);
+        syscall3(SYS_EXIT_GROUP, status, 0, 0);
 }
 
 static inline long kill(long pid, int signal)

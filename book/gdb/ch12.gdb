@@ -4,10 +4,10 @@ continue
 backtrace
 rustica ps
 # An interrupt, while nobody runs. To send a signal is to set a bit, the 14th, ...
-print ((struct process *)$process(2))->signals->pending
+print ((struct process *)$process(2))->signals->sent.pending
 tbreak sched_wake_thread
 continue
-print/x t->process->signals->pending
+print/x t->process->signals->sent.pending
 # ... and to wake who sleeps, with -EINTR.
 print reason
 # Taken it is by the process itself, on its way back to ring 3.

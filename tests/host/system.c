@@ -238,17 +238,17 @@ static void test_notes(void **state)
     blocks = heap.blocks;
     for (i = 1; i <= 3; i++)
         send(SIGUSR1, i), send(40, i), send(SIGKILL, i);
-    expect_equal(signals->note_count, 5, "notes: one for each old signal, three for the new one");
-    expect_equal(signal_take(process[1], ~0UL, &info), SIGKILL, "the first to be taken");
-    expect_equal(signal_take(process[1], signal_bit(40), &info), 40, "one of a set");
+    expect_equal(signals->sent.count, 5, "notes: one for each old signal, three for the new one");
+    expect_equal(signal_take(process[1]->threads, ~0UL, &info), SIGKILL, "the first to be taken");
+    expect_equal(signal_take(process[1]->threads, signal_bit(40), &info), 40, "one of a set");
     expect_equal(info.value, 1, "the oldest");
     signals->action[SIGUSR1].handler = SIG_IGN;
-    expect_equal(signal_take(process[1], ~0UL, &info), 40, "past one that does nothing");
+    expect_equal(signal_take(process[1]->threads, ~0UL, &info), 40, "past one that does nothing");
     expect_equal(info.value, 2, "the next");
-    expect_equal(signals->pending, signal_bit(40), "what is still pending");
-    signal_forget(signals, ~0UL);
+    expect_equal(signals->sent.pending, signal_bit(40), "what is still pending");
+    signal_forget(&signals->sent, ~0UL);
     expect_equal(heap.blocks, blocks, "blocks when all is forgotten");
-    expect_equal(signals->pending | signals->note_count, 0, "what is left");
+    expect_equal(signals->sent.pending | signals->sent.count, 0, "what is left");
     timer_set(&signals->alarm, 50);
     expect_true(timer_first() == &signals->alarm, "an alarm is set");
     signal_end(&process[1]->program);
@@ -267,12 +267,12 @@ static void test_lost_notes(void **state)
     heap.fail_in = 1;
     send(40, 7);
     heap.fail_in = 0;
-    expect_equal(signal_take(process[1], ~0UL, &info), 40, "without memory it comes all the same");
+    expect_equal(signal_take(process[1]->threads, ~0UL, &info), 40, "it comes without memory");
     expect_equal(info.value, 0, "without its reason");
     for (i = 0; i < 2 * NOTES_MAX; i++)
         send(40, i);
-    expect_equal(signals->note_count, NOTES_MAX, "notes of very many");
-    for (i = 0; signal_take(process[1], ~0UL, &info); i++)
+    expect_equal(signals->sent.count, NOTES_MAX, "notes of very many");
+    for (i = 0; signal_take(process[1]->threads, ~0UL, &info); i++)
         expect_equal(info.value, i, "note %lu", i);
     expect_equal(i, NOTES_MAX, "signals taken");
     expect_equal(heap.blocks, blocks, "blocks when all are taken");
@@ -322,10 +322,10 @@ static void test_processes(void **state)
     expect_noticed(thread[2].context.attention = true);
     expect_noticed(thread[1].blocked = 0);
     expect_noticed(thread[1].blocked |= signal_bit(SIGKILL));
-    expect_noticed(signals->pending = 0);
-    expect_noticed(signals->note_count++);
-    expect_noticed(signals->notes->next->next = signals->notes);
-    expect_noticed(signals->notes->info.signal = 41);
+    expect_noticed(signals->sent.pending = 0);
+    expect_noticed(signals->sent.count++);
+    expect_noticed(signals->sent.notes->next->next = signals->sent.notes);
+    expect_noticed(signals->sent.notes->info.signal = 41);
     expect_noticed(signals->process = process[2]);
     expect_noticed(signals->alarm.ring = sched_time_out);
     expect_noticed(tty.session = 3);
@@ -537,7 +537,7 @@ static void start_family(struct process *parent)
 
 static bool is_doomed(const struct process *p)
 {
-    return p->signals->pending & signal_bit(SIGKILL);
+    return p->signals->sent.pending & signal_bit(SIGKILL);
 }
 
 static void test_relief(void **state)
