@@ -602,7 +602,8 @@ def backwards_from_a_fault(t):
     """A recording that ends with a panic shows what it said, and one that ends with a triple
     fault begins at the instruction; both go backwards from there."""
     text = play(t, 4, commands(t, "reverse-next\n"), BACK="1", OPT="provoke=heap-overrun")
-    t.expect(r"^\*\*\* panic at .* written past its 100 bytes(.*\n)*#0  boot_exit \(status=1\)", text)
+    t.expect(r"^\*\*\* panic at .* written past its 100 bytes(.*\n)*#0  boot_exit \(status=1\)",
+             text)
     tree = t.dir / "tree"
     shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns("build", ".git", "golden"))
     source = (tree / "rustica.c").read_text()
