@@ -19865,7 +19865,8 @@ void ch15_main(void)
 // :::
 //
 // `strace threads` shows how few calls that takes. And in the debugger one
-// can watch a number get lost.
+// can watch a number get lost, and see who sleeps at whose fork: the first
+// guest holds what the last one wants.
 //
 // ::: {.transcript file="book/gdb/ch15.txt"}
 // :::

@@ -323,7 +323,7 @@ def screen_and_keyboard(t):
 
 KERNEL_COMMANDS = ["zones", "pmm", "pmm kernel", "pmm 0x1000000", "heap", "heap all", "vmo",
                    "elf hello", "as", "walk $rip", "walk 0", "walk 0x7fffffffe000", "trap",
-                   "syscalls", "handles", "handles 1", "ps", "timers", "files", "user"]
+                   "syscalls", "handles", "handles 1", "ps", "timers", "files", "futexes", "user"]
 STRUCTURES = ["zones", "pmm", "heap", "vmo", "as", "user", "sched", "vfs", "tty", "cpu", "boot"]
 GARBAGE = """python
 import random

@@ -1104,7 +1104,7 @@ def call_forms():
     return {row.number: memory.text(row.form) for row in rows}
 
 
-# ---- Chapters 8 to 14: handles, processes, files ------------------------------
+# ---- Chapters 8 to 15: handles, processes, files ------------------------------
 
 def show_handles(words):
     """rustica handles [PID]: what a program has open (chapter 8).
@@ -1187,24 +1187,86 @@ class Thread(gdb.Function):
 
 
 def show_ps(words):
-    """rustica ps: the processes, and where in the kernel each of them is (chapter 9).
+    """rustica ps: the processes, and where in the kernel each of their threads is (chapter 9).
 
-    The functions are what `backtrace` would show if that process had the processor. In
+    The functions are what `backtrace` would show if that thread had the processor. In
     any expression $process(PID) is the process with that number, and $thread() the
     thread that has the processor."""
     sched = variable("sched")
     if not sched.processes:
         say("ps: no process")
     for p in processes():
-        t, parent = p.follow("threads"), p.follow("parent")
-        current = t and t._address == variable("cpu_boot").context
-        state = f"ended with code {p.exit_code}, signal {p.exit_signal}" if not t else \
-            f"sleeps in {where(t, current)}" if t.queue else \
-            "has the processor" if current else f"is ready, in {where(t)}"
-        say(f"  {p.pid:3}  {memory.text(p._address + fields(p._kind)['name'][1], 32):<12} child of "
-            f"{parent.pid if parent else 'the kernel'}, {count(p.turns, 'turn')}: {state}")
-        if current and t.queue:
-            say(f"       The processor waits, on the stack of process {p.pid}.")
+        threads, parent = list(threads_of(p)), p.follow("parent")
+        ending = f"ended with code {p.exit_code}, signal {p.exit_signal}"
+        say(f"  {p.pid:3}  {name_of(p):<12} child of "
+            f"{parent.pid if parent else 'the kernel'}, {count(p.turns, 'turn')}: "
+            f"{state_of(threads[0]) if threads else ending}")
+        for t in threads[1:]:
+            say(f"       thread {t.number}: {state_of(t)}")
+        for t in threads:
+            if is_current(t) and t.queue:
+                say(f"       The processor waits, on the stack of {thread_name(t)}.")
+
+
+def threads_of(process):
+    t, seen = process.follow("threads"), 0
+    while t and seen < LIMIT:
+        yield t
+        t, seen = t.follow("sibling"), seen + 1
+
+
+def name_of(process):
+    return memory.text(process._address + fields(process._kind)["name"][1], 32)
+
+
+def thread_name(t):
+    p = t.follow("process")
+    return f"process {p.pid}" if t._address == p.threads else f"thread {t.number}"
+
+
+def is_current(t):
+    return t._address == variable("cpu_boot").context
+
+
+def state_of(t):
+    if t.queue:
+        return f"sleeps in {where(t, is_current(t))}"
+    return "has the processor" if is_current(t) else f"is ready, in {where(t)}"
+
+
+def show_futexes(words):
+    """rustica futexes: who sleeps at which word of its program, and what stands in it (chapter 15).
+
+    Of those who sleep at one word the first is woken first. A word has a name if the
+    program's symbols are known (rustica user NAME). Shared memory is one to all who have
+    it, so there the place in the VMO is shown."""
+    waiters = list(tree(variable("threads").follow("waiters"), "struct futex_waiter", "node"))
+    if not waiters:
+        say("futexes: nobody sleeps at a word")
+    for w in waiters:
+        t, place = w.queue.follow("first"), w.word.place
+        if not t:
+            say(f"  a thread is about to sleep or to wake up at {place:#x}")
+            continue
+        space = space_of(t)
+        own = w.word.memory == space._address
+        where_at = f"{function(place)}, which is {program_word(space, place)}" if own else \
+            f"byte {place:#x} of VMO {w.word.memory:#x}"
+        say(f"  {thread_name(t):12} of {name_of(t.follow('process'))} sleeps at {where_at}")
+
+
+def space_of(t):
+    return t.follow("process").program.follow("space")
+
+
+def program_word(space, address):
+    """Four bytes of a program's memory, in words."""
+    for level, _, _, entry in walk(address, space.root):
+        pass
+    if not entry & PRESENT:
+        return "not there"
+    span = 1 << 12 + 9 * (level - 1)
+    return int.from_bytes(physical((entry & ADDRESS & -span) + address % span, 4), "little")
 
 
 def where(thread, current=False):
@@ -1757,6 +1819,7 @@ COMMANDS = {
         "zones": show_zones, "pmm": show_pmm, "heap": show_heap, "vmo": show_vmo, "elf": show_elf,
         "as": show_as, "walk": show_walk, "trap": show_trap, "syscalls": show_syscalls,
         "handles": show_handles, "ps": show_ps, "timers": show_timers, "files": show_files,
+        "futexes": show_futexes,
         "session": play, "hint": hint, "when": when}
 Rustica()
 for name, function_of in COMMANDS.items():

@@ -35,8 +35,12 @@ finish
 # When we see it again it has been woken, by the other one, and looks at the mutex anew.
 print $thread()->number
 rustica ps
-# That was before the mutex. How did the careless ones end, and who has made the counter what it
-# is? A recording knows. (Who has written the same number after him has changed nothing.)
+# At dinner, the first thread sees that nobody eats. Who sleeps at whose fork?
+tbreak thread_end_process
+continue
+rustica futexes
+# But how did the careless ones end, and who has made the counter what it is? A recording knows.
+# (Who has written the same number after him has changed nothing.)
 rustica boot BACK=1 TYPE=book/gdb/ch15.typed
 rustica user threads
 tbreak add_atomically
