@@ -543,6 +543,27 @@ def bombs(t, **variables):
     t.proof("bombs", len(re.findall(r"^bomb: \w+ is over$", t.log(), re.M)))
 
 
+def pointers(t):
+    """Each pointer that a call takes, times places that a program must not touch, times lengths:
+    refused as Linux refuses it, and never the kernel's own fault."""
+    tree = copy_tree(t, "tree")
+    shutil.copy(TESTS / "pointers.c", tree / "user")
+    t.make("all", cwd=tree, CC=FASTER)
+    program = tree / "build" / FASTER / "ramdisk/root/bin/pointers"
+    _, wanted, _ = userland.run(t, [program], "", t.dir)
+    pairs = t.expect(r"^pointers: (\d+) pairs tried, 0 wrong$", wanted)
+    (t.dir / "input").write_text("pointers\npoweroff\n")
+    status, text = t.run("make", "run", "O=2", f"CC={FASTER}", "OPT=audit", cwd=tree,
+                         stdin=t.dir / "input")
+    t.check(status == 0, text)
+    t.same_text("".join(re.findall("^pointers: .*\n", wanted, re.M)),
+                "".join(re.findall("^pointers: .*\n", text, re.M)))
+    t.proof("pairs", pairs[1])
+
+
+add("abuse/pointers", pointers)
+
+
 def hogs(t, **variables):
     """Whoever takes all memory and sleeps, alone or as a crowd, is the one who is ended; the
     shell and what it starts get theirs."""
