@@ -19142,16 +19142,28 @@ void ch14_main(void)
 //
 // With that, forty lines make [a mutex, a condition and a
 // semaphore](#user-lock). The mutex has three states, and the third is what
-// the fast way is bought with: 0, free; 1, taken; 2, taken, and somebody
-// may be asleep. Only who turns a 2 into a 0 has to call the kernel. Why
-// must the one who has slept take the lock with a 2, and not with a 1? It
-// does not know whether it was the only one. With a 1 it would let go
-// without a call, and who still sleeps would sleep for ever. (A test tries
-// the orders in which the instructions of two and of three threads can
-// follow one another, with up to eight and four switches where nobody had
-// to: ninety thousand of the mutex alone. And it has six wrong versions, of
-// mutex, condition and semaphore. In each it finds an order that goes
-// wrong.)
+// the fast way is bought with:
+//
+// ::: {#fig-mutex .figure file="book/figures/mutex.svg"}
+//     0 free  -- lock ---->  1 taken
+//      ^ ^ |  <-- unlock --     |
+//      | | |                    | somebody else wants it, and sleeps
+//      | | '-- who has slept    v
+//      | '---- locks it ---> 2 taken, somebody sleeps
+//      '------ unlock: wake one
+//
+// The word of a mutex. The straight ways are one instruction of the
+// program; on the others the kernel puts to sleep and wakes.
+// :::
+//
+// Only who turns a 2 into a 0 has to call the kernel. Why must the one who
+// has slept take the lock with a 2, and not with a 1? It does not know
+// whether it was the only one. With a 1 it would let go without a call, and
+// who still sleeps would sleep for ever. (A test tries the orders in which
+// the instructions of two and of three threads can follow one another, with
+// up to eight and four switches where nobody had to: ninety thousand of the
+// mutex alone. And it has six wrong versions, of mutex, condition and
+// semaphore. In each it finds an order that goes wrong.)
 //
 // Locks have a disease of their own. A has one and wants another; B has
 // that one and wants the first. Each waits for the other: a **deadlock**.
