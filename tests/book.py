@@ -635,7 +635,7 @@ FOUND = {"bitmap frames": "pmm.html#", "COW": "#vmo-theory", "copy on write": "#
          "context switches": "#sched-switch", "swapgs": "boot.html#", "zombies": "#sched-end",
          "interupt": ".html#", "tripple fault": "#ch-boot", "pagetable": "#efi-tables",
          "vmo_comm": "vmo.html#", "struct vmo": "vmo.html#L", "boot_physical()": "boot.html#L",
-         "lost wakeup": "#sched-theory"}
+         "lost wakeup": "#thread-theory", "futex": "#thread-", "deadlock": "#thread-theory"}
 SAID = {"kmalloc": "For \u201ckmalloc\u201d see \u201cheap_alloc\u201d.",
         "tripple": "\u201ctriple\u201d",
         "interupt": "\u201cinterrupt\u201d",
