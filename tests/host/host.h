@@ -84,6 +84,7 @@ HOST_REPLACEABLE void *memset(void *, int, host_u64);
 HOST_REPLACEABLE void *memcpy(void *, const void *, host_u64);
 HOST_REPLACEABLE void *memmove(void *, const void *, host_u64);
 HOST_REPLACEABLE void boot_exit(int) __attribute__((noreturn));
+HOST_REPLACEABLE void thread_end(void) __attribute__((noreturn));
 HOST_REPLACEABLE host_u64 boot_dynamic(host_u64);
 HOST_REPLACEABLE void cpu_cli(void);
 HOST_REPLACEABLE void cpu_hlt(void);

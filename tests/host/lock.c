@@ -215,6 +215,19 @@ static void prepare(void)
     counter = goods = inside = most_inside = 0;
 }
 
+/* Of a right version every order is right, and there are many. Of a wrong one, one is found that
+   is not. */
+static void expect_orders(const char *what, void (*of)(u32), bool (*good)(void), u32 count,
+                          u32 switches, bool right)
+{
+    u64 tried, found = search(of, prepare, good, count, switches, &tried);
+
+    print_message("%s: %lu orders of %u threads\n", what, tried, count);
+    expect_true(!found == right, "%s, with %u threads; order %lu is %s", what, count, found,
+                right ? "wrong" : "the first wrong one, if it is not 0");
+    expect_true(!right || tried > 1000, "%lu orders are not many", tried);
+}
+
 static void counts(u32 who)
 {
     u32 round, seen;
@@ -277,56 +290,45 @@ static void unlock_silent(struct mutex *m)
 static void expect_mutex(const char *what, void (*with)(struct mutex *),
                          void (*without)(struct mutex *), u32 count, u32 switches, bool right)
 {
-    u64 tried, found;
-
     lock = with;
     unlock = without;
-    found = search(counts, prepare, all_counted, count, switches, &tried);
-    print_message("%s: %lu orders of %u threads\n", what, tried, count);
-    expect_true(!found == right, "a mutex %s, with %u threads; order %lu is %s", what, count, found,
-                right ? "wrong" : "the first wrong one, if it is not 0");
-    expect_true(!right || tried > 1000, "%lu orders are not many", tried);
+    expect_orders(what, counts, all_counted, count, switches, right);
 }
 
 static void test_mutex(void **state)
 {
     (void)state;
-    expect_mutex("as it is", mutex_lock, mutex_unlock, 2, 8, true);
-    expect_mutex("as it is", mutex_lock, mutex_unlock, 3, 4, true);
+    expect_mutex("a mutex", mutex_lock, mutex_unlock, 2, 8, true);
+    expect_mutex("a mutex", mutex_lock, mutex_unlock, 3, 4, true);
 }
 
 static void test_wrong_mutexes(void **state)
 {
     (void)state;
-    expect_mutex("taken with a 1 by who has slept", lock_forgetful, mutex_unlock, 3, 4, false);
-    expect_mutex("that sleeps without a look", lock_blind, mutex_unlock, 2, 4, false);
-    expect_mutex("taken in two steps", lock_in_two, unlock_loud, 2, 4, false);
-    expect_mutex("that wakes nobody", mutex_lock, unlock_silent, 2, 4, false);
+    expect_mutex("a mutex taken with a 1 after sleep", lock_forgetful, mutex_unlock, 3, 4, false);
+    expect_mutex("a mutex that sleeps without a look", lock_blind, mutex_unlock, 2, 4, false);
+    expect_mutex("a mutex taken in two steps", lock_in_two, unlock_loud, 2, 4, false);
+    expect_mutex("a mutex that wakes nobody", mutex_lock, unlock_silent, 2, 4, false);
 }
 
 /* ---- A condition ---- */
 
 static void (*wait_for)(struct condition *, struct mutex *);
 
-/* The first brings two, the others take one each. */
+/* The first brings, the others take two each. */
 static void trades(u32 who)
 {
     u32 i;
 
-    if (who == 0) {
-        for (i = 0; i + 1 < flows; i++) {
-            mutex_lock(&mutex);
-            goods++;
-            mutex_unlock(&mutex);
+    for (i = 0; i < (who ? ROUNDS : ROUNDS * (flows - 1)); i++) {
+        mutex_lock(&mutex);
+        while (who && !goods)
+            wait_for(&condition, &mutex);
+        goods += who ? -1U : 1;
+        mutex_unlock(&mutex);
+        if (!who)
             condition_wake(&condition, 1);
-        }
-        return;
     }
-    mutex_lock(&mutex);
-    while (!goods)
-        wait_for(&condition, &mutex);
-    goods--;
-    mutex_unlock(&mutex);
 }
 
 static bool all_traded(void)
@@ -347,15 +349,12 @@ static void wait_late(struct condition *c, struct mutex *m)
 
 static void test_condition(void **state)
 {
-    u64 tried;
-
     (void)state;
     wait_for = condition_wait;
-    expect_equal(search(trades, prepare, all_traded, 2, 6, &tried), 0, "the wrong order of two");
-    expect_equal(search(trades, prepare, all_traded, 3, 4, &tried), 0, "the wrong order of three");
-    expect_true(tried > 1000, "%lu orders are not many", tried);
+    expect_orders("a condition", trades, all_traded, 2, 8, true);
+    expect_orders("a condition", trades, all_traded, 3, 4, true);
     wait_for = wait_late;
-    expect_true(search(trades, prepare, all_traded, 2, 4, &tried), "a late look was never wrong");
+    expect_orders("a condition that looks late", trades, all_traded, 2, 4, false);
 }
 
 /* ---- A semaphore ---- */
@@ -393,15 +392,12 @@ static void take_in_two(struct semaphore *s)
 
 static void test_semaphore(void **state)
 {
-    u64 tried;
-
     (void)state;
     take = semaphore_take;
-    expect_equal(search(enters, prepare, one_by_one, 2, 6, &tried), 0, "the wrong order of two");
-    expect_equal(search(enters, prepare, one_by_one, 3, 4, &tried), 0, "the wrong order of three");
-    expect_true(tried > 1000, "%lu orders are not many", tried);
+    expect_orders("a semaphore", enters, one_by_one, 2, 8, true);
+    expect_orders("a semaphore", enters, one_by_one, 3, 4, true);
     take = take_in_two;
-    expect_true(search(enters, prepare, one_by_one, 2, 4, &tried), "two steps were never wrong");
+    expect_orders("a semaphore taken in two steps", enters, one_by_one, 2, 4, false);
 }
 
 int main(void)

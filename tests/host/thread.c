@@ -208,6 +208,55 @@ static void test_ending(void **state)
     expect_equal(thread_remain(&process->program), -EINTR, "another program, for who has to end");
 }
 
+/* The end of a thread, in place of which we come back. */
+static jmp_buf back;
+
+static void noreturn come_back(void)
+{
+    longjmp(back, 1);
+}
+
+static void run_as(struct thread *t)
+{
+    cpu_boot.context = &t->context;
+    queue_remove(t->queue, t);
+    t->queue = NULL;
+}
+
+/* What a thread was woken for and has not taken, another one is woken for. */
+static void test_left_over(void **state)
+{
+    struct signal_info info = {.signal = SIGUSR1};
+
+    (void)state;
+    start();
+    thread[2]->blocked = signal_bit(SIGUSR1);
+    signal_send_info(process, &info);
+    expect_true(!thread[0]->queue && thread[1]->queue, "the first is woken");
+    cpu_boot.context = &thread[0]->context;
+    queue_remove(&sched.ready, thread[0]);
+    if (!setjmp(back))
+        thread_leave();
+    expect_true(!thread[1]->queue, "the next, when the first has ended");
+    expect_true(thread[2]->queue, "not who has it blocked");
+}
+
+/* How a process ends, who asked first says; who was told to end has no say. */
+static void test_first_says(void **state)
+{
+    (void)state;
+    start();
+    run_as(thread[1]);
+    if (!setjmp(back))
+        thread_end_process(3, 0);
+    expect_equal(process->exit_code, 3, "the code of the first who asks");
+    expect_true(thread[0]->ending && thread[2]->ending, "the others are told");
+    cpu_boot.context = &thread[2]->context;
+    if (!setjmp(back))
+        thread_end_process(0, SIGSEGV);
+    expect_equal(process->exit_code << 8 | process->exit_signal, 3 << 8, "how it has ended");
+}
+
 /* Another program begins with nothing of what its thread had to clear, or to let go. */
 static void test_remain(void **state)
 {
@@ -232,8 +281,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_words), cmocka_unit_test(test_numbers),
         cmocka_unit_test(test_signals), cmocka_unit_test(test_ending),
-        cmocka_unit_test(test_remain)};
+        cmocka_unit_test(test_remain), cmocka_unit_test(test_left_over),
+        cmocka_unit_test(test_first_says)};
 
     host_watch_memory();
+    host_replace(thread_end, come_back);
     return cmocka_run_group_tests(tests, host_setup, host_teardown);
 }
