@@ -19140,7 +19140,7 @@ void ch14_main(void)
 // nobody slept yet: the *lost wakeup*. The kernel looks at the word once
 // more, and from that look to the sleep it is not interrupted.
 //
-// With that, forty lines make [a mutex, a condition and a
+// With that, fifty lines make [a mutex, a condition and a
 // semaphore](#user-lock). The mutex has three states, and the third is what
 // the fast way is bought with:
 //
@@ -19161,9 +19161,9 @@ void ch14_main(void)
 // whether it was the only one. With a 1 it would let go without a call, and
 // who still sleeps would sleep for ever. (A test tries the orders in which
 // the instructions of two and of three threads can follow one another, with
-// up to eight and four switches where nobody had to: ninety thousand of the
-// mutex alone. And it has six wrong versions, of mutex, condition and
-// semaphore. In each it finds an order that goes wrong.)
+// up to eight and four switches where nobody had to: a million and a half.
+// And it has six wrong versions, of mutex, condition and semaphore. In each
+// it finds an order that goes wrong.)
 //
 // Locks have a disease of their own. A has one and wants another; B has
 // that one and wants the first. Each waits for the other: a **deadlock**.
@@ -19236,7 +19236,7 @@ struct thread *thread_find(u32 number)
 // For Linux, a thread is what `clone` makes if the copy shares everything.
 // The call that so far has made [copies](#proc-fork) gets flags for memory,
 // directory, descriptors and handlers. We take all of them or none. A
-// thread shares its parent's registers, too, at that moment; but it must
+// thread begins with its parent's registers as they are then; but it must
 // have a stack of its own, and wants a place of its own for [what FS points
 // to](#sys-arch).
 //
@@ -19876,9 +19876,8 @@ void ch15_main(void)
 // ::: {.transcript file="tests/golden/ch15.txt"}
 // :::
 //
-// `strace threads` shows how few calls that takes. And in the debugger one
-// can watch a number get lost, and see who sleeps at whose fork: the first
-// guest holds what the last one wants.
+// In the debugger one can watch a number get lost, and see who sleeps at
+// whose fork: the first guest holds what the last one wants.
 //
 // ::: {.transcript file="book/gdb/ch15.txt"}
 // :::

@@ -16,6 +16,8 @@
 #include <unistd.h>
 
 #define THREADS 8
+
+/* musl-gcc does not look where Linux's own headers lie. */
 #define FUTEX_WAIT 0
 #define FUTEX_WAKE 1
 #define FUTEX_REQUEUE 3

@@ -2,8 +2,8 @@
 //
 // What [Chapter 15](#ch-thread) says of locks, in a program's hands. The
 // kernel's part are two calls. The rest is here, and so short that a test
-// can try it in every order in which threads can get in each other's way.
-// That test brings operations of its own, instead of these.
+// can try the orders in which threads can get in each other's way. That
+// test brings operations of its own, instead of these.
 
 #ifndef LOCK_H
 #define LOCK_H

@@ -1,8 +1,8 @@
 /* host-cflags: -fvisibility=hidden -no-pie -Wl,--unresolved-symbols=ignore-all */
 
-/* The locks of user/lock.h, in every order in which their instructions can follow one another:
-   a small model checker. Each atomic operation is a step. Before each, and before each look at
-   the words that the locks protect, the checker says whose step is next. It tries all choices,
+/* The locks of user/lock.h, in the orders in which their instructions can follow one another: a
+   small model checker. Each atomic operation is a step. Before each, and before each look at
+   the words that the locks protect, the checker says whose step is next. It tries all choices
    with so many switches at most from somebody who could have gone on. Right versions must never
    get stuck or lose anything. Of each wrong version, it must find a run that does. */
 
