@@ -436,7 +436,7 @@ def pdf(t):
     status, text = t.run("pdftotext", "-layout", PAGES / "rustica.pdf", "-")
     t.check("(p. ??)" not in text, "a page number is missing")
     for words in ["How do we know?", "What is not promised",
-                  *(f"make proof ROW={row.number}" for row in proof.TABLE)]:
+                  *(f"make proof ROW={row.number}." for row in proof.TABLE)]:
         t.check(words in text, f"expected: {words}\nIt is nowhere in the PDF.")
     for title in re.findall(r"^// # (?:Chapter \d+\. )?(.*?) \{", (ROOT / "rustica.c").read_text(),
                             re.M):

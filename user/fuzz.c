@@ -154,7 +154,15 @@ void tamper(int signal, void *reason, u64 *context)
 }
 
 // A call, and with a little luck the next one. A copy of us goes its own
-// way, and makes no further copies.
+// way, and makes no further copies. How many calls there were, and how many
+// threads and copies made them, is counted in memory that all of them
+// share, while they have it.
+
+struct tally {
+    u32 calls, threads;
+};
+
+static struct tally *tally;
 
 bool is_fork(u64 number)
 {
@@ -176,8 +184,10 @@ void make_call(void)
         number |= 1UL << (16 + random() % 48);
     result = syscall6((long)number, (long)a[0], (long)a[1], (long)a[2], (long)a[3], (long)a[4],
                       (long)a[5]);
-    if (is_fork(number) && result == 0)
+    if (is_fork(number) && result == 0) {
         copy = true, chance ^= (u64)getpid() << 20;
+        atomic_add(&tally->threads, 1);
+    }
 }
 
 // A program that has made itself impossible faults, and that is quiet.
@@ -213,11 +223,9 @@ void prepare(void)
     syscall3(SYS_SYMLINK, (long)"link", (long)"link", 0);
 }
 
-// A worker. How many calls there were in all is counted in memory that all
-// of them share, while they have it. Its threads do the same, all at one
-// address space and one table of descriptors; the first ends them all.
+// A worker, and its threads, which do the same, all at one address space
+// and one table of descriptors. The first ends them all.
 
-static volatile u64 *count;
 static struct worker hands[HANDS];
 
 void make_calls(void *about)
@@ -225,8 +233,9 @@ void make_calls(void *about)
     u64 i;
 
     (void)about;
+    atomic_add(&tally->threads, 1);
     for (i = 0; i < CALLS / HANDS; i++) {
-        *count += 1;
+        atomic_add(&tally->calls, 1);
         if (random() % 200 == 0)
             kill(getpid(), SIGUSR1);
         if (random() % 1000 == 0)
@@ -249,13 +258,18 @@ void work(u64 seed)
     exit(0);
 }
 
-// Starts some workers, and ends those that have fallen asleep.
+// Starts some workers, and ends those that have fallen asleep. What they
+// have done to the tally as well may be no number of calls that there can
+// have been; then none of them counts.
+
+static u64 calls_made, threads_begun;
 
 void one_round(u64 seed)
 {
     long pid[CROWD], i, left = CROWD, waited;
     struct timespec moment = {0, 2000000};
 
+    *tally = (struct tally){0, 0};
     for (i = 0; i < CROWD; i++) {
         pid[i] = fork();
         if (!pid[i])
@@ -270,20 +284,27 @@ void one_round(u64 seed)
         kill(-pid[i], SIGKILL);
     while (wait4(-1, NULL, 0) > 0)
         ;
+    if (tally->calls <= tally->threads * (CALLS / HANDS) && tally->threads < CROWD * CALLS) {
+        calls_made += tally->calls;
+        threads_begun += tally->threads;
+    }
 }
+
+// Rounds, until there were as many calls as are wanted.
 
 int main(int argc, char **argv)
 {
     u64 seed = argc > 1 ? (u64)number_from(argv[1], 1 << 30) : 1, round = 0;
     u64 wanted = argc > 2 ? (u64)number_from(argv[2], 1 << 30) : 10000;
 
-    count = (void *)map_memory(4096, MAP_SHARED);
+    tally = (void *)map_memory(4096, MAP_SHARED);
     mkdir("/tmp/fuzz", 0755);
     if (chdir("/tmp/fuzz"))
         return complain("fuzz: no place to work at");
     syscall3(511, 0, 0, 0);     /* the kernel's complaint about the unknown, once */
-    while (*count < wanted)
+    while (calls_made < wanted)
         one_round(seed << 32 | round++);
-    say("fuzz: %lu calls from seed %lu, in %lu rounds\n", wanted, seed, round);
+    say("fuzz: %lu calls by %lu threads from seed %lu, in %lu rounds\n", calls_made,
+        threads_begun, seed, round);
     return done(0);
 }
